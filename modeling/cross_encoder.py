@@ -1,0 +1,138 @@
+"""Cross-encoder: query and document are read together (cross-attention, the teacher of the paper)."""
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
+
+from .batching import run_in_blocks
+from .dual_encoder import load_encoder
+from .gathering import gather_rows
+from .outputs import RankingOutput
+from .published import published_fields
+
+
+class CrossEncoderConfig(PreTrainedConfig):
+    """Lengths are in tokens, special tokens included, and apply before the two texts are joined."""
+
+    model_type = "cross_encoder"
+    sub_configs = {"encoder_config": AutoConfig}
+
+    encoder_config: dict | PreTrainedConfig | None = None
+    query_length: int = 30
+    document_length: int = 200
+
+    def __post_init__(self, **kwargs):
+        if isinstance(self.encoder_config, dict):
+            self.encoder_config = AutoConfig.for_model(**self.encoder_config)
+        super().__post_init__(**kwargs)
+
+
+class CrossEncoder(PreTrainedModel):
+    """A sequence classifier over `[CLS] query [SEP] document [SEP]`; the score is its raw logit.
+
+    Takes the same batch as the other models, so that one trainer fits teacher and students.
+    """
+
+    config_class = CrossEncoderConfig
+    base_model_prefix = "encoder"
+    main_input_name = "document_input_ids"
+    supports_gradient_checkpointing = True
+    accepts_loss_kwargs = False
+    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True
+
+    def __init__(self, config: CrossEncoderConfig):
+        super().__init__(config)
+        self.encoder = AutoModelForSequenceClassification.from_config(config.encoder_config)
+        self.chunk_size: int | None = None
+        self.post_init()
+
+    @classmethod
+    def from_encoder(cls, name_or_path: str, *, layers: int | None = None, **config_fields) -> "CrossEncoder":
+        """Wrap a pretrained encoder or classifier; a classifier keeps its head, an encoder gets a new one."""
+        labels = AutoConfig.from_pretrained(name_or_path).to_dict()
+        is_classifier = any("ForSequenceClassification" in name for name in labels.get("architectures") or [])
+        fields = {} if is_classifier else {"num_labels": 1}
+        encoder = load_encoder(AutoModelForSequenceClassification, name_or_path, layers, **fields)
+        if encoder.config.num_labels not in (1, 2):
+            raise ValueError(f"{name_or_path} has {encoder.config.num_labels} labels; a ranker has 1, or 2")
+        model = cls(CrossEncoderConfig(encoder_config=encoder.config, **config_fields))
+        model.encoder.load_state_dict(encoder.state_dict())
+        return model
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+        """Load a checkpoint of this class or a published folder."""
+        fields = published_fields(pretrained_model_name_or_path, cls.config_class.model_type)
+        if fields is None:
+            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        return cls.from_encoder(pretrained_model_name_or_path, **fields).eval()
+
+    def forward(
+        self,
+        query_input_ids: Tensor,
+        query_attention_mask: Tensor,
+        document_input_ids: Tensor,
+        document_attention_mask: Tensor,
+        document_index: Tensor,
+        gather_documents: bool = False,
+    ) -> RankingOutput:
+        """Score the documents of each query; arguments as in `DualEncoder.forward`. Returns scores [B, K]."""
+        if gather_documents:
+            document_input_ids, document_attention_mask = gather_texts(document_input_ids, document_attention_mask)
+        present = (document_index >= 0) & document_attention_mask.any(dim=1)[document_index]
+        query_rows, columns = present.nonzero(as_tuple=True)
+        document_rows = document_index[query_rows, columns]
+        pairs = join_pairs(
+            query_input_ids[query_rows],
+            query_attention_mask[query_rows],
+            document_input_ids[document_rows],
+            document_attention_mask[document_rows],
+        )
+        scores = torch.full(document_index.shape, -torch.inf, device=document_index.device)
+        if len(query_rows) == 0:
+            return RankingOutput(scores=scores)
+        return RankingOutput(scores=scores.index_put((query_rows, columns), self.score_pairs(*pairs)))
+
+    def score_pairs(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
+        """Joined pairs [P, L] (see `join_pairs`) -> raw logits [P], float32; two logits give their difference."""
+
+        def encode(rows: Tensor, length: int) -> Tensor:
+            inputs = {"input_ids": input_ids[rows, :length], "attention_mask": attention_mask[rows, :length]}
+            if self.config.encoder_config.to_dict().get("type_vocab_size", 1) > 1:
+                inputs["token_type_ids"] = token_type_ids[rows, :length]
+            return self.encoder(**inputs).logits
+
+        logits = run_in_blocks(encode, attention_mask.sum(dim=1), chunk_size=self.chunk_size).float()
+        return logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
+
+
+def join_pairs(
+    query_ids: Tensor, query_mask: Tensor, document_ids: Tensor, document_mask: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Right-padded texts [P, Q] and [P, D] -> input_ids, attention_mask and token_type_ids [P, Q + D - 1].
+
+    `[CLS] query [SEP]` is followed by the document without its own [CLS]: what BERT's tokeniser makes of a pair.
+    """
+    query_lengths, document_lengths = query_mask.sum(dim=1, keepdim=True), document_mask.sum(dim=1, keepdim=True)
+    lengths = query_lengths + document_lengths - 1
+    positions = torch.arange(query_ids.shape[1] + document_ids.shape[1] - 1, device=query_ids.device)
+    positions = positions.expand(len(query_ids), -1)
+    in_query, in_pair = positions < query_lengths, positions < lengths
+    from_query = query_ids.gather(1, positions.clamp(max=query_ids.shape[1] - 1))
+    in_document = (positions - query_lengths + 1).clamp(0, document_ids.shape[1] - 1)
+    input_ids = torch.where(in_query, from_query, document_ids.gather(1, in_document))
+    return input_ids * in_pair, in_pair.long(), (in_pair & ~in_query).long()
+
+
+def gather_texts(input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Token ids and masks [n_r, D_r] of every process, padded to the longest -> [sum n_r, D]."""
+    width = int(gather_rows(torch.tensor([input_ids.shape[1]], device=input_ids.device)).max())
+    pad = (0, width - input_ids.shape[1])
+    ids, mask = torch.nn.functional.pad(input_ids, pad), torch.nn.functional.pad(attention_mask, pad)
+    return gather_rows(ids), gather_rows(mask)
+
+
+CrossEncoderConfig.register_for_auto_class()
+CrossEncoder.register_for_auto_class("AutoModel")
+AutoConfig.register(CrossEncoderConfig.model_type, CrossEncoderConfig)
+AutoModel.register(CrossEncoderConfig, CrossEncoder)

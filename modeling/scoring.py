@@ -1,0 +1,34 @@
+"""Score functions: embeddings in, one relevance score per (query, document) pair out. Larger is better.
+
+Axes: B queries, K documents of a query, Q query tokens, D document tokens, H embedding width.
+"""
+
+import torch
+from torch import Tensor
+
+
+def dot_scores(queries: Tensor, documents: Tensor) -> Tensor:
+    """Inner products (Equation 2): queries [B, H], documents [B, K, H] -> [B, K]."""
+    return torch.einsum("bh,bkh->bk", queries, documents)
+
+
+def maxsim_scores(
+    queries: Tensor, query_mask: Tensor, documents: Tensor, document_mask: Tensor, reduction: str = "mean"
+) -> Tensor:
+    """The best document token for each query token, averaged over query tokens (Khattab & Zaharia, 2020).
+
+    queries [B, Q, H], query_mask [B, Q], documents [B, K, D, H], document_mask [B, K, D] -> [B, K]. The paper averages
+    ("mean"); ColBERT itself adds up ("sum"). Padding is -inf inside the maximum, so that it cannot win over negative
+    similarities. A document without a token scores -inf, with zero gradient; a query without a token scores 0.
+    """
+    if reduction not in ("mean", "sum"):
+        raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
+    query_mask, document_mask = query_mask.bool(), document_mask.bool()
+    similarities = torch.einsum("bqh,bkdh->bkqd", queries, documents)
+    best = similarities.masked_fill(~document_mask[:, :, None, :], -torch.inf).amax(dim=-1)  # [B, K, Q]
+    empty = ~document_mask.any(dim=-1)  # [B, K]
+    counted = query_mask[:, None, :] & ~empty[..., None]
+    scores = torch.where(counted, best, 0.0).sum(dim=-1)
+    if reduction == "mean":
+        scores = scores / query_mask.sum(dim=-1, keepdim=True).clamp(min=1)
+    return scores.masked_fill(empty, -torch.inf)
