@@ -1,0 +1,60 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainers.errors import InputError
+from trainers.evaluation.runs import read_run, top, write_run
+
+
+def test_the_file_is_trec_format_best_first(tmp_path):
+    write_run(tmp_path / "run.trec", {"q1": {"a": 0.25, "b": 1.5}, "q2": {"c": -1.0}}, "de")
+    assert (tmp_path / "run.trec").read_text() == "q1 Q0 b 1 1.5 de\nq1 Q0 a 2 0.25 de\nq2 Q0 c 1 -1.0 de\n"
+
+
+@given(st.dictionaries(st.text("aé1", min_size=1), st.floats(allow_nan=False), min_size=1))
+def test_scores_survive_to_the_last_bit(tmp_path_factory, scores):
+    path = tmp_path_factory.mktemp("runs") / "run.trec"
+    write_run(path, {"q": scores}, "tag")
+    assert read_run(path) == {"q": scores}
+
+
+@pytest.mark.parametrize("run", [{"a b": {"d": 1.0}}, {"q": {"a\tb": 1.0}}, {"q": {"": 1.0}}])
+def test_ids_with_white_space_are_refused_and_leave_no_file(tmp_path, run):
+    with pytest.raises(InputError, match="white space"):
+        write_run(tmp_path / "run.trec", run, "tag")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_write_leaves_the_previous_run(tmp_path):
+    write_run(tmp_path / "run.trec", {"q": {"d": 1.0}}, "tag")
+    with pytest.raises(InputError, match="document d is NaN"):
+        write_run(tmp_path / "run.trec", {"p": {"d": 2.0}, "q": {"d": float("nan")}}, "tag")
+    assert read_run(tmp_path / "run.trec") == {"q": {"d": 1.0}}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("q Q0 d 1 0.5", "line 2: expected the six columns"),
+        ("q Q0 d 1 high tag", "line 2: expected a number as the score, got 'high'"),
+        ("q Q0 d 1 nan tag", "line 2: expected a number"),
+        ("q Q0 first 2 0.1 tag", "line 2: document first occurs twice for query q"),
+    ],
+)
+def test_errors_name_file_and_line(tmp_path, line, message):
+    path = tmp_path / "bad.trec"
+    path.write_text(f"q Q0 first 1 1.0 tag\n{line}\n")
+    with pytest.raises(InputError, match=f"bad.trec, {message}"):
+        read_run(path)
+
+
+def test_a_missing_an_empty_and_a_binary_file_are_refused(tmp_path):
+    (tmp_path / "empty").touch()
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    for name in ("missing", "empty", "binary", "."):
+        with pytest.raises(InputError):
+            read_run(tmp_path / name)
+
+
+def test_top_keeps_the_best_of_each_query():
+    assert top({"q": {"a": 1.0, "b": 3.0, "c": 2.0}}, 2) == {"q": {"b": 3.0, "c": 2.0}}

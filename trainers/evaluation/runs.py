@@ -1,0 +1,90 @@
+"""Runs: which documents a system returned for each query, with what score. TREC's text format on disk."""
+
+import math
+import os
+from pathlib import Path
+
+from trainers.errors import InputError
+
+
+Run = dict[str, dict[str, float]]  # query id → document id → score
+
+
+def write_run(path: str | Path, run: Run, tag: str) -> None:
+    """Write `query Q0 document rank score tag` lines, best first, equal scores in the order of the run.
+
+    Scores keep full precision (what is read back is equal), since ties depend on the last bit. The file appears only
+    when complete. Raises InputError for an id or tag that is empty or holds white space, which the format cannot
+    express, and for a score that is NaN.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    refuse_white_space("tag", tag)
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            for query, scores in run.items():
+                refuse_white_space("query id", query)
+                for rank, document in enumerate(ranking(scores), start=1):
+                    refuse_white_space("document id", document)
+                    if math.isnan(scores[document]):
+                        raise InputError(f"query {query}: the score of document {document} is NaN")
+                    file.write(f"{query} Q0 {document} {rank} {scores[document]!r} {tag}\n")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_run(path: str | Path) -> Run:
+    """Read a TREC run file; documents of a query in the order of the file. Ranks and the tag are not used.
+
+    Raises InputError naming file and line: not six columns, a score that is no number, a document twice.
+    """
+    run: Run = {}
+    try:
+        with open(path, encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                columns = line.split()
+                if not columns:
+                    continue
+                if len(columns) != 6:
+                    raise InputError(
+                        f"{path}, line {number}: expected the six columns 'query Q0 document rank score tag', "
+                        f"got {len(columns)}: {line.strip()[:80]!r}"
+                    )
+                query, document = columns[0], columns[2]
+                scores = run.setdefault(query, {})
+                if document in scores:
+                    raise InputError(f"{path}, line {number}: document {document} occurs twice for query {query}")
+                scores[document] = score_of(columns[4], path, number)
+    except (FileNotFoundError, IsADirectoryError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a TREC run file ({error})") from error
+    if not run:
+        raise InputError(f"{path}: the run is empty")
+    return run
+
+
+def ranking(scores: dict[str, float]) -> list[str]:
+    """Documents of one query, best first; equal scores in the order given."""
+    return sorted(scores, key=scores.__getitem__, reverse=True)
+
+
+def top(run: Run, depth: int) -> Run:
+    """The run cut to the best `depth` documents of each query, best first."""
+    return {
+        query: {document: scores[document] for document in ranking(scores)[:depth]} for query, scores in run.items()
+    }
+
+
+def score_of(text: str, path: str | Path, number: int) -> float:
+    try:
+        score = float(text)
+    except ValueError:
+        score = math.nan
+    if math.isnan(score):
+        raise InputError(f"{path}, line {number}: expected a number as the score, got {text!r}")
+    return score
+
+
+def refuse_white_space(what: str, text: str) -> None:
+    if not text or text.split() != [text]:
+        raise InputError(f"{what} {text!r} cannot be written to a TREC run file: ids there have no white space")
