@@ -1,0 +1,89 @@
+"""Distil a teacher's scores into a student: a dual encoder, ColBERT or a smaller cross-encoder.
+
+    accelerate launch run_scripts/distill.py --recipe run_scripts/recipes/quickstart/de_m3se.yaml
+
+`--data` is a folder of lists that score_with_teacher.py wrote. Flags after the recipe override it. A second run with
+the same options and data is reused; an interrupted one goes on from its last checkpoint.
+"""
+
+from dataclasses import dataclass, field
+
+from transformers import HfArgumentParser, PreTrainedModel
+
+from modeling import CrossEncoder, DualEncoder
+from run_scripts import training
+from run_scripts.cli import run
+from trainers import InputError, RankingConfig
+from trainers.data import RankingLists
+from trainers.losses import NEEDS_TEACHER
+
+
+@dataclass
+class StudentArguments:
+    data: str = field(metadata={"help": "Folder of training lists, with teacher scores unless the loss needs none."})
+    architecture: str = field(default="dual_encoder", metadata={"help": "dual_encoder, colbert or cross_encoder."})
+    pooling: str = field(default="cls", metadata={"help": "Dual encoder: cls, or mean (for truncated encoders)."})
+    tied: bool = field(default=True, metadata={"help": "Dual encoder: one encoder for queries and documents."})
+    projection_size: int | None = field(default=None, metadata={"help": "Width of a linear layer on the embedding."})
+    output_norm: bool = field(default=False, metadata={"help": "Dual encoder: a LayerNorm on the embedding."})
+    embedding_dropout: float = field(default=0.1, metadata={"help": "Dropout on the embedding (Appendix B)."})
+    train_rows: int | None = field(default=None, metadata={"help": "Use this many lists, the first by hash."})
+
+
+def make_parser() -> HfArgumentParser:
+    return HfArgumentParser(
+        (StudentArguments, training.ModelArguments, training.DevArguments, training.RunArguments, RankingConfig),
+        description=__doc__,
+    )
+
+
+def main(
+    student: StudentArguments,
+    model_arguments: training.ModelArguments,
+    dev_arguments: training.DevArguments,
+    run_arguments: training.RunArguments,
+    config: RankingConfig,
+) -> None:
+    tokenizer = training.load_tokenizer(model_arguments.encoder)
+    lists = load_lists(student, config)
+    dev = training.dev_lists(student.data, dev_arguments)
+    arguments = [student, model_arguments]
+    key = training.run_key(config, arguments, model_arguments.encoder, {"data": lists, "dev": dev})
+    if training.already_done(config, key, run_arguments.overwrite):
+        return
+    training.seed(config)
+    model = build_model(student, model_arguments)
+    training.fit(model, tokenizer, lists, dev, config, training.describe(config, arguments, lists))
+
+
+def build_model(student: StudentArguments, arguments: training.ModelArguments) -> PreTrainedModel:
+    """The untrained student."""
+    lengths = {"query_length": arguments.query_length, "document_length": arguments.document_length}
+    path = training.encoder_path(arguments.encoder)
+    if student.architecture == "dual_encoder":
+        options = ("pooling", "tied", "projection_size", "output_norm", "embedding_dropout")
+        fields = {name: getattr(student, name) for name in options}
+        model = DualEncoder.from_encoder(path, layers=arguments.layers, **fields, **lengths)
+    elif student.architecture == "cross_encoder":
+        model = CrossEncoder.from_encoder(path, layers=arguments.layers, **lengths)
+    else:
+        raise InputError(
+            f"architecture: expected dual_encoder, colbert or cross_encoder, got {student.architecture!r}"
+        )
+    training.set_dropout(model, arguments.dropout)
+    return model
+
+
+def load_lists(student: StudentArguments, config: RankingConfig) -> RankingLists:
+    """The training lists; raises InputError when the loss needs teacher scores that they do not have."""
+    lists = RankingLists.load(student.data)
+    if student.train_rows is not None:
+        kept = training.first_by_hash(lists.rows["query_id"], student.train_rows)
+        lists.rows = lists.rows.select([i for i, name in enumerate(lists.rows["query_id"]) if name in kept])
+    if config.loss in NEEDS_TEACHER and "teacher_scores" not in lists.rows.column_names:
+        raise InputError(f"{student.data}: loss {config.loss} needs teacher scores; run score_with_teacher.py first")
+    return lists
+
+
+if __name__ == "__main__":
+    run(make_parser, main)

@@ -1,0 +1,46 @@
+"""Recipes are flags written down: `--recipe file.yaml` stands for its `key: value` lines as `--key value`."""
+
+import json
+from pathlib import Path
+
+import yaml
+
+from trainers.errors import InputError
+
+
+def expand_recipe(argv: list[str]) -> list[str]:
+    """Replace a leading `--recipe FILE` by the file's flags; flags given after it win, as argparse keeps the last.
+
+    A list becomes several values, a mapping (such as `loss_args`) its JSON.
+
+    Raises:
+        InputError: the file is missing, is not YAML, or is not a mapping of options to values.
+    """
+    if argv[:1] != ["--recipe"]:
+        return argv
+    if len(argv) < 2:
+        raise InputError("--recipe: expected a YAML file")
+    flags = []
+    for key, value in read_recipe(Path(argv[1])).items():
+        flags += [f"--{key}", *map(as_flag, value if isinstance(value, list) else [value])]
+    return flags + argv[2:]
+
+
+def read_recipe(path: Path) -> dict:
+    """The mapping of a recipe file."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such recipe")
+    try:
+        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(recipe, dict) or not all(isinstance(key, str) for key in recipe):
+        raise InputError(f"{path}: expected lines `option: value`")
+    if empty := [key for key, value in recipe.items() if value is None]:
+        raise InputError(f"{path}: {empty[0]} has no value; leave the line out for the default")
+    return recipe
+
+
+def as_flag(value) -> str:
+    """A YAML value as a command line writes it."""
+    return json.dumps(value) if isinstance(value, dict) else str(value)

@@ -1,0 +1,86 @@
+"""Train the teacher: a cross-encoder, by one-hot softmax cross-entropy over positives and BM25 negatives.
+
+    accelerate launch run_scripts/train_teacher.py --recipe run_scripts/recipes/quickstart/teacher.yaml
+
+Writes a checkpoint that score_with_teacher.py, evaluate.py and publish.py read, and training.json beside it. A second
+run with the same options and data reuses it; an interrupted one goes on from its last checkpoint.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from transformers import HfArgumentParser, PreTrainedTokenizerBase
+
+from modeling import CrossEncoder
+from run_scripts import training
+from run_scripts.cli import run
+from trainers import InputError, RankingConfig
+from trainers.data import BM25Index, RankingLists, read_data, training_lists
+
+
+@dataclass
+class TeacherData:
+    data: str = field(
+        default="pydocs",
+        metadata={"help": "pydocs (documentation of the installed libraries), or a folder or Hub id of queries."},
+    )
+    documents_per_query: int = field(default=8, metadata={"help": "K: the positives and BM25 negatives of a query."})
+    depth: int = field(default=50, metadata={"help": "Negatives are drawn from BM25's top this many."})
+    train_queries: int | None = field(default=None, metadata={"help": "Use this many, the first by hash of their id."})
+
+
+def make_parser() -> HfArgumentParser:
+    return HfArgumentParser(
+        (TeacherData, training.ModelArguments, training.DevArguments, training.RunArguments, RankingConfig),
+        description=__doc__,
+    )
+
+
+def main(
+    data: TeacherData,
+    model_arguments: training.ModelArguments,
+    dev_arguments: training.DevArguments,
+    run_arguments: training.RunArguments,
+    config: RankingConfig,
+) -> None:
+    tokenizer = training.load_tokenizer(model_arguments.encoder)
+    check_pairs(tokenizer)
+    lists = prepare_lists(data, dev_arguments.cache_dir, config.seed)
+    dev = training.dev_lists(data.data, dev_arguments)
+    arguments = [data, model_arguments]
+    key = training.run_key(config, arguments, model_arguments.encoder, {"data": lists, "dev": dev})
+    if training.already_done(config, key, run_arguments.overwrite):
+        return
+    training.seed(config)
+    model = CrossEncoder.from_encoder(
+        training.encoder_path(model_arguments.encoder),
+        layers=model_arguments.layers,
+        query_length=model_arguments.query_length,
+        document_length=model_arguments.document_length,
+    )
+    training.set_dropout(model, model_arguments.dropout)
+    training.fit(model, tokenizer, lists, dev, config, training.describe(config, arguments, lists))
+
+
+def prepare_lists(data: TeacherData, cache_dir: str, seed: int) -> RankingLists:
+    """Positives and BM25 negatives for the training queries."""
+    collection = read_data(data.data, "train", cache_dir=cache_dir)
+    if data.train_queries is not None:
+        kept = training.first_by_hash(list(collection.queries), data.train_queries)
+        collection.queries = {query: text for query, text in collection.queries.items() if query in kept}
+    index = BM25Index.build(collection.documents, cache_dir=Path(cache_dir))
+    return training_lists(collection, index, data.documents_per_query, depth=data.depth, seed=seed)
+
+
+def check_pairs(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Our CrossEncoder joins texts as BERT does; raise InputError for a tokeniser that pairs them otherwise."""
+    query, document = (tokenizer(text)["input_ids"] for text in ("a query", "a document"))
+    if tokenizer("a query", "a document")["input_ids"] != query + document[1:]:
+        raise InputError(
+            f"encoder: {tokenizer.name_or_path} does not pair texts as [CLS] query [SEP] document [SEP]; "
+            "it can score as a teacher but not be trained as one here"
+        )
+
+
+if __name__ == "__main__":
+    run(make_parser, main)

