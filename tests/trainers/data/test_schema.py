@@ -1,0 +1,69 @@
+import pytest
+
+from trainers.data.arrow import complete_folder, dataset_of
+from trainers.data.documents import DocumentTable
+from trainers.data.schema import ROW_FEATURES, RankingLists
+from trainers.errors import InputError
+
+
+ROWS = [
+    {"query_id": "1", "query": "one", "document_ids": ["a", "b"], "labels": [1.0, 0.0]},
+    {"query_id": "2", "query": "two", "document_ids": ["b"], "labels": [2.0]},
+]
+
+
+@pytest.fixture
+def lists():
+    table = DocumentTable.from_texts(["a", "b"], ["A", "B"])
+    return RankingLists(dataset_of(ROWS, ROW_FEATURES), table, {"rows": 2})
+
+
+def test_saved_lists_come_back_with_rows_documents_and_report(lists, tmp_path):
+    lists.save(tmp_path / "lists")
+    loaded = RankingLists.load(tmp_path / "lists")
+    assert loaded.rows.to_list() == ROWS and loaded.report == {"rows": 2}
+    assert loaded.documents.texts(["b"]) == ["B"]
+
+
+def test_lists_are_replaced_by_saving_again(lists, tmp_path):
+    lists.save(tmp_path / "lists")
+    RankingLists(lists.rows.select([1]), lists.documents).save(tmp_path / "lists")
+    assert RankingLists.load(tmp_path / "lists").rows.to_list() == ROWS[1:]
+    assert [folder.name for folder in tmp_path.iterdir()] == ["lists"]
+
+
+def test_a_folder_of_something_else_is_not_overwritten(lists, tmp_path):
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(InputError, match="does not hold ranking lists"):
+        lists.save(tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "precious"
+
+
+def test_loading_names_what_is_missing(lists, tmp_path):
+    with pytest.raises(InputError, match="nowhere: not a folder of ranking lists: . is missing"):
+        RankingLists.load(tmp_path / "nowhere")
+    lists.save(tmp_path / "lists")
+    (tmp_path / "lists" / "rows.arrow").unlink()
+    with pytest.raises(InputError, match="rows.arrow is missing"):
+        RankingLists.load(tmp_path / "lists")
+
+
+def test_rows_are_streamed_to_a_file_that_appears_when_complete(tmp_path):
+    def rows():
+        yield ROWS[0]
+        assert not (tmp_path / "rows.arrow").exists()
+        yield ROWS[1]
+
+    assert dataset_of(rows(), ROW_FEATURES, tmp_path / "rows.arrow").to_list() == ROWS
+
+
+def test_an_interrupted_write_leaves_nothing(tmp_path):
+    def rows():
+        yield ROWS[0]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        dataset_of(rows(), ROW_FEATURES, tmp_path / "rows.arrow")
+    with pytest.raises(KeyboardInterrupt), complete_folder(tmp_path / "folder"):
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []

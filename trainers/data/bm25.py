@@ -1,0 +1,111 @@
+"""BM25 candidates by `bm25s`, with the index kept on disk."""
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+from pathlib import Path
+
+import bm25s
+import numpy as np
+import Stemmer
+from bm25s.tokenization import Tokenizer
+from tqdm import tqdm
+
+from trainers.data.arrow import complete_folder
+from trainers.data.documents import DocumentTable
+from trainers.errors import InputError
+
+
+logger = logging.getLogger(__name__)
+logging.getLogger("bm25s").setLevel(logging.WARNING)  # it sets itself to DEBUG
+
+
+class BM25Index:
+    """Lucene's BM25 over a document table.
+
+    `k1` = 0.9 and `b` = 0.4 are the values the MS MARCO literature reports BM25 with (Anserini's defaults).
+    """
+
+    def __init__(self, documents: DocumentTable, engine: bm25s.BM25, tokenizer: Tokenizer):
+        self.documents = documents
+        self._engine = engine
+        self._tokenizer = tokenizer
+
+    @classmethod
+    def build(
+        cls,
+        documents: DocumentTable,
+        k1: float = 0.9,
+        b: float = 0.4,
+        stemmer: str | None = "english",
+        cache_dir: str | Path | None = None,
+    ) -> "BM25Index":
+        """Index `documents`, or open the index in `cache_dir` that was built of the same texts and parameters.
+
+        `stemmer` names a Snowball stemmer (None: words as they are); English stop words are left out when it is
+        "english". Raises InputError for an empty table, an unknown stemmer, or texts without a single word.
+        """
+        if len(documents) == 0:
+            raise InputError("BM25: the collection has no documents")
+        tokenizer = _tokenizer(stemmer)
+        if cache_dir is None:
+            return cls(documents, _engine(documents, tokenizer, k1, b), tokenizer)
+        key = json.dumps([documents.fingerprint, k1, b, stemmer, bm25s.__version__])
+        folder = Path(cache_dir) / f"bm25-{blake2b(key.encode(), digest_size=8).hexdigest()}"
+        if folder.exists():
+            logger.info("BM25: reusing %s", folder)
+        else:
+            with complete_folder(folder) as new:
+                engine = _engine(documents, tokenizer, k1, b)
+                engine.save(new, show_progress=False)
+                tokenizer.save_vocab(new)
+        tokenizer.load_vocab(folder)
+        return cls(documents, bm25s.BM25.load(folder, mmap=True, load_vocab=False), tokenizer)
+
+    def search(self, queries: Sequence[str], depth: int) -> tuple[list[list[str]], list[list[float]]]:
+        """Ids and scores of each query's best documents, best first, at most `depth`; equal scores in table order.
+
+        Documents that share no word with the query are no candidates, so a list may be shorter, even empty.
+        """
+        ids, scores = [], []
+        names = self.documents.ids
+        for positions, values in self.positions(queries, depth):
+            ids.append(names[positions.tolist()] if len(positions) else [])
+            scores.append(values.tolist())
+        return ids, scores
+
+    def positions(self, queries: Sequence[str], depth: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """As `search`, one query at a time: row numbers in the document table (int64) and scores (float32)."""
+        words = self._tokenizer.tokenize(list(queries), update_vocab=False, allow_empty=False, return_as="stream")
+        for query in tqdm(words, desc="BM25", unit="query", total=len(queries)):
+            yield _best(self._engine.get_scores(query) if query else np.empty(0, np.float32), depth)
+
+
+def _best(scores: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
+    """Positions and values of the `depth` highest scores above 0, equal ones in the order of the table."""
+    positions = np.flatnonzero(scores > 0)
+    if len(positions) > depth:
+        lowest = np.partition(scores[positions], -depth)[-depth]
+        positions = positions[scores[positions] >= lowest]
+    order = np.lexsort((positions, -scores[positions]))[:depth]
+    return positions[order], scores[positions[order]]
+
+
+def _tokenizer(stemmer: str | None) -> Tokenizer:
+    if stemmer is not None and stemmer not in Stemmer.algorithms():
+        known = ", ".join(sorted(Stemmer.algorithms()))
+        raise InputError(f"BM25: unknown stemmer {stemmer!r}; expected one of {known}")
+    stopwords = "english" if stemmer == "english" else []
+    return Tokenizer(lower=True, stopwords=stopwords, stemmer=Stemmer.Stemmer(stemmer) if stemmer else None)
+
+
+def _engine(documents: DocumentTable, tokenizer: Tokenizer, k1: float, b: float) -> bm25s.BM25:
+    texts = (text for _, some in documents.batches() for text in some)
+    bar = tqdm(texts, desc="BM25: reading", total=len(documents), unit="document")
+    tokens = list(tokenizer.streaming_tokenize(bar, update_vocab=True, allow_empty=False))
+    if not any(tokens):
+        raise InputError("BM25: no document has a word to search for")
+    engine = bm25s.BM25(k1=k1, b=b, method="lucene", backend="numpy")
+    engine.index((tokens, tokenizer.get_vocab_dict()), show_progress=False)
+    return engine

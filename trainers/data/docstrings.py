@@ -1,0 +1,95 @@
+"""Docstrings of installed packages, read with `ast`: nothing is imported, so nothing is executed."""
+
+import ast
+import sys
+import sysconfig
+import warnings
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from platform import python_version
+
+
+SKIPPED_FOLDERS = {"test", "tests", "testing", "site-packages", "dist-packages", "idlelib", "lib2to3", "turtledemo"}
+SKIPPED_FOLDERS |= {"vendor", "externals", "extern", "encodings", "benchmarks", "examples", "node_modules"}
+SKIPPED_FILES = ("test_", "conftest", "modular_")  # transformers generates modeling_x.py from modular_x.py
+READ_PRIVATE_FOLDERS = {"_core"}  # numpy keeps its public functions there
+NAMED_NODES = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def standard_library_files() -> list[tuple[str, Path]]:
+    """(module name, file) of the public modules of the standard library, sorted."""
+    root = Path(sysconfig.get_path("stdlib"))
+    tops = [root / name for name in sorted(sys.stdlib_module_names) if not name.startswith("_")]
+    files = []
+    for top in tops:
+        single = top.with_suffix(".py")
+        files += [(top.name, single)] if single.is_file() else package_files(top) if top.is_dir() else []
+    return files
+
+
+def installed_files(package: str) -> list[tuple[str, Path]]:
+    """(module name, file) of the modules of an installed top-level package, sorted; none when not installed."""
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        return []
+    return package_files(Path(next(iter(spec.submodule_search_locations))))
+
+
+def package_version(distribution: str) -> str | None:
+    """The installed version of a distribution, None when it is not installed; `python` has the interpreter's."""
+    try:
+        return python_version() if distribution == "python" else version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def package_files(root: Path) -> list[tuple[str, Path]]:
+    """(module name, file) of the modules below the package folder `root`, sorted.
+
+    Private files are read, since scipy and numpy define public functions there; their names are left out of the module
+    name as in `scipy.linalg.eigh` from `scipy/linalg/_decomp.py`.
+    """
+    files = []
+    for file in sorted(root.rglob("*.py")):
+        parts = file.relative_to(root.parent).with_suffix("").parts
+        if not (any(map(_skipped_folder, parts[:-1])) or parts[-1].startswith(SKIPPED_FILES)):
+            files.append((".".join(part for part in parts if not part.startswith("_")), file))
+    return files
+
+
+def _skipped_folder(name: str) -> bool:
+    return name in SKIPPED_FOLDERS or (name.startswith("_") and name not in READ_PRIVATE_FOLDERS)
+
+
+def docstrings(module: str, file: Path) -> Iterator[tuple[str, str]]:
+    """(qualified name, docstring) of the public classes, functions and methods of a source file, and of itself.
+
+    A file that this Python cannot parse yields nothing.
+    """
+    try:
+        with warnings.catch_warnings():  # invalid escapes in other people's strings
+            warnings.simplefilter("ignore")
+            tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError):
+        return
+    if documentation := ast.get_docstring(tree):
+        yield module, documentation
+    yield from _named(tree.body, module)
+
+
+def _named(body: list[ast.stmt], prefix: str) -> Iterator[tuple[str, str]]:
+    for node in body:
+        if isinstance(node, NAMED_NODES):
+            if node.name.startswith("_"):
+                continue
+            name = f"{prefix}.{node.name}"
+            if documentation := ast.get_docstring(node):
+                yield name, documentation
+            if isinstance(node, ast.ClassDef):
+                yield from _named(node.body, name)
+        elif isinstance(node, ast.If):
+            yield from _named(node.body + node.orelse, prefix)
+        elif isinstance(node, ast.Try):
+            yield from _named(node.body + node.orelse + [s for h in node.handlers for s in h.body], prefix)

@@ -1,0 +1,83 @@
+"""The one schema every reader ends in and every later step starts from.
+
+A *collection* is what a benchmark is: documents, queries, judgments. *Ranking lists* are what a model is trained or
+tested on: per query the documents it ranks, their labels and, once a teacher has scored them, its scores.
+Ids are strings everywhere, also those that look like numbers.
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from datasets import Dataset, Features, List, Value
+
+from trainers.data.arrow import complete_folder, save_dataset
+from trainers.data.documents import DocumentTable
+from trainers.errors import InputError
+
+
+ROW_FEATURES = Features(
+    {
+        "query_id": Value("string"),
+        "query": Value("string"),
+        "document_ids": List(Value("string")),
+        "labels": List(Value("float32")),
+    }
+)
+SCORED_ROW_FEATURES = Features({**ROW_FEATURES, "teacher_scores": List(Value("float32"))})
+
+
+@dataclass
+class Collection:
+    """Documents, queries (id → text) and judgments (query id → document id → relevance, 0 or higher).
+
+    `report` holds what the reader found and what it dropped, by reason.
+    """
+
+    name: str
+    documents: DocumentTable
+    queries: dict[str, str]
+    qrels: dict[str, dict[str, float]]
+    report: dict = field(default_factory=dict)
+
+
+@dataclass
+class RankingLists:
+    """Rows with `ROW_FEATURES` (or `SCORED_ROW_FEATURES`; the lists of a row are of one length, rows may differ)
+    and the table that holds the texts of their `document_ids`. `report` counts what was kept and dropped."""
+
+    rows: Dataset
+    documents: DocumentTable
+    report: dict = field(default_factory=dict)
+
+    def save(self, folder: str | Path) -> None:
+        """Write rows, documents and `data_report.json` to `folder`, which appears only when complete.
+
+        Raises InputError when `folder` exists and holds something else.
+        """
+        folder = Path(folder)
+        if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and missing_part(folder))):
+            raise InputError(f"{folder}: exists and does not hold ranking lists; not overwritten")
+        with complete_folder(folder) as new:
+            save_dataset(self.rows, new / "rows.arrow")
+            self.documents.save(new / "documents")
+            text = json.dumps(self.report, indent=2, ensure_ascii=False, sort_keys=True)
+            (new / "data_report.json").write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "RankingLists":
+        """Open lists written by `save`, memory-mapped. Raises InputError naming what is missing."""
+        folder = Path(folder)
+        if missing := missing_part(folder):
+            raise InputError(f"{folder}: not a folder of ranking lists: {missing} is missing")
+        rows = Dataset.from_file(str(folder / "rows.arrow"))
+        if absent := set(ROW_FEATURES) - set(rows.column_names):
+            raise InputError(f"{folder}: the rows lack the columns {', '.join(sorted(absent))}")
+        report = json.loads((folder / "data_report.json").read_text(encoding="utf-8"))
+        return cls(rows, DocumentTable.load(folder / "documents"), report)
+
+
+def missing_part(folder: Path) -> str | None:
+    """The first part of a folder of ranking lists that `folder` lacks; None when it is one."""
+    parts = (".", "rows.arrow", "documents", "data_report.json")
+    return next((part for part in parts if not (folder / part).exists()), None)
