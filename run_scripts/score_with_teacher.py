@@ -1,0 +1,136 @@
+"""Score ranking lists with a teacher, or with the mean of several: what students are distilled from.
+
+    python run_scripts/score_with_teacher.py --teacher outputs/quickstart/teacher --data pydocs --split train \
+        --documents_per_query 8 --depth 50 --output outputs/quickstart/scored
+
+--data is a collection (its lists are then the positives and BM25 negatives of every query) or a folder of ranking
+lists. Scores are cached under --cache_dir by teacher and text: stop it whenever you like, run it again, and only what
+is missing is computed. Writes a folder of ranking lists that distill.py reads, with calibration.json in it.
+"""
+
+import json
+import signal
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from transformers import HfArgumentParser
+
+from run_scripts.cli import run
+from run_scripts.training import first_by_hash
+from trainers.annotation import annotate, check_teachers
+from trainers.calibration import Calibration, calibrate
+from trainers.data import BM25Index, RankingLists, read_data, training_lists
+from trainers.data.arrow import complete_folder
+from trainers.data.schema import missing_part
+from trainers.errors import InputError
+from trainers.teacher import PairScorer
+
+
+@dataclass
+class ScoringArguments:
+    teacher: list[str] = field(
+        metadata={"help": "Cross-encoder folders or Hub ids, with 1 logit or 2; several: the mean of their scores."}
+    )
+    output: str = field(metadata={"help": "Folder for the annotated ranking lists."})
+    data: str = field(default="pydocs", metadata={"help": "pydocs, a collection, or a folder of ranking lists."})
+    split: str = field(default="train", metadata={"help": "Which queries of a collection."})
+    documents_per_query: int = field(default=20, metadata={"help": "K: the positives and BM25 negatives of a query."})
+    depth: int = field(default=100, metadata={"help": "Negatives come from BM25's top this many."})
+    negatives: str = field(default="random", metadata={"help": "random: drawn from them; top: the best ranked."})
+    max_queries: int | None = field(default=None, metadata={"help": "Only so many, the first by hash of their id."})
+    seed: int = field(default=0, metadata={"help": "Of the random negatives."})
+    dtype: str | None = field(
+        default=None,
+        metadata={"help": "float32 or bfloat16 (default: bfloat16 where the processor multiplies in it)."},
+    )
+    query_length: int | None = field(default=None, metadata={"help": "Query tokens (default: the teacher's own)."})
+    document_length: int | None = field(default=None, metadata={"help": "Document tokens (default: the same)."})
+    cache_dir: str = field(default="outputs/cache", metadata={"help": "Scores, prepared collections, indexes."})
+    shard_seconds: float = field(
+        default=30.0, metadata={"help": "Work that a kill may lose; then a shard is written."}
+    )
+
+
+def make_parser() -> HfArgumentParser:
+    return HfArgumentParser(ScoringArguments, description=__doc__)
+
+
+def main(arguments: ScoringArguments) -> None:
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        score(arguments)
+    except KeyboardInterrupt:
+        print(
+            f"\nstopped; the scores so far are kept in {arguments.cache_dir}: run the same command again to go on",
+            file=sys.stderr,
+        )
+        sys.exit(130)
+
+
+def interrupt(*_) -> None:
+    """SIGTERM ends the work as Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+def score(arguments: ScoringArguments) -> None:
+    check_output(Path(arguments.output))
+    teachers = [
+        PairScorer.from_pretrained(name, arguments.dtype, arguments.query_length, arguments.document_length)
+        for name in arguments.teacher
+    ]
+    check_teachers(teachers)
+    lists = prepare_lists(arguments)
+    annotated = annotate(lists, teachers, Path(arguments.cache_dir) / "teacher_scores", arguments.shard_seconds)
+    calibration = calibrate(annotated)
+    write(annotated, calibration, Path(arguments.output))
+    print("\n".join(calibration.lines()))
+
+
+def check_output(output: Path) -> None:
+    """Raise InputError, before any work, when the lists could not be written there."""
+    if output.exists() and (not output.is_dir() or (any(output.iterdir()) and missing_part(output))):
+        raise InputError(f"--output {output}: exists and does not hold ranking lists; it is not overwritten")
+    try:
+        with complete_folder(output.parent / f".{output.name}.probe") as probe:
+            pass
+        probe.with_name(f".{output.name}.probe").rmdir()
+    except OSError as error:
+        raise InputError(f"--output {output}: cannot be written: {error.strerror}") from error
+
+
+def prepare_lists(arguments: ScoringArguments) -> RankingLists:
+    """The lists of a folder, or positives and BM25 negatives of a collection; `max_queries` of them."""
+    data = Path(arguments.data)
+    if (data / "data_report.json").is_file():
+        lists = RankingLists.load(data)
+        if arguments.max_queries is not None:
+            kept = first_by_hash(lists.rows["query_id"][:], arguments.max_queries)
+            rows = [row for row, query in enumerate(lists.rows["query_id"]) if query in kept]
+            lists.rows = lists.rows.select(rows)
+        return lists
+    collection = read_data(arguments.data, arguments.split, cache_dir=arguments.cache_dir)
+    if arguments.max_queries is not None:
+        kept = first_by_hash(list(collection.queries), arguments.max_queries)
+        collection.queries = {query: text for query, text in collection.queries.items() if query in kept}
+    index = BM25Index.build(collection.documents, cache_dir=Path(arguments.cache_dir))
+    return training_lists(
+        collection,
+        index,
+        arguments.documents_per_query,
+        depth=arguments.depth,
+        seed=arguments.seed,
+        negatives=arguments.negatives,
+    )
+
+
+def write(lists: RankingLists, calibration: Calibration, output: Path) -> None:
+    """Lists and calibration.json in one folder, which appears only when complete."""
+    with complete_folder(output) as folder:
+        lists.save(folder)
+        text = json.dumps(calibration.as_dict(), indent=2) + "\n"
+        (folder / "calibration.json").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run(make_parser, main)
