@@ -1,0 +1,79 @@
+"""A published folder appears whole or not at all."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+# What our writers put at the top of a folder; anything else there is somebody's own.
+WRITTEN = {
+    "README.md",
+    "config.json",
+    "model.safetensors",
+    "modules.json",
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+    "1_Pooling",
+    "artifact.metadata",
+    "images",
+    "onnx",
+    ".eval_results",
+}
+WRITTEN_SUFFIXES = (".py", ".txt", ".model")  # model code, vocabularies
+MARKERS = ("m3se", "auto_map")  # one of these is a key of every published config.json
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `folder` that takes its name at the end; an exception leaves nothing behind.
+
+    Raises:
+        ValueError: `folder` exists and is not one that was published before.
+    """
+    check_replaceable(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        yield staging
+        staging.chmod(0o755)
+        replace_folder(staging, folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def check_replaceable(folder: Path) -> None:
+    """Refuse to overwrite anything but an empty folder or an earlier publication."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is a file; expected a folder to write")
+    foreign = sorted(path.name for path in folder.iterdir() if not is_ours(path.name))
+    if foreign:
+        raise ValueError(f"{folder} holds {foreign[0]!r}, which no published folder has: choose a new folder")
+    if any(folder.iterdir()) and not is_published(folder):
+        raise ValueError(f"{folder} is not empty and was not published from here: choose a new folder")
+
+
+def is_published(folder: Path) -> bool:
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return any(marker in config for marker in MARKERS)
+
+
+def is_ours(name: str) -> bool:
+    return name in WRITTEN or name.endswith(WRITTEN_SUFFIXES) or "token" in name or name.startswith("vocab")
+
+
+def replace_folder(staging: Path, folder: Path) -> None:
+    """Give `staging` the name of `folder`, whose old content goes."""
+    if folder.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        os.replace(folder, old)
+        os.replace(staging, folder)
+        shutil.rmtree(old)
+    else:
+        os.replace(staging, folder)

@@ -1,0 +1,177 @@
+"""Published folders that other libraries read without our code.
+
+Every writer fills an existing empty folder (see `folder.new_folder`) and takes plain values: a state dict, the config
+of the backbone as a dict, the fields of our own config, and a function that saves the tokenizer into a folder. Our
+fields go under one key of the backbone's config.json, which other libraries ignore and `from_pretrained` of our
+classes reads.
+
+The sentence-transformers files are written by hand with the module names of its early versions, which every version
+since can read; those that sentence-transformers 6 writes itself cannot be read by version 5.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+
+FIELDS_KEY = "m3se"
+SaveTokenizer = Callable[[str], object]
+# Traces of the machine and of the last call, which tokenizers save along.
+TOKENIZER_TRACES = (
+    "is_local",
+    "local_files_only",
+    "name_or_path",
+    "tokenizer_file",
+    "vocab_file",
+    "max_length",
+    "stride",
+)
+
+
+def write_dual_encoder(
+    folder: Path,
+    state_dict: dict[str, Tensor],
+    encoder_config: dict,
+    fields: dict,
+    save_tokenizer: SaveTokenizer,
+) -> None:
+    """A tied dual encoder without projection: the backbone in its own format, and sentence-transformers files.
+
+    Loads in `AutoModel`, `SentenceTransformer` (dot product) and `DualEncoder`, none of them with custom code.
+    `state_dict` and `encoder_config` are the backbone's.
+    """
+    write_backbone(folder, state_dict, encoder_config, {"model_type": "dual_encoder", **fields})
+    write_tokenizer(folder, save_tokenizer, fields["document_length"])
+    modules = ["Transformer", "Pooling"]
+    write_json(
+        folder / "modules.json",
+        [
+            {
+                "idx": index,
+                "name": str(index),
+                "path": f"{index}_{name}" if index else "",
+                "type": f"sentence_transformers.models.{name}",
+            }
+            for index, name in enumerate(modules)
+        ],
+    )
+    write_json(
+        folder / "sentence_bert_config.json", {"max_seq_length": fields["document_length"], "do_lower_case": False}
+    )
+    write_json(
+        folder / "config_sentence_transformers.json",
+        {"prompts": {}, "default_prompt_name": None, "similarity_fn_name": "dot"},
+    )
+    (folder / "1_Pooling").mkdir()
+    write_json(
+        folder / "1_Pooling" / "config.json",
+        {
+            "word_embedding_dimension": encoder_config["hidden_size"],
+            "pooling_mode_cls_token": fields["pooling"] == "cls",
+            "pooling_mode_mean_tokens": fields["pooling"] == "mean",
+            "pooling_mode_max_tokens": False,
+            "pooling_mode_mean_sqrt_len_tokens": False,
+        },
+    )
+
+
+def write_cross_encoder(
+    folder: Path,
+    state_dict: dict[str, Tensor],
+    encoder_config: dict,
+    fields: dict,
+    save_tokenizer: SaveTokenizer,
+) -> None:
+    """A cross-encoder as a stock classifier: `AutoModelForSequenceClassification`, `CrossEncoder` of both libraries.
+
+    sentence-transformers would put one logit through a sigmoid; the activation named here keeps it raw.
+    """
+    activation = {"activation_fn": "torch.nn.modules.linear.Identity", "version": "5.0.0"}
+    fields = {"model_type": "cross_encoder", **fields}
+    write_backbone(folder, state_dict, {**encoder_config, "sentence_transformers": activation}, fields)
+    # The document comes without its own [CLS].
+    write_tokenizer(folder, save_tokenizer, fields["query_length"] + fields["document_length"] - 1)
+
+
+def write_colbert(
+    folder: Path,
+    state_dict: dict[str, Tensor],
+    projection: Tensor,
+    prefix: str,
+    encoder_config: dict,
+    fields: dict,
+    metadata: dict,
+    save_tokenizer: SaveTokenizer,
+) -> None:
+    """ColBERT in the layout of Stanford's own checkpoints: `MultiVectorEncoder`, PyLate, `AutoModel`.
+
+    `projection` [dim, H] becomes `linear.weight`; backbone weights are named `{prefix}.*` ("bert" for BERT);
+    `metadata` is the content of artifact.metadata.
+    """
+    weights = {f"{prefix}.{name}": tensor for name, tensor in state_dict.items()} | {"linear.weight": projection}
+    config = {**encoder_config, "architectures": ["HF_ColBERT"]}
+    write_backbone(folder, weights, config, {"model_type": "colbert", **fields})
+    write_json(folder / "artifact.metadata", metadata)
+    write_tokenizer(folder, save_tokenizer, fields["document_length"])
+
+
+def write_custom_code(
+    folder: Path,
+    state_dict: dict[str, Tensor],
+    config: dict,
+    code_files: Iterable[Path],
+    save_tokenizer: SaveTokenizer,
+) -> None:
+    """A model no stock class can hold (untied encoders, projection, output norm), with the code that can.
+
+    `config` is our own, with its `auto_map`; `code_files` are the flat Python files that the map leads to. Loads in
+    `AutoModel` with `trust_remote_code=True`.
+    """
+    if "auto_map" not in config:
+        raise ValueError("config has no auto_map: nobody could find the code")
+    config = {**config, "encoder_config": without_paths(config["encoder_config"])}
+    write_weights(folder, state_dict)
+    write_json(folder / "config.json", without_paths(config))
+    for file in code_files:
+        shutil.copyfile(file, folder / file.name)
+    write_tokenizer(folder, save_tokenizer, config["document_length"])
+
+
+def write_backbone(folder: Path, state_dict: dict[str, Tensor], config: dict, fields: dict) -> None:
+    """config.json and model.safetensors of a stock model, our fields under their key."""
+    if "model_type" not in config:
+        raise ValueError(f"the backbone's config has no model_type, only {sorted(config)}")
+    write_weights(folder, state_dict)
+    write_json(folder / "config.json", {**without_paths(config), FIELDS_KEY: fields})
+
+
+def write_tokenizer(folder: Path, save_tokenizer: SaveTokenizer, length: int) -> None:
+    """Tokenizer files that cut at `length` tokens when asked to truncate, without traces of where they were made."""
+    save_tokenizer(str(folder))
+    path = folder / "tokenizer_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    kept = {key: value for key, value in config.items() if key not in TOKENIZER_TRACES}
+    write_json(path, {**kept, "model_max_length": length})
+    fast = folder / "tokenizer.json"
+    if fast.exists():
+        # Whatever the last call padded or cut to is saved with it, and older readers would apply it.
+        write_json(fast, json.loads(fast.read_text(encoding="utf-8")) | {"truncation": None, "padding": None})
+
+
+def without_paths(config: dict) -> dict:
+    return {key: value for key, value in config.items() if key != "_name_or_path"}
+
+
+def write_weights(folder: Path, state_dict: dict[str, Tensor]) -> None:
+    path = folder / "model.safetensors"
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}
+    save_file(tensors, path, metadata={"format": "pt"})
+    path.chmod(0o644)  # safetensors keeps it from everybody else
+
+
+def write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

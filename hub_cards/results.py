@@ -1,0 +1,78 @@
+"""Results of a model on the Hub: rows of the card, its model-index, and `.eval_results` files.
+
+`metrics` is the content of a metrics.json: measures by the field's names (`MRR@10`, `nDCG@10`, `Recall@100`), and what
+is needed to read them: `queries`, `ties` (documents that shared their score), `candidate_recall` (of the list that was
+re-ranked; no re-ranking can do better).
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from huggingface_hub import EvalResult, EvalResultEntry, eval_result_entries_to_yaml
+
+
+FAMILIES = ("MRR", "nDCG", "Recall")
+
+
+@dataclass
+class Benchmark:
+    """A data set that the Hub has registered as a benchmark, and the measure to report there."""
+
+    dataset_id: str
+    task_id: str
+    measure: str
+
+
+def measures(metrics: dict) -> dict[str, float]:
+    """The measures among the values of a metrics.json, in its order.
+
+    Raises:
+        ValueError: there is none, or one is not a finite number.
+    """
+    found = {name: value for name, value in metrics.items() if name.partition("@")[0] in FAMILIES and "@" in name}
+    if not found:
+        raise ValueError(f"metrics have no measure such as MRR@10, only {sorted(metrics)}")
+    for name, value in found.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise ValueError(f"{name} must be a finite number, got {value!r}")
+    return found
+
+
+def model_index(metrics: dict, dataset: str, split: str | None = None) -> list[EvalResult]:
+    """Entries of the card's model-index: one per measure."""
+    return [
+        EvalResult(
+            task_type="text-ranking",
+            task_name="Text Ranking",
+            dataset_type=dataset,
+            dataset_name=dataset,
+            dataset_split=split,
+            metric_type=name.lower(),
+            metric_name=name,
+            metric_value=round(float(value), 6),
+        )
+        for name, value in measures(metrics).items()
+    ]
+
+
+def write_eval_results(folder: Path, metrics: dict, benchmark: Benchmark, notes: str) -> Path:
+    """`.eval_results/{benchmark}.yaml`, which the Hub shows on the model page and on the benchmark's leaderboard.
+
+    Raises:
+        ValueError: the benchmark's measure was not measured.
+    """
+    values = measures(metrics)
+    if benchmark.measure not in values:
+        raise ValueError(f"{benchmark.dataset_id} asks for {benchmark.measure}, measured were only {sorted(values)}")
+    entry = EvalResultEntry(
+        dataset_id=benchmark.dataset_id,
+        task_id=benchmark.task_id,
+        value=round(float(values[benchmark.measure]), 6),
+        notes=notes,
+    )
+    path = folder / ".eval_results" / f"{benchmark.dataset_id.replace('/', '--')}.yaml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False), encoding="utf-8")
+    return path
