@@ -1,0 +1,96 @@
+import json
+
+import pytest
+
+from run_scripts.cli import parse
+from run_scripts.evaluate import main, make_parser
+from tests.trainers.evaluation import tiny
+from trainers.data import ROW_FEATURES, DocumentTable, RankingLists
+from trainers.data.arrow import dataset_of
+from trainers.errors import InputError
+from trainers.evaluation.measures import evaluate_run
+from trainers.evaluation.runs import read_run, write_run
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    return [tiny.save_cross_encoder(folder / "teacher"), tiny.save_dual_encoder(folder / "student")]
+
+
+@pytest.fixture(scope="module")
+def beir(tmp_path_factory):
+    return tiny.write_beir(tmp_path_factory.mktemp("data") / "words")
+
+
+@pytest.fixture(autouse=True)
+def working_directory(tmp_path, monkeypatch):
+    """Relative defaults, such as the cache, end up there."""
+    monkeypatch.chdir(tmp_path)
+
+
+def evaluate(*argv):
+    return main(*parse(make_parser(), [*map(str, argv)]))
+
+
+def test_one_table_and_one_folder_per_row(models, beir, tmp_path, capsys):
+    arguments = ["--model", *models, "--data", beir, "--depth", 2]
+    evaluate(*arguments, "--output", tmp_path / "out", "--dtype", "float32", "--name", "CA", "DE M3SE")
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert capsys.readouterr().out.strip() == table.strip()
+    names = [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("|")]
+    assert names == ["model", "---", "BM25", "CA", "DE M3SE"]
+    assert "3 queries, BM25 top 2" in table
+    for folder in ("bm25", "ca", "de-m3se"):
+        folder = tmp_path / "out" / folder
+        metrics = json.loads((folder / "metrics.json").read_text())
+        again = evaluate_run(read_run(folder / "run.trec"), tiny.QRELS)
+        assert {name: metrics[name] for name in again.values} == again.values
+        assert (metrics["queries"], metrics["ties"]) == (3, again.ties)
+        assert metrics["candidate_recall"] == pytest.approx(1.0)
+        rows = [json.loads(line) for line in (folder / "per_query.jsonl").read_text().splitlines()]
+        assert {row.pop("query_id"): row for row in rows} == again.per_query
+
+
+def test_candidates_of_a_run_file_bound_what_can_be_reached(models, beir, tmp_path):
+    write_run(tmp_path / "run.trec", {"q1": {"d1": 2.0, "d3": 1.0}, "q2": {"d7": 1.0}, "other": {"d1": 1.0}}, "first")
+    arguments = ["--model", models[1], "--data", beir, "--candidates", tmp_path / "run.trec"]
+    first, student = evaluate(*arguments, "--output", tmp_path / "out")
+    assert first.evaluation.values["MRR@10"] == pytest.approx((1 + 1 + 0) / 3)  # q3 is missing and stays in the mean
+    metrics = json.loads((tmp_path / "out" / "student" / "metrics.json").read_text())
+    assert metrics["candidate_recall"] == pytest.approx((1 + 1 / 2 + 0) / 3)
+    assert {query: set(scores) for query, scores in student.run.items()} == {"q1": {"d1", "d3"}, "q2": {"d7"}}
+
+
+def test_ranking_lists_are_judged_by_their_own_labels(models, tmp_path):
+    documents = DocumentTable.from_texts(list(tiny.DOCUMENTS), list(tiny.DOCUMENTS.values()))
+    rows = [{"query_id": "q1", "query": "sum", "document_ids": ["d1", "d2", "d3"], "labels": [1, 0, 0]}]
+    RankingLists(dataset_of(rows, ROW_FEATURES), documents).save(tmp_path / "lists")
+    arguments = ["--model", models[1], "--candidates", tmp_path / "lists", "--output", tmp_path / "out"]
+    (student,) = evaluate(*arguments)  # no row for BM25, whose scores are not known
+    assert set(student.run["q1"]) == {"d1", "d2", "d3"}
+    assert json.loads((tmp_path / "out" / "student" / "metrics.json").read_text())["candidate_recall"] is None
+
+
+def test_max_queries_takes_the_same_queries_whatever_the_models(beir, tmp_path):
+    chosen = [list(evaluate("--data", beir, "--max_queries", 2, "--output", tmp_path)[0].run) for _ in range(2)]
+    assert chosen[0] == chosen[1]
+    assert len(chosen[0]) == 2
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--model", "{model}", "--name", "a", "b"], "2 names for 1 models"),
+        (["--model", "{model}", "--name", "bm25"], "'bm25' would stand for two rows"),
+        (["--candidates", "nothing.trec"], "nothing.trec does not exist"),
+        (["--depth", "0"], "--depth: expected at least 1"),
+        (["--model", "{data}"], "config.json is missing"),
+        (["--split", "dev"], "no split 'dev'"),
+    ],
+)
+def test_mistakes_are_named_before_anything_is_written(models, beir, tmp_path, flags, message):
+    flags = [flag.format(model=models[1], data=beir) for flag in flags]
+    with pytest.raises(InputError, match=message):
+        evaluate("--data", beir, *flags, "--output", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,82 @@
+"""The lists that are re-ranked, where they come from, and how much of the relevant documents they hold."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainers.data import ROW_FEATURES, BM25Index, Collection, RankingLists
+from trainers.data.arrow import dataset_of
+from trainers.data.candidates import row_of
+from trainers.errors import InputError
+from trainers.evaluation.measures import Qrels, evaluate_run
+from trainers.evaluation.runs import Run, read_run, top
+
+
+@dataclass
+class Candidates:
+    """`lists` to re-rank for the queries of `qrels`. `recall` is the share of the relevant documents that they hold,
+    a bound on what re-ranking can reach (None: not known). `run` has the scores that they were found with, if any."""
+
+    name: str
+    lists: RankingLists
+    qrels: Qrels
+    recall: float | None
+    run: Run | None = None
+
+
+def bm25_candidates(collection: Collection, index: BM25Index, depth: int, relevance_level: int = 1) -> Candidates:
+    """BM25's best `depth` documents of every query."""
+    return candidates_of(f"BM25 top {depth}", bm25_run(collection, index, depth), collection, depth, relevance_level)
+
+
+def bm25_run(collection: Collection, index: BM25Index, depth: int) -> Run:
+    found = index.search(list(collection.queries.values()), depth)
+    return {
+        query: dict(zip(ids, scores, strict=True))
+        for query, ids, scores in zip(collection.queries, *found, strict=True)
+    }
+
+
+def file_candidates(path: str | Path, collection: Collection, depth: int, relevance_level: int = 1) -> Candidates:
+    """The best `depth` documents of a TREC run file; queries that the collection lacks are left out.
+
+    Raises InputError when no query or not every document of the run is in the collection.
+    """
+    run = {query: scores for query, scores in read_run(path).items() if query in collection.queries}
+    if not run:
+        known = ", ".join(list(collection.queries)[:3])
+        raise InputError(f"{path}: none of its queries is among those of {collection.name} ({known}, …)")
+    run = top(run, depth)
+    if missing := collection.documents.missing(list({name for scores in run.values() for name in scores})):
+        raise InputError(f"{path}: {len(missing)} documents are not in {collection.name}, {missing[0]!r} among them")
+    return candidates_of(f"{Path(path).name} top {depth}", run, collection, depth, relevance_level)
+
+
+def list_candidates(lists: RankingLists, name: str, depth: int, queries: set[str] | None = None) -> Candidates:
+    """Ranking lists as they are, cut to `depth`, judged by their own labels: what no list holds is not known."""
+    kept = [row for row, query in enumerate(lists.rows["query_id"]) if queries is None or query in queries]
+    rows = lists.rows.select(kept).select_columns(list(ROW_FEATURES))
+    rows = dataset_of(({**row, **cut(row, depth)} for row in rows), ROW_FEATURES)
+    qrels = {row["query_id"]: dict(zip(row["document_ids"], row["labels"], strict=True)) for row in rows}
+    return Candidates(f"the lists of {name}", RankingLists(rows, lists.documents), qrels, None)
+
+
+def candidates_of(name: str, run: Run, collection: Collection, depth: int, relevance_level: int) -> Candidates:
+    rows = dataset_of(
+        (row_of(collection, query, list(scores)) for query, scores in run.items() if scores), ROW_FEATURES
+    )
+    qrels = {query: collection.qrels[query] for query in collection.queries}
+    measure = f"Recall@{depth}"
+    recall = evaluate_run(run, qrels, measures=[measure], relevance_level=relevance_level).values[measure]
+    return Candidates(name, RankingLists(rows, collection.documents), qrels, recall, run)
+
+
+def run_of_scores(lists: RankingLists, scores: list[list[float]]) -> Run:
+    """What a scorer said about every row, as a run."""
+    return {
+        row["query_id"]: dict(zip(row["document_ids"], values, strict=True))
+        for row, values in zip(lists.rows, scores, strict=True)
+    }
+
+
+def cut(row: dict, depth: int) -> dict:
+    return {"document_ids": row["document_ids"][:depth], "labels": row["labels"][:depth]}

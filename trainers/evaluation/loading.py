@@ -1,0 +1,115 @@
+"""From a folder or Hub id to a scorer: what kind of model it holds is read from its files."""
+
+import torch
+from transformers import AutoTokenizer
+
+from modeling import DualEncoder
+from modeling.published import FIELDS_KEY, read_json
+from trainers.errors import InputError
+from trainers.evaluation.encoding import encode_texts
+from trainers.evaluation.scorers import DenseScorer, PairwiseScorer, Scorer
+from trainers.precision import autocast_dtype
+from trainers.teacher import PairScorer
+
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def load_scorer(
+    name_or_path: str, dtype: str = "auto", pooling: str | None = None, device: str | torch.device | None = None
+) -> Scorer:
+    """A scorer for a checkpoint or published folder of ours, or any classifier, sentence-transformers or AutoModel
+    checkpoint.
+
+    `dtype` is "float32", "bfloat16" (autocast) or "auto": bfloat16 where the processor multiplies in it. `pooling`
+    ("cls" or "mean") says how to use a bare encoder, which does not know it itself. Raises InputError.
+    """
+    kind = model_kind(name_or_path)
+    if pooling is not None and kind != "encoder":
+        raise InputError(f"{name_or_path} is a {kind} model and has its own pooling; leave --pooling out")
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    compute = compute_dtype(dtype, device)
+    try:
+        if kind == "sentence_transformers":
+            return load_sentence_transformer(name_or_path, device, compute)
+        if kind == "cross_encoder":
+            return PairwiseScorer(PairScorer.from_pretrained(name_or_path, None if dtype == "auto" else dtype))
+        return DenseScorer(dual_encoder_encode(*load_dual_encoder(name_or_path, pooling, device), compute))
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:
+        raise InputError(f"{name_or_path}: cannot be loaded as a {kind} model: {one_line(error)}") from error
+
+
+def compute_dtype(name: str, device: torch.device) -> torch.dtype:
+    if name != "auto" and name not in DTYPES:
+        raise InputError(f"dtype: expected auto, {' or '.join(DTYPES)}, got {name!r}")
+    return autocast_dtype(device) if name == "auto" else DTYPES[name]
+
+
+def model_kind(name_or_path: str) -> str:
+    """ "dual_encoder", "cross_encoder", "colbert", "sentence_transformers" or "encoder" (bare), from config.json and
+    modules.json. Raises InputError when there is no config.json to be found."""
+    try:
+        config = read_json(name_or_path, "config.json")
+    except OSError as error:
+        raise InputError(f"{name_or_path}: no such folder, and no model of the Hub within reach") from error
+    if config is None:
+        raise InputError(f"{name_or_path}: not a model folder: config.json is missing")
+    architectures = config.get("architectures") or []
+    ours = config.get(FIELDS_KEY, {}).get("model_type", config.get("model_type"))
+    if ours in ("dual_encoder", "cross_encoder", "colbert"):
+        return ours
+    if any("ForSequenceClassification" in name for name in architectures):
+        return "cross_encoder"
+    if "HF_ColBERT" in architectures:
+        return "colbert"
+    if FIELDS_KEY in config:
+        return "dual_encoder"
+    return "encoder" if read_json(name_or_path, "modules.json") is None else "sentence_transformers"
+
+
+def load_dual_encoder(name_or_path: str, pooling: str | None, device: torch.device):
+    """(model, tokenizer); a bare encoder needs `pooling`."""
+    if model_kind(name_or_path) != "encoder":
+        model = DualEncoder.from_pretrained(name_or_path)
+    elif pooling is None:
+        raise InputError(f"{name_or_path} is a bare encoder: say how to pool its tokens with --pooling cls or mean")
+    else:
+        model = DualEncoder.from_encoder(name_or_path, pooling=pooling)
+    return model.to(device).eval(), AutoTokenizer.from_pretrained(name_or_path)
+
+
+def dual_encoder_encode(model: DualEncoder, tokenizer, dtype: torch.dtype):
+    """`encode_texts` with everything but the texts filled in."""
+
+    def encode(texts, side, bar=None):
+        return encode_texts(model, tokenizer, texts, side, dtype, bar)
+
+    return encode
+
+
+def load_sentence_transformer(name_or_path: str, device: torch.device, dtype: torch.dtype) -> DenseScorer:
+    """A model used as its authors ship it: own pooling, prompts, lengths and similarity (dot or cosine)."""
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError as error:
+        raise InputError(f"{name_or_path} needs sentence-transformers: pip install sentence-transformers") from error
+    model = SentenceTransformer(name_or_path, device=str(device))
+    if model.similarity_fn_name not in ("cosine", "dot"):
+        raise InputError(f"{name_or_path} compares by {model.similarity_fn_name}; expected cosine or dot")
+    options = {"normalize_embeddings": model.similarity_fn_name == "cosine", "show_progress_bar": False}
+
+    def encode(texts, side, bar=None):
+        encode_side = model.encode_query if side == "query" else model.encode_document
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+            embeddings = encode_side(list(texts), **options)
+        if bar is not None:
+            bar.update(len(texts))
+        return embeddings.astype("float32")
+
+    return DenseScorer(encode)
+
+
+def one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
