@@ -95,16 +95,17 @@ def folder_name(name: str) -> str:
 
 
 def find_candidates(arguments: EvaluationArguments) -> Candidates:
-    if arguments.candidates != "bm25" and not Path(arguments.candidates).exists():
+    use_bm25 = arguments.candidates == "bm25"
+    if not use_bm25 and not Path(arguments.candidates).exists():
         raise InputError(f"--candidates: {arguments.candidates} does not exist; expected bm25, a run file or a folder")
     if arguments.depth < 1:
         raise InputError(f"--depth: expected at least 1, got {arguments.depth}")
-    if Path(arguments.candidates).is_dir():
+    if not use_bm25 and Path(arguments.candidates).is_dir():
         lists = RankingLists.load(arguments.candidates)
         kept = first_by_hash(lists.rows["query_id"][:], arguments.max_queries or len(lists.rows))
         return list_candidates(lists, Path(arguments.candidates).name, arguments.depth, kept)
     collection = judged_queries(read_data(arguments.data, arguments.split, arguments.cache_dir), arguments.max_queries)
-    if arguments.candidates != "bm25":
+    if not use_bm25:
         return file_candidates(arguments.candidates, collection, arguments.depth, arguments.relevance_level)
     index = BM25Index.build(collection.documents, cache_dir=arguments.cache_dir)
     return bm25_candidates(collection, index, arguments.depth, arguments.relevance_level)
