@@ -1,0 +1,85 @@
+"""The whole way on real text: teacher, teacher scores, three students, one table, one published model folder.
+
+    python run_scripts/quickstart.py --recipes run_scripts/recipes/quickstart
+
+Each stage is a script of this folder with a recipe of that one; run any of them by hand to change something. What has
+not changed since the last run is reused.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from transformers import HfArgumentParser
+
+from run_scripts import distill, evaluate, score_with_teacher, train_teacher
+from run_scripts.cli import parse, run
+from run_scripts.published_folder import build_folder
+from trainers.errors import InputError
+
+
+logger = logging.getLogger(__name__)
+
+STAGES: dict[str, tuple] = {
+    "teacher": ("train the teacher, a cross-encoder", train_teacher),
+    "scores": ("score the training lists with it", score_with_teacher),
+    "de_one_hot": ("train a dual encoder on the labels", distill),
+    "de_softmax_ce": ("distil by softmax cross-entropy", distill),
+    "de_m3se": ("distil by multi-margin MSE", distill),
+    "evaluate": ("re-rank held-out queries' BM25 candidates", evaluate),
+}
+
+
+@dataclass
+class QuickstartArguments:
+    recipes: str = field(
+        default="run_scripts/recipes/quickstart",
+        metadata={"help": f"Folder with a recipe for each stage: {', '.join(STAGES)}."},
+    )
+    overwrite: bool = field(
+        default=False, metadata={"help": "Replace models that an older recipe, or other data, made in the same place."}
+    )
+
+
+def make_parser() -> HfArgumentParser:
+    return HfArgumentParser(QuickstartArguments, description=__doc__)
+
+
+def main(arguments: QuickstartArguments) -> None:
+    started = time.perf_counter()
+    recipes = {name: str(Path(arguments.recipes) / f"{name}.yaml") for name in STAGES}
+    parsed = {name: parse(STAGES[name][1].make_parser(), ["--recipe", path]) for name, path in recipes.items()}
+    for number, (name, (title, script)) in enumerate(STAGES.items(), start=1):
+        logger.info("\n[%d/%d] %s (%s)", number, len(STAGES) + 1, title, recipes[name])
+        if script in (train_teacher, distill):
+            parsed[name][3].overwrite = arguments.overwrite
+        script.main(*parsed[name])
+    logger.info("\n[%d/%d] write the published folder", len(STAGES) + 1, len(STAGES) + 1)
+    folder = publish(Path(parsed["de_m3se"][-1].output_dir), parsed["evaluate"][0])
+    print(f"\nDone in {(time.perf_counter() - started) / 60:.1f} minutes. Next, search your Python's documentation:\n")
+    print(f'  python run_scripts/search.py --model {folder} --collection pydocs "eigenvalues of a symmetric matrix"\n')
+    print("or load the folder anywhere, without this package:\n")
+    print(f"  python -c \"from transformers import AutoModel; print(AutoModel.from_pretrained('{folder}'))\"")
+
+
+def publish(model: Path, evaluation: evaluate.EvaluationArguments) -> Path:
+    """The published folder of the M3SE student, beside the checkpoints, with the table on its card."""
+    output = Path(evaluation.output)
+    row = evaluation.name[evaluation.model.index(str(model))]
+    return build_folder(
+        model,
+        output.parent / "de-m3se",
+        metrics=output / evaluate.folder_name(row) / "metrics.json",
+        table=output / "table.md",
+        dataset=evaluation.data,
+        split=evaluation.split,
+        base_model="sentence-transformers/all-MiniLM-L6-v2",
+        license="apache-2.0",
+        language="en",
+    )
+
+
+if __name__ == "__main__":
+    run(make_parser, main)
