@@ -1,7 +1,7 @@
 """Score ranking lists with a teacher, or with the mean of several: what students are distilled from.
 
-    python run_scripts/score_with_teacher.py --teacher outputs/quickstart/teacher --data pydocs --split train \
-        --documents_per_query 8 --depth 50 --output outputs/quickstart/scored
+    accelerate launch run_scripts/score_with_teacher.py --teacher outputs/quickstart/teacher --data pydocs \
+        --split train --documents_per_query 8 --depth 50 --output outputs/quickstart/scored
 
 --data is a collection (its lists are then the positives and BM25 negatives of every query) or a folder of ranking
 lists. Scores are cached under --cache_dir by teacher and text: stop it whenever you like, run it again, and only what
@@ -9,8 +9,10 @@ is missing is computed. Writes a folder of ranking lists that distill.py reads, 
 """
 
 import json
+import logging
 import signal
 import sys
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,12 +20,13 @@ from transformers import HfArgumentParser
 
 from run_scripts.cli import run
 from run_scripts.training import first_by_hash
-from trainers.annotation import annotate, check_teachers
+from trainers.annotation import Share, annotate, check_teachers, fill_cache
 from trainers.calibration import Calibration, calibrate
 from trainers.data import BM25Index, RankingLists, read_data, training_lists
 from trainers.data.arrow import complete_folder
 from trainers.data.schema import missing_part
 from trainers.errors import InputError
+from trainers.processes import Processes
 from trainers.teacher import PairScorer
 
 
@@ -47,9 +50,7 @@ class ScoringArguments:
     query_length: int | None = field(default=None, metadata={"help": "Query tokens (default: the teacher's own)."})
     document_length: int | None = field(default=None, metadata={"help": "Document tokens (default: the same)."})
     cache_dir: str = field(default="outputs/cache", metadata={"help": "Scores, prepared collections, indexes."})
-    shard_seconds: float = field(
-        default=30.0, metadata={"help": "Work that a kill may lose; then a shard is written."}
-    )
+    shard_seconds: float = field(default=30.0, metadata={"help": "A shard is written this often."})
 
 
 def make_parser() -> HfArgumentParser:
@@ -58,13 +59,14 @@ def make_parser() -> HfArgumentParser:
 
 def main(arguments: ScoringArguments) -> None:
     signal.signal(signal.SIGTERM, interrupt)
+    processes = Processes()
+    if processes.rank > 0:
+        logging.disable(logging.INFO)
     try:
-        score(arguments)
+        score(arguments, processes)
     except KeyboardInterrupt:
-        print(
-            f"\nstopped; the scores so far are kept in {arguments.cache_dir}: run the same command again to go on",
-            file=sys.stderr,
-        )
+        if processes.rank == 0:
+            print(f"\nstopped; {arguments.cache_dir} keeps the scores: run the same again to go on", file=sys.stderr)
         sys.exit(130)
 
 
@@ -73,18 +75,38 @@ def interrupt(*_) -> None:
     raise KeyboardInterrupt
 
 
-def score(arguments: ScoringArguments) -> None:
-    check_output(Path(arguments.output))
+def score(arguments: ScoringArguments, processes: Processes) -> None:
+    """Every process scores its share into the cache; the first then writes and reports what all have scored."""
+    first, shared = processes.rank == 0, processes.world_size > 1
+    if first:
+        check_output(Path(arguments.output))
+    teachers = load_teachers(arguments)
+    if not first:
+        processes.wait()  # until the first has prepared collection and index, which are then only opened
+    lists = prepare_lists(arguments)
+    if first:
+        processes.wait()
+    scores_dir = Path(arguments.cache_dir) / "teacher_scores"
+    if shared:
+        share = Share(processes.rank, processes.world_size)
+        fill_cache(lists, teachers, scores_dir, share, arguments.shard_seconds, progress=first)
+        processes.wait()
+        processes.end()
+    if first:
+        annotated = annotate(lists, teachers, scores_dir, arguments.shard_seconds)
+        calibration = calibrate(annotated)
+        write(annotated, calibration, Path(arguments.output))
+        print("\n".join(calibration.lines()))
+
+
+def load_teachers(arguments: ScoringArguments) -> list[PairScorer]:
+    """All teachers, each with the lengths and number format that were asked for."""
     teachers = [
         PairScorer.from_pretrained(name, arguments.dtype, arguments.query_length, arguments.document_length)
         for name in arguments.teacher
     ]
     check_teachers(teachers)
-    lists = prepare_lists(arguments)
-    annotated = annotate(lists, teachers, Path(arguments.cache_dir) / "teacher_scores", arguments.shard_seconds)
-    calibration = calibrate(annotated)
-    write(annotated, calibration, Path(arguments.output))
-    print("\n".join(calibration.lines()))
+    return teachers
 
 
 def check_output(output: Path) -> None:
@@ -92,9 +114,8 @@ def check_output(output: Path) -> None:
     if output.exists() and (not output.is_dir() or (any(output.iterdir()) and missing_part(output))):
         raise InputError(f"--output {output}: exists and does not hold ranking lists; it is not overwritten")
     try:
-        with complete_folder(output.parent / f".{output.name}.probe") as probe:
-            pass
-        probe.with_name(f".{output.name}.probe").rmdir()
+        output.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryDirectory(dir=output.parent).cleanup()
     except OSError as error:
         raise InputError(f"--output {output}: cannot be written: {error.strerror}") from error
 
@@ -125,11 +146,14 @@ def prepare_lists(arguments: ScoringArguments) -> RankingLists:
 
 
 def write(lists: RankingLists, calibration: Calibration, output: Path) -> None:
-    """Lists and calibration.json in one folder, which appears only when complete."""
-    with complete_folder(output) as folder:
-        lists.save(folder)
-        text = json.dumps(calibration.as_dict(), indent=2) + "\n"
-        (folder / "calibration.json").write_text(text, encoding="utf-8")
+    """Lists and calibration.json in one folder, which appears only when complete. Raises InputError if it cannot."""
+    try:
+        with complete_folder(output) as folder:
+            lists.save(folder)
+            text = json.dumps(calibration.as_dict(), indent=2) + "\n"
+            (folder / "calibration.json").write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--output {output}: could not be written: {error.strerror or error}") from error
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ SHARD_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Share:
-    """The part of the work of one of several processes: every `world_size`-th chunk."""
+    """The part of the work that one of `world_size` processes does: every `world_size`-th chunk."""
 
     rank: int = 0
     world_size: int = 1
@@ -94,8 +94,8 @@ def teacher_scores(
     """Scores of consecutive pairs of the lists, a block at a time; NaN for pairs of another process's share."""
     cache = ScoreCache(cache_dir, teacher.fingerprint)
     sizes = list_sizes(lists.rows)
-    bar = tqdm(total=int(sizes.sum()), desc=f"teacher {short_name(teacher)}", unit="pair", disable=not progress)
-    scored = 0
+    total, scored = int(sizes.sum()), 0
+    bar = tqdm(total=total, desc=f"teacher {short_name(teacher)}", unit="pair", disable=not progress, delay=1)
     with bar, ShardWriter(cache, shard_seconds) as writer:
         for rows in row_blocks(sizes, BLOCK_PAIRS):
             block = Block.of(lists, rows, teacher)
@@ -111,9 +111,8 @@ def teacher_scores(
             writer.flush()
             scored += wanted
             yield known[block.slots]
-    reused = int(sizes.sum()) - scored if share.world_size == 1 else None
-    found = "" if reused is None else f", {reused:,} of {sizes.sum():,} pairs reused"
-    logger.info("teacher %s: %s pairs scored%s", teacher.name, f"{scored:,}", found)
+    rest = f"{total - scored:,} reused" if share.world_size == 1 else f"the rest left to {share.world_size - 1} others"
+    logger.info("teacher %s: %s pairs scored, %s", short_name(teacher), f"{scored:,}", rest)
 
 
 @dataclass

