@@ -38,7 +38,11 @@ def parse(parser: HfArgumentParser, argv: list[str]) -> tuple:
         InputError: a recipe that cannot be read, or an option that does not exist (argparse itself exits with
             status 2 on a value of the wrong type).
     """
-    *arguments, unknown = parser.parse_args_into_dataclasses(expand_recipe(argv), return_remaining_strings=True)
+    argv_expanded = expand_recipe(argv)
+    try:
+        *arguments, unknown = parser.parse_args_into_dataclasses(argv_expanded, return_remaining_strings=True)
+    except ValueError as error:  # TrainingArguments checks its options against each other
+        raise InputError(" ".join(str(error).split())) from None
     if unknown:
         source = f"{argv[1]}: " if argv[:1] == ["--recipe"] else ""
         raise InputError(f"{source}unknown option {unknown[0]} (--help lists those there are)")

@@ -65,7 +65,8 @@ class RankingConfig(TrainingArguments):
             raise InputError(f"uniform_negatives: expected 0 or more, got {self.uniform_negatives}")
         if self.precision not in ("auto", "bf16", "fp16", "fp32"):
             raise InputError(f"precision: expected auto, bf16, fp16 or fp32, got {self.precision!r}")
-        device = "cpu" if self.use_cpu or not torch.cuda.is_available() else "cuda"
+        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
+        device = "cpu" if self.use_cpu else torch.accelerator.current_accelerator()
         auto_bf16 = self.precision == "auto" and autocast_dtype(device) == torch.bfloat16
         self.bf16, self.fp16 = self.precision == "bf16" or auto_bf16, self.precision == "fp16"
         super().__post_init__()
