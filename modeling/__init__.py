@@ -1,3 +1,4 @@
+from .colbert import ColBERT, ColBERTConfig
 from .cross_encoder import CrossEncoder, CrossEncoderConfig
 from .dual_encoder import DualEncoder, DualEncoderConfig
 from .outputs import RankingOutput
@@ -5,6 +6,8 @@ from .scoring import dot_scores, maxsim_scores
 
 
 __all__ = [
+    "ColBERT",
+    "ColBERTConfig",
     "CrossEncoder",
     "CrossEncoderConfig",
     "DualEncoder",

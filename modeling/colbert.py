@@ -1,0 +1,243 @@
+"""ColBERT: one embedding per token, and each query token meets the document token it likes best (MaxSim)."""
+
+import string
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize, pad
+from torch.utils.checkpoint import checkpoint
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedConfig, PreTrainedModel
+
+from .batching import run_in_blocks
+from .colbert_inputs import add_mask_tokens, insert_marker, truncate
+from .dual_encoder import freeze_poolers, load_encoder
+from .gathering import gather_rows
+from .outputs import RankingOutput
+from .scoring import maxsim_scores
+
+
+# Numbers held at a time while pairs are scored: similarities [P, Q, D] and the documents' vectors [P, D, H].
+PAIR_NUMBERS = {"cpu": 2**22, "cuda": 2**27}
+
+
+class ColBERTConfig(PreTrainedConfig):
+    """What changes a score is saved with the weights. Lengths count [CLS], the marker and [SEP]."""
+
+    model_type = "colbert"
+    sub_configs = {"encoder_config": AutoConfig}
+
+    encoder_config: dict | PreTrainedConfig | None = None
+    query_length: int = 32
+    document_length: int = 200
+    projection_size: int | None = 128  # width of the token embeddings; None: the encoder's own
+    projection_bias: bool = False
+    normalize: bool = True  # token embeddings of unit length
+    reduction: str = "mean"  # of the similarities over the query tokens; "sum" in Khattab & Zaharia
+    query_marker_id: int | None = None  # inserted after [CLS]
+    document_marker_id: int | None = None
+    mask_token_id: int | None = None
+    mask_augmentation: str = "fill"  # [MASK] after a query: "fill" it up to query_length, "append" mask_tokens, "none"
+    mask_tokens: int = 0
+    attend_to_mask: bool = False  # whether the query's tokens see its [MASK] tokens
+    skiplist_ids: list[int] | None = None  # document tokens that are not compared
+    embedding_dropout: float = 0.1  # Appendix B
+
+    def __post_init__(self, **kwargs):
+        if isinstance(self.encoder_config, dict):
+            self.encoder_config = AutoConfig.for_model(**self.encoder_config)
+        if self.reduction not in ("mean", "sum"):
+            raise ValueError(f"reduction must be 'mean' or 'sum', got {self.reduction!r}")
+        if self.mask_augmentation not in ("fill", "append", "none"):
+            raise ValueError(f"mask_augmentation must be 'fill', 'append' or 'none', got {self.mask_augmentation!r}")
+        if self.mask_augmentation != "none" and self.encoder_config is not None and self.mask_token_id is None:
+            raise ValueError(f"mask_augmentation {self.mask_augmentation!r} needs mask_token_id")
+        super().__post_init__(**kwargs)
+
+
+class ColBERT(PreTrainedModel):
+    """Token embeddings of queries and documents by one encoder, scored by (mean or summed) MaxSim.
+
+    Takes plain token ids, `[CLS] text [SEP]`: markers and [MASK] tokens are added here.
+    """
+
+    config_class = ColBERTConfig
+    base_model_prefix = "encoder"
+    supports_gradient_checkpointing = True
+    accepts_loss_kwargs = False
+    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True
+
+    def __init__(self, config: ColBERTConfig):
+        super().__init__(config)
+        self.encoder = AutoModel.from_config(config.encoder_config)
+        self.projection = None
+        if config.projection_size:
+            width = config.encoder_config.hidden_size
+            self.projection = nn.Linear(width, config.projection_size, bias=config.projection_bias)
+        self.dropout = nn.Dropout(config.embedding_dropout)
+        self.chunk_size: int | None = None
+        freeze_poolers(self)
+        self.post_init()
+
+    @classmethod
+    def from_encoder(
+        cls,
+        name_or_path: str,
+        *,
+        layers: int | None = None,
+        markers: tuple[str, str] | None = ("[unused0]", "[unused1]"),
+        skip_punctuation: bool = True,
+        **config_fields,
+    ) -> "ColBERT":
+        """Wrap a pretrained encoder (Hub id or path), optionally its first `layers` layers only.
+
+        `markers` are the tokens put before query and document, `skip_punctuation` leaves punctuation of documents out
+        of the comparison; both are looked up in the tokenizer. The projection starts at random.
+
+        Raises:
+            ValueError: a marker is no token of the vocabulary.
+        """
+        encoder = load_encoder(AutoModel, name_or_path, layers)
+        tokenizer = AutoTokenizer.from_pretrained(name_or_path)
+        fields = token_fields(tokenizer, markers, list(string.punctuation) if skip_punctuation else [])
+        model = cls(ColBERTConfig(encoder_config=encoder.config, **{**fields, **config_fields}))
+        model.encoder.load_state_dict(encoder.state_dict())
+        return model
+
+    def prepare(self, input_ids: Tensor, attention_mask: Tensor, side: str) -> tuple[Tensor, Tensor, Tensor]:
+        """Plain ids and mask [N, L] -> ids, attention mask and present tokens, [N, T] each.
+
+        A present token has an embedding; an added [MASK] has one whether it is attended to or not.
+        """
+        config, is_query = self.config, side == "query"
+        marker_id = config.query_marker_id if is_query else config.document_marker_id
+        if marker_id is not None:
+            input_ids, attention_mask = insert_marker(input_ids, attention_mask, marker_id)
+        length = config.query_length if is_query else config.document_length
+        ids, mask = truncate(input_ids, attention_mask, length)
+        if not is_query or config.mask_augmentation == "none":
+            return ids, mask, mask.bool()
+        amount = {"fill_to": length} if config.mask_augmentation == "fill" else {"count": config.mask_tokens}
+        ids, added = add_mask_tokens(ids, mask, config.mask_token_id, **amount)
+        mask = pad(mask, (0, ids.shape[1] - mask.shape[1]))
+        return ids, mask | added if config.attend_to_mask else mask, mask.bool() | added
+
+    def compared(self, ids: Tensor, present: Tensor, side: str) -> Tensor:
+        """Which of the present tokens [N, T] take part in MaxSim: all of a query, no skipped ones of a document."""
+        if side == "query" or not self.config.skiplist_ids:
+            return present
+        return present & ~torch.isin(ids, torch.tensor(self.config.skiplist_ids, device=ids.device))
+
+    def token_embeddings(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Prepared ids and attention mask [N, T] -> [N, T, H] float32."""
+        attention_mask = attention_mask.clone()
+        attention_mask[:, 0] = 1  # a text without a token must not make attention, and every gradient, NaN
+        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        embeddings = self.dropout(hidden if self.projection is None else self.projection(hidden)).float()
+        return normalize(embeddings, dim=-1) if self.config.normalize else embeddings
+
+    def embed(self, input_ids: Tensor, attention_mask: Tensor, side: str = "query") -> tuple[Tensor, Tensor]:
+        """Plain ids and mask [N, L] -> token embeddings [N, T, H] and the mask [N, T] of those that are compared.
+
+        `side` ("query" or "document") decides on marker, length, [MASK] tokens and skiplist.
+        """
+        ids, attention_mask, present = self.prepare(input_ids, attention_mask, side)
+        return self.token_embeddings(ids, attention_mask), self.compared(ids, present, side)
+
+    def embed_in_blocks(self, input_ids: Tensor, attention_mask: Tensor, side: str) -> tuple[Tensor, Tensor]:
+        """`embed`, computed in blocks of similar length."""
+        ids, attention_mask, present = self.prepare(input_ids, attention_mask, side)
+
+        def encode(rows: Tensor, length: int) -> Tensor:
+            embeddings = self.token_embeddings(ids[rows, :length], attention_mask[rows, :length])
+            return pad(embeddings, (0, 0, 0, ids.shape[1] - length))
+
+        embeddings = run_in_blocks(encode, present.sum(dim=1), chunk_size=self.chunk_size)
+        return embeddings, self.compared(ids, present, side)
+
+    def forward(
+        self,
+        query_input_ids: Tensor,
+        query_attention_mask: Tensor,
+        document_input_ids: Tensor,
+        document_attention_mask: Tensor,
+        document_index: Tensor,
+        gather_documents: bool = False,
+    ) -> RankingOutput:
+        """Score the documents of each query; arguments as in `DualEncoder.forward`. Returns scores [B, K].
+
+        Memory grows with the embeddings of the N documents, not with the similarities of B x K pairs.
+        """
+        queries = self.embed_in_blocks(query_input_ids, query_attention_mask, "query")
+        documents = self.embed_in_blocks(document_input_ids, document_attention_mask, "document")
+        if gather_documents:
+            documents = gather_tokens(*documents)
+        query_rows, columns = (document_index >= 0).nonzero(as_tuple=True)
+        scores = torch.full(document_index.shape, -torch.inf, device=document_index.device)
+        if len(query_rows) == 0:
+            return RankingOutput(scores=scores)
+        pairs = self.score_pairs(*queries, *documents, query_rows, document_index[query_rows, columns])
+        return RankingOutput(scores=scores.index_put((query_rows, columns), pairs))
+
+    def score_pairs(
+        self,
+        queries: Tensor,
+        query_mask: Tensor,
+        documents: Tensor,
+        document_mask: Tensor,
+        query_rows: Tensor,
+        document_rows: Tensor,
+    ) -> Tensor:
+        """MaxSim of pairs: queries [B, Q, H], documents [N, D, H], their masks, rows of both [P] -> [P], float32.
+
+        Pairs are scored a chunk at a time; where gradients are needed the backward pass scores each chunk again.
+        """
+
+        def score(query_rows: Tensor, document_rows: Tensor) -> Tensor:
+            with torch.autocast(queries.device.type, enabled=False):
+                scores = maxsim_scores(
+                    queries[query_rows],
+                    query_mask[query_rows],
+                    documents[document_rows][:, None],
+                    document_mask[document_rows][:, None],
+                    self.config.reduction,
+                )
+            return scores[:, 0]
+
+        numbers = documents.shape[1] * (queries.shape[1] + documents.shape[2])
+        size = max(1, PAIR_NUMBERS[queries.device.type] // numbers)
+        chunks = list(zip(query_rows.split(size), document_rows.split(size), strict=True))
+        if len(chunks) == 1 or not torch.is_grad_enabled():
+            return torch.cat([score(*rows) for rows in chunks])
+        return torch.cat([checkpoint(score, *rows, use_reentrant=False) for rows in chunks])
+
+
+def token_fields(tokenizer, markers: tuple[str, str] | None, skiplist: list[str]) -> dict:
+    """Config fields that are token ids, looked up in a tokenizer's vocabulary.
+
+    Raises:
+        ValueError: a marker is no token of it.
+    """
+    known = tokenizer.get_vocab()
+    for marker in markers or ():
+        if marker not in known:
+            raise ValueError(f"the tokenizer has no token {marker!r}: choose markers of its vocabulary, or None")
+    query_marker_id, document_marker_id = (known[marker] for marker in markers) if markers else (None, None)
+    return {
+        "query_marker_id": query_marker_id,
+        "document_marker_id": document_marker_id,
+        "mask_token_id": tokenizer.mask_token_id,
+        "skiplist_ids": sorted(known[word] for word in skiplist if word in known),
+    }
+
+
+def gather_tokens(embeddings: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Token embeddings [n_r, T_r, H] and masks of every process, padded to the longest -> [sum n_r, T, H]."""
+    width = int(gather_rows(torch.tensor([mask.shape[1]], device=mask.device)).max())
+    missing = width - mask.shape[1]
+    return gather_rows(pad(embeddings, (0, 0, 0, missing))), gather_rows(pad(mask, (0, missing)))
+
+
+ColBERTConfig.register_for_auto_class()
+ColBERT.register_for_auto_class("AutoModel")
+AutoConfig.register(ColBERTConfig.model_type, ColBERTConfig)
+AutoModel.register(ColBERTConfig, ColBERT)
