@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 
 # Tokens of one block. A CPU works best on activations that stay in its caches; a GPU wants few, large kernels.
-BLOCK_TOKENS = {"cpu": 4096, "cuda": 131072}
+BLOCK_TOKENS = {"cpu": 4096, "cuda": 131072, "mps": 131072, "xpu": 131072}
 SHORTEST_SHARE = 0.85  # a text this much shorter than the longest of a block starts a new one
 
 

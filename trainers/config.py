@@ -1,5 +1,6 @@
 import inspect
 import json
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -8,6 +9,28 @@ from transformers import TrainingArguments
 from trainers.errors import InputError
 from trainers.losses import LOSSES
 from trainers.precision import autocast_dtype
+
+
+METRICS = ("nDCG@10", "MRR@10", "loss")  # of `DistillationTrainer.evaluate`
+RANGES = {
+    "one_hot_weight": (0, 1),
+    "token_dropout": (0, 1),
+    "mlm_weight": (0, math.inf),
+    "uniform_negatives": (0, math.inf),
+    "forward_chunk_size": (1, math.inf),
+    "train_sample_size": (0, math.inf),
+    "early_stopping_patience": (1, math.inf),
+}
+# What a hyperparameter of a loss may be: a test of numbers, and the same in words.
+HYPERPARAMETERS = {
+    "temperature": (lambda value: 0 < value < math.inf, "a number above 0"),
+    "teacher_temperature": (lambda value: 0 < value < math.inf, "a number above 0"),
+    "label_smoothing": (lambda value: 0 <= value <= 1, "a number from 0 to 1"),
+    "hinge_power": (lambda value: value in (1, 2), "1 or 2"),
+    "gamma0": (math.isfinite, "a number"),
+    "margin": (math.isfinite, "a number"),
+    "gamma": (lambda value: 0 <= value < math.inf, "a number, 0 or above"),
+}
 
 
 @dataclass
@@ -35,9 +58,7 @@ class RankingConfig(TrainingArguments):
     mlm_weight: float = field(default=0.0, metadata={"help": "Weight of a masked-LM loss beside the ranking (C.10)."})
     forward_chunk_size: int | None = field(
         default=None,
-        metadata={
-            "help": "Embed this many texts at a time, and again in the backward pass: saves memory."
-        },
+        metadata={"help": "Embed this many texts at a time, and again in the backward pass: saves memory."},
     )
     train_sample_size: int = field(
         default=200, metadata={"help": "Training queries, always the same, that every evaluation measures beside dev."}
@@ -48,9 +69,16 @@ class RankingConfig(TrainingArguments):
     learning_rate: float = field(default=2.8e-5, metadata={"help": "Initial learning rate of AdamW."})
     logging_nan_inf_filter: bool = field(default=False, metadata={"help": "A NaN loss stops training instead."})
     remove_unused_columns: bool = field(default=False, metadata={"help": "The collator reads the text columns."})
-    label_names: list[str] | None = field(
-        default_factory=lambda: ["labels"], metadata={"help": "From the collator."}
+    early_stopping_patience: int | None = field(
+        default=None, metadata={"help": "Stop after this many evaluations without a better one, and keep the best."}
     )
+    metric_for_best_model: str | None = field(
+        default="nDCG@10", metadata={"help": "What the best checkpoint is best in: nDCG@10, MRR@10 or loss, on dev."}
+    )
+    restore_callback_states_from_checkpoint: bool = field(
+        default=True, metadata={"help": "A resumed run goes on counting its patience."}
+    )
+    label_names: list[str] | None = field(default_factory=lambda: ["labels"], metadata={"help": "From the collator."})
     ddp_find_unused_parameters: bool | None = field(default=False, metadata={"help": "All parameters are used."})
     ddp_broadcast_buffers: bool | None = field(default=False, metadata={"help": "Encoders have no running state."})
 
@@ -58,18 +86,39 @@ class RankingConfig(TrainingArguments):
         if isinstance(self.loss_args, str):
             self.loss_args = parse_mapping("loss_args", self.loss_args)
         check_loss(self.loss, self.loss_args)
-        for name, low, high in (("one_hot_weight", 0, 1), ("token_dropout", 0, 1), ("mlm_weight", 0, torch.inf)):
-            if not low <= getattr(self, name) <= high:
-                raise InputError(f"{name}: expected {low} to {high}, got {getattr(self, name)}")
-        if self.uniform_negatives < 0:
-            raise InputError(f"uniform_negatives: expected 0 or more, got {self.uniform_negatives}")
+        for name, (low, high) in RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise InputError(
+                    f"{name}: expected {f'{low} to {high}' if high < math.inf else f'at least {low}'}, got {value}"
+                )
+        self.check_best_metric()
+        self.choose_precision()
+        super().__post_init__()
+
+    def check_best_metric(self) -> None:
+        """Raise InputError for a metric that `DistillationTrainer.evaluate` does not measure, or never measures."""
+        metric = self.metric_for_best_model
+        if metric is not None and metric.removeprefix("eval_") not in METRICS:
+            raise InputError(f"metric_for_best_model: expected one of {', '.join(METRICS)}, got {metric!r}")
+        if self.early_stopping_patience is not None:
+            if self.eval_strategy == "no":
+                raise InputError("early_stopping_patience: needs eval_strategy steps or epoch")
+            self.load_best_model_at_end = True
+
+    def choose_precision(self) -> None:
+        """Turn `precision` into Trainer's bf16 and fp16; those given explicitly are left as they are."""
         if self.precision not in ("auto", "bf16", "fp16", "fp32"):
             raise InputError(f"precision: expected auto, bf16, fp16 or fp32, got {self.precision!r}")
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         device = "cpu" if self.use_cpu else torch.accelerator.current_accelerator()
-        auto_bf16 = self.precision == "auto" and autocast_dtype(device) == torch.bfloat16
-        self.bf16, self.fp16 = self.precision == "bf16" or auto_bf16, self.precision == "fp16"
-        super().__post_init__()
+        if self.precision != "auto":
+            for name in ("bf16", "fp16"):
+                if getattr(self, name) and self.precision != name:
+                    raise InputError(f"precision: {self.precision} and {name} contradict each other")
+                setattr(self, name, self.precision == name)
+        elif not self.fp16:
+            self.bf16 = self.bf16 or autocast_dtype(device) == torch.bfloat16
 
 
 def parse_mapping(name: str, text: str) -> dict:
@@ -84,10 +133,19 @@ def parse_mapping(name: str, text: str) -> dict:
 
 
 def check_loss(name: str, hyperparameters: dict) -> None:
-    """Raise InputError for an unknown loss, or a hyperparameter that it does not have (naming those it has)."""
+    """Raise InputError for an unknown loss, a hyperparameter that it does not have, or a value that cannot be."""
     if name not in LOSSES:
         raise InputError(f"loss: expected one of {', '.join(LOSSES)}, got {name!r}")
-    parameters = inspect.signature(LOSSES[name]).parameters.values()
-    known = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+    known = hyperparameters_of(name)
     if unknown := sorted(hyperparameters.keys() - set(known)):
         raise InputError(f"loss_args: {name} has {', '.join(known) or 'no hyperparameters'}, got {', '.join(unknown)}")
+    for key, value in hyperparameters.items():
+        allowed, words = HYPERPARAMETERS[key]
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not allowed(value):
+            raise InputError(f"loss_args: {key}: expected {words}, got {value!r}")
+
+
+def hyperparameters_of(name: str) -> list[str]:
+    """The keywords of a loss."""
+    parameters = inspect.signature(LOSSES[name]).parameters.values()
+    return [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]

@@ -3,12 +3,13 @@ import time
 import torch
 from datasets import Dataset
 from torch import Tensor
-from transformers import Trainer
+from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer
 
 from modeling import CrossEncoder, DualEncoder
 from modeling.gathering import gather_rows
 from trainers.collators import RankingCollator
 from trainers.config import RankingConfig
+from trainers.errors import InputError
 from trainers.evaluation.metrics import ndcg, reciprocal_rank
 from trainers.losses import LOSSES, softmax_ce, usable_queries
 from trainers.meter import Meter
@@ -16,6 +17,7 @@ from trainers.negatives import add_columns, append_documents, draw_documents, ne
 from trainers.regularisers import hide_tokens, masked_lm_loss
 
 
+RANKING_MODELS = (CrossEncoder, DualEncoder)
 TARGETS = ("mask", "labels", "teacher_scores")
 UNSEEN = ("document_keys", "own_keys", "query_ids")  # batch entries that the model does not see
 
@@ -26,6 +28,9 @@ class DistillationTrainer(Trainer):
     Takes Trainer's own arguments: `args` a RankingConfig, `data_collator` a RankingCollator, `train_dataset` and
     `eval_dataset` rows of `trainers.data`. Each evaluation measures the dev rows and a fixed sample of the training
     rows, because the gap between the two is what the paper is about.
+
+    Raises:
+        InputError: an option asks for what the tokeniser or the document table does not have.
     """
 
     args: RankingConfig
@@ -34,12 +39,22 @@ class DistillationTrainer(Trainer):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
+        self.check_options()
         self.train_sample = sample_rows(self.train_dataset, self.args.train_sample_size, self.args.seed)
-        self.meter = Meter(self.args.loss)
+        self.meter = Meter()
         self.draws = (-1, 0)  # optimiser step, and how often negatives were drawn in it
-        models = (CrossEncoder, DualEncoder)
-        self.ranking_model = next(module for module in self.model.modules() if isinstance(module, models))
+        self.ranking_model = find_ranking_model(self.model)
         self.ranking_model.chunk_size = self.args.forward_chunk_size
+        if self.args.early_stopping_patience is not None:
+            self.add_callback(EarlyStoppingCallback(self.args.early_stopping_patience))
+
+    def check_options(self) -> None:
+        hides = self.args.token_dropout or self.args.mlm_weight
+        if hides and self.processing_class.mask_token_id is None:
+            raise InputError("token_dropout and mlm_weight need a tokeniser with a mask token")
+        collection = len(self.data_collator.documents)
+        if self.args.uniform_negatives > collection:
+            raise InputError(f"uniform_negatives: expected at most {collection}, the size of the collection")
 
     def training_step(self, *args, **kwargs):
         started = time.perf_counter()
@@ -54,21 +69,24 @@ class DistillationTrainer(Trainer):
             FloatingPointError: the loss is not finite; the message names the step and the queries.
         """
         batch = self.augment(dict(inputs)) if model.training else dict(inputs)
-        query_ids = batch["query_ids"]
-        targets = {name: batch.pop(name) for name in TARGETS}
-        outputs = model(**{name: value for name, value in batch.items() if name not in UNSEEN})
-        if outputs.scores.shape != targets["labels"].shape:  # broadcasting would hide it
-            raise ValueError(f"scores {list(outputs.scores.shape)}, labels {list(targets['labels'].shape)}")
-        scores = outputs.scores.float()
-        targets["mask"] = targets["mask"] & (scores > -torch.inf)
+        scores, targets = self.score(model, batch)
         loss = self.ranking_loss(scores, **targets)
         if model.training:
-            self.meter.add(scores.detach(), batch["document_attention_mask"], **targets)
+            self.count(batch, scores.detach(), **targets)
             loss = loss + self.auxiliary_loss(batch)
         if not torch.isfinite(loss):
-            step = self.state.global_step
-            raise FloatingPointError(f"the loss is {loss.item()} at step {step}, queries {', '.join(query_ids)}")
+            raise FloatingPointError(self.describe_failure(loss.item(), batch["query_ids"], scores, targets))
         return (loss, {"scores": scores, **targets}) if return_outputs else loss
+
+    def score(self, model, batch: dict) -> tuple[Tensor, dict[str, Tensor]]:
+        """Float32 scores [B, K] of a batch, and its targets; a document without a token is masked out."""
+        inputs = {name: value for name, value in batch.items() if name not in (*TARGETS, *UNSEEN)}
+        with self.accelerator.autocast():
+            scores = model(**inputs).scores.float()
+        targets = {name: batch[name] for name in TARGETS}
+        if scores.shape != targets["labels"].shape:  # broadcasting would hide it
+            raise ValueError(f"scores {list(scores.shape)}, labels {list(targets['labels'].shape)}")
+        return scores, targets | {"mask": targets["mask"] & (scores != -torch.inf)}  # NaN stays in, to be seen
 
     def ranking_loss(self, scores: Tensor, teacher_scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
         """The chosen loss, mixed with the one-hot loss by `one_hot_weight`; all [B, K] -> scalar."""
@@ -77,28 +95,44 @@ class DistillationTrainer(Trainer):
             return loss
         return torch.lerp(loss, softmax_ce(scores, teacher_scores, labels, mask), self.args.one_hot_weight)
 
+    def usable(self, teacher_scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+        """Which queries `ranking_loss` can learn from, [B] bool."""
+        usable = usable_queries(self.args.loss, teacher_scores, labels, mask)
+        if self.args.one_hot_weight:
+            usable = usable | usable_queries("softmax_ce", teacher_scores, labels, mask)
+        return usable
+
     def auxiliary_loss(self, batch: dict[str, Tensor]) -> Tensor | float:
         """The masked-LM loss on the batch's documents, weighted (Appendix C.10)."""
         if self.args.mlm_weight == 0:
             return 0.0
-        ids, mask = batch["document_input_ids"], batch["document_attention_mask"]
-        return self.args.mlm_weight * masked_lm_loss(self.ranking_model.encoder, ids, mask, self.processing_class)
+        encoder = document_encoder(self.ranking_model)
+        texts = batch["document_input_ids"], batch["document_attention_mask"]
+        with self.accelerator.autocast():
+            loss = masked_lm_loss(encoder, *texts, self.processing_class, self.args.forward_chunk_size)
+        return self.args.mlm_weight * loss
 
     def augment(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Training only: hide tokens and add negatives, as the arguments ask."""
+        if self.args.uniform_negatives:
+            added = self._prepare_inputs(self.data_collator.encode_positions(self.draw_share()))
+            drawn = len(added["document_keys"])
+            batch = append_documents(batch, added, self.processing_class.pad_token_id)
+        else:
+            drawn = 0
         if self.args.token_dropout:
             for side in ("query", "document"):
                 ids, mask = batch[f"{side}_input_ids"], batch[f"{side}_attention_mask"]
                 batch[f"{side}_input_ids"], _ = hide_tokens(ids, mask, self.args.token_dropout, self.processing_class)
-        if not (self.args.in_batch_negatives or self.args.uniform_negatives):
-            return batch
-        eligible = torch.full_like(batch["document_keys"], self.args.in_batch_negatives, dtype=torch.bool)
-        if self.args.uniform_negatives:
-            positions = self.draw_share()
-            added = self._prepare_inputs(self.data_collator.encode_positions(positions))
-            batch = append_documents(batch, added, self.processing_class.pad_token_id)
-            eligible = torch.cat([eligible, torch.ones_like(added["document_keys"], dtype=torch.bool)])
+        return (
+            self.add_negatives(batch, drawn) if self.args.in_batch_negatives or self.args.uniform_negatives else batch
+        )
+
+    def add_negatives(self, batch: dict[str, Tensor], drawn: int) -> dict[str, Tensor]:
+        """Make the last `drawn` documents of every process, and all others if so asked, negatives of every query."""
         keys = batch["document_keys"]
+        eligible = torch.arange(len(keys), device=keys.device) >= len(keys) - drawn
+        eligible |= self.args.in_batch_negatives
         if self.args.world_size > 1:
             counts = gather_rows(torch.tensor([len(keys)], device=keys.device))
             before = counts[: self.args.process_index].sum()
@@ -107,13 +141,25 @@ class DistillationTrainer(Trainer):
         return add_columns(batch, negative_columns(keys, batch["own_keys"], eligible))
 
     def draw_share(self) -> list[int]:
-        """This process's part of the step's uniform negatives, as positions in the document table."""
+        """This process's part of the batch's uniform negatives, as positions in the document table."""
         step, count = self.draws
         self.draws = (self.state.global_step, count + 1 if step == self.state.global_step else 0)
-        drawn = draw_documents(
-            len(self.data_collator.documents), self.args.uniform_negatives, [self.args.seed, *self.draws]
-        )
+        size = len(self.data_collator.documents)
+        drawn = draw_documents(size, self.args.uniform_negatives, [self.args.seed, *self.draws])
         return drawn[self.args.process_index :: self.args.world_size]
+
+    def count(self, batch: dict, scores: Tensor, teacher_scores: Tensor, labels: Tensor, mask: Tensor) -> None:
+        """Give the meter what the next training log says about this micro-batch."""
+        self.meter.add(scores, teacher_scores, mask, self.usable(teacher_scores, labels, mask))
+        documents = batch["document_attention_mask"].sum(dim=1)
+        self.meter.counts["documents"] += len(documents)
+        self.meter.add_texts(documents, self.args.forward_chunk_size)
+
+    def describe_failure(self, loss: float, query_ids: list[str], scores: Tensor, targets: dict[str, Tensor]) -> str:
+        """What to say about a loss that is not finite: when, and because of which queries."""
+        finite = self.losses_of_queries(scores, **targets).isfinite().tolist()
+        culprits = [name for name, fine in zip(query_ids, finite, strict=True) if not fine] or query_ids
+        return f"the loss is {loss} at step {self.state.global_step}, queries {', '.join(culprits)}"
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add what the meter saw since the last training log."""
@@ -140,10 +186,9 @@ class DistillationTrainer(Trainer):
         model.eval()
         parts = []
         for inputs in loader:
-            inputs = self._prepare_inputs(inputs)
-            with torch.no_grad(), self.compute_loss_context_manager():
-                loss, outputs = self.compute_loss(model, inputs, return_outputs=True)
-            parts.append(self.accelerator.gather_for_metrics(self.query_metrics(loss, **outputs)))
+            with torch.no_grad():
+                scores, targets = self.score(model, self._prepare_inputs(inputs))
+                parts.append(self.accelerator.gather_for_metrics(self.query_metrics(scores, **targets)))
             self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
         reciprocal_ranks, gains, losses, usable = torch.cat(parts).double().T
         metrics = {f"{prefix}_MRR@10": reciprocal_ranks.mean().item(), f"{prefix}_nDCG@10": gains.mean().item()}
@@ -152,13 +197,32 @@ class DistillationTrainer(Trainer):
         metrics[f"{prefix}_seconds"] = round(time.perf_counter() - started, 2)
         return metrics
 
-    def query_metrics(
-        self, loss: Tensor, scores: Tensor, mask: Tensor, labels: Tensor, teacher_scores: Tensor
-    ) -> Tensor:
-        """One row per query [B, 4]: reciprocal rank, nDCG@10, the batch's loss per query, whether the loss applies."""
-        usable = usable_queries(self.args.loss, teacher_scores, labels, mask).float()
-        ranks, gains = reciprocal_rank(scores, labels, mask), ndcg(scores, labels, mask)
-        return torch.stack([ranks, gains, loss.expand(len(scores)), usable], dim=1)
+    def query_metrics(self, scores: Tensor, mask: Tensor, labels: Tensor, teacher_scores: Tensor) -> Tensor:
+        """One row per query [B, 4]: reciprocal rank, nDCG@10, loss, whether the loss applies."""
+        usable = self.usable(teacher_scores, labels, mask).float()
+        losses = self.losses_of_queries(scores, teacher_scores, labels, mask)
+        return torch.stack([reciprocal_rank(scores, labels, mask), ndcg(scores, labels, mask), losses, usable], dim=1)
+
+    def losses_of_queries(self, scores: Tensor, teacher_scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+        """The loss of each query alone, [B]; its mean is `ranking_loss`."""
+        rows = zip(*(part.split(1) for part in (scores, teacher_scores, labels, mask)), strict=True)
+        return torch.stack([self.ranking_loss(*row) for row in rows])
+
+
+def find_ranking_model(model: torch.nn.Module) -> PreTrainedModel:
+    """Our model inside whatever PEFT has wrapped around it; raises TypeError where there is none."""
+    for module in model.modules():
+        if isinstance(module, RANKING_MODELS):
+            return module
+    raise TypeError(
+        f"expected one of {', '.join(kind.__name__ for kind in RANKING_MODELS)}, got {type(model).__name__}"
+    )
+
+
+def document_encoder(model: PreTrainedModel) -> PreTrainedModel:
+    """The transformer that reads documents, without a classification head."""
+    untied = isinstance(model, DualEncoder) and not model.config.tied
+    return (model.document_encoder if untied else model.encoder).base_model
 
 
 def sample_rows(rows: Dataset | None, size: int, seed: int) -> Dataset:

@@ -96,16 +96,27 @@ def softmax_distillation(
 
 
 def rankdistil_b(
-    scores: Tensor, teacher_scores: Tensor, labels: Tensor, mask: Tensor, *, gamma0: float = 0.0
+    scores: Tensor,
+    teacher_scores: Tensor,
+    labels: Tensor,
+    mask: Tensor,
+    *,
+    gamma0: float = 0.0,
+    margin: float | None = None,
 ) -> Tensor:
     """RankDistil-B, section 4.3 (Reddi et al., 2021): sum_{i in P} (t_i - s_i)^2 + sum_{j in N} [s_j - gamma0]_+^2.
 
     Positives match the teacher's score; negatives need only stay below `gamma0`. A positive without a teacher score is
-    left out.
+    left out. With `margin` the threshold is each query's own, the lowest teacher score of a positive less `margin`
+    (`gamma0` for a query without one): a fixed one presumes that the teacher's scale is the same for all queries.
     """
     positives = mask & (labels > 0) & ~teacher_scores.isnan()
     match = keep(teacher_scores - scores, positives).square()
-    hinge = keep(scores - gamma0, mask & (labels == 0)).clamp(min=0).square()
+    threshold: float | Tensor = gamma0
+    if margin is not None:
+        lowest = torch.where(positives, teacher_scores, torch.inf).amin(dim=1, keepdim=True)
+        threshold = torch.where(positives.any(dim=1, keepdim=True), lowest - margin, gamma0)
+    hinge = keep(scores - threshold, mask & (labels == 0)).clamp(min=0).square()
     return (match + hinge).sum(dim=1).mean()
 
 
@@ -132,24 +143,22 @@ LOSSES: dict[str, Loss] = {
     loss.__name__: loss for loss in (softmax_ce, mse, margin_mse, m3se, softmax_distillation, rankdistil_b, focal)
 }
 
-# What a query must have for a loss to learn from it, besides two documents.
 NEEDS_TEACHER = {"mse", "margin_mse", "m3se", "softmax_distillation", "rankdistil_b"}
 
 
 def usable_queries(name: str, teacher_scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
-    """Which queries give loss `name` something to learn from -> bool [B]."""
-    known = mask & ~teacher_scores.isnan()
-    scored = known if name in NEEDS_TEACHER else mask
-    positives, negatives = scored & (labels > 0), scored & (labels == 0)
-    if name == "mse":
-        return known.any(dim=1)
-    if name == "softmax_distillation":
-        return known.any(dim=1) & (mask.sum(dim=1) > 1)
-    if name == "rankdistil_b":
-        return (positives | (mask & (labels == 0))).any(dim=1)
-    if name in ("margin_mse", "m3se"):
-        return positives.any(dim=1) & negatives.any(dim=1)
-    return positives.any(dim=1) & (mask.sum(dim=1) > 1)
+    """Which queries loss `name` can learn from -> bool [B]: for the others value and gradient are 0 at any scores."""
+    known, several = mask & ~teacher_scores.isnan(), mask.sum(dim=1) > 1
+    positives, negatives = mask & (labels > 0), mask & (labels == 0)
+    known_positive, known_negative = (known & positives).any(dim=1), (known & negatives).any(dim=1)
+    rules = {
+        "mse": known.any(dim=1),
+        "margin_mse": known_positive & known_negative,
+        "m3se": known_negative & (known_positive | (negatives.sum(dim=1) > 1)),
+        "softmax_distillation": known.any(dim=1) & several,
+        "rankdistil_b": known_positive | negatives.any(dim=1),
+    }
+    return rules.get(name, positives.any(dim=1) & several)
 
 
 def keep(values: Tensor, where: Tensor) -> Tensor:
@@ -168,7 +177,8 @@ def label_distribution(labels: Tensor, mask: Tensor, label_smoothing: float) -> 
     gains = keep(labels, mask).clamp(min=0)
     total = gains.sum(dim=1, keepdim=True)
     target = gains / total.clamp(min=torch.finfo(labels.dtype).tiny)
-    uniform = mask / mask.sum(dim=1, keepdim=True).clamp(min=1)
+    real = mask.to(labels.dtype)
+    uniform = real / real.sum(dim=1, keepdim=True).clamp(min=1)
     return (1 - label_smoothing) * target + label_smoothing * uniform * (total > 0)
 
 

@@ -2,42 +2,35 @@ import torch
 from torch import Tensor
 
 from modeling.batching import BLOCK_TOKENS, length_blocks
-from trainers.losses import usable_queries
 
 
 class Meter:
     """What happened in training since the last log, summed over processes when it is read."""
 
-    def __init__(self, loss: str):
-        self.loss = loss
+    def __init__(self):
         self.reset()
 
     def reset(self) -> None:
         self.seconds = 0.0
-        self.counts = dict.fromkeys(("queries", "skipped", "documents", "tokens", "padded", "agreeing", "compared"), 0)
+        self.counts = dict.fromkeys(("skipped", "documents", "tokens", "padded", "agreeing", "compared"), 0)
 
-    def add(
-        self, scores: Tensor, document_attention_mask: Tensor, mask: Tensor, labels: Tensor, teacher_scores: Tensor
-    ) -> None:
-        """Count one micro-batch: scores and targets [B, K], attention mask of its documents [N, D]."""
-        lengths = document_attention_mask.sum(dim=1).tolist()
-        blocks = length_blocks(lengths, BLOCK_TOKENS[scores.device.type])
+    def add(self, scores: Tensor, teacher_scores: Tensor, mask: Tensor, usable: Tensor) -> None:
+        """Count the queries of a micro-batch: scores and mask [B, K], which queries the loss can learn from [B]."""
         known = mask & ~teacher_scores.isnan()
         compared = known.sum(dim=1) > 1
         first, teacher_first = (
             torch.where(known, values, -torch.inf).argmax(dim=1) for values in (scores, teacher_scores)
         )
-        usable = usable_queries(self.loss, teacher_scores, labels, mask)
-        for name, value in {
-            "queries": len(scores),
-            "skipped": int((~usable).sum()),
-            "documents": len(lengths),
-            "tokens": sum(lengths),
-            "padded": sum(len(block) * lengths[block[0]] for block in blocks),
-            "agreeing": int(((first == teacher_first) & compared).sum()),
-            "compared": int(compared.sum()),
-        }.items():
-            self.counts[name] += value
+        self.counts["skipped"] += int((~usable).sum())
+        self.counts["agreeing"] += int(((first == teacher_first) & compared).sum())
+        self.counts["compared"] += int(compared.sum())
+
+    def add_texts(self, lengths: Tensor, chunk_size: int | None) -> None:
+        """Count what an encoder read: token counts [N] of texts that went through `run_in_blocks` together."""
+        counted = lengths.tolist()
+        blocks = length_blocks(counted, BLOCK_TOKENS[lengths.device.type], chunk_size)
+        self.counts["tokens"] += sum(counted)
+        self.counts["padded"] += sum(len(block) * counted[block[0]] for block in blocks)
 
     def read(self, device: torch.device) -> dict[str, float]:
         """The counts of all processes as rates and shares; starts anew."""

@@ -5,6 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from modeling.batching import run_in_blocks
+
 
 MASKED_SHARE = 0.15  # of the tokens, as in BERT
 
@@ -23,14 +25,26 @@ def hide_tokens(
 
 
 def masked_lm_loss(
-    encoder: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor, tokenizer: PreTrainedTokenizerBase
+    encoder: PreTrainedModel,
+    input_ids: Tensor,
+    attention_mask: Tensor,
+    tokenizer: PreTrainedTokenizerBase,
+    chunk_size: int | None = None,
 ) -> Tensor:
     """Cross-entropy of hidden tokens (Devlin et al., 2019), mean over them; token ids and mask [N, L] -> scalar.
 
     The head is the encoder's own word embeddings, transposed: it has no parameters and leaves nothing to publish.
+    `chunk_size` as in `run_in_blocks`.
     """
     visible, hidden = hide_tokens(input_ids, attention_mask, MASKED_SHARE, tokenizer)
-    states = encoder(input_ids=visible, attention_mask=attention_mask).last_hidden_state[hidden]  # [T, H]
-    logits = states @ encoder.get_input_embeddings().weight.T
-    # A sum over nothing is 0, with a gradient, where a mean would be NaN.
-    return F.cross_entropy(logits.float(), input_ids[hidden], reduction="sum") / max(len(states), 1)
+    words = encoder.get_input_embeddings().weight
+
+    def text_losses(rows: Tensor, length: int) -> Tensor:
+        picked = hidden[rows, :length]
+        inputs = {"input_ids": visible[rows, :length], "attention_mask": attention_mask[rows, :length]}
+        states = encoder(**inputs).last_hidden_state[picked]  # [T, H]
+        losses = F.cross_entropy((states @ words.T).float(), input_ids[rows, :length][picked], reduction="none")
+        return losses.new_zeros(picked.shape).masked_scatter(picked, losses).sum(dim=1)
+
+    total = run_in_blocks(text_losses, attention_mask.sum(dim=1), chunk_size=chunk_size).sum()
+    return total / hidden.sum().clamp(min=1)  # with nothing hidden 0, and a gradient of 0, where a mean would be NaN
