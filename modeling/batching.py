@@ -11,23 +11,26 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 
-# Tokens of one block. A CPU works best on activations that stay in its caches; a GPU wants few, large kernels.
-BLOCK_TOKENS = {"cpu": 4096, "cuda": 131072, "mps": 131072, "xpu": 131072}
 SHORTEST_SHARE = 0.85  # a text this much shorter than the longest of a block starts a new one
 
 
-def length_blocks(lengths: list[int], block_tokens: int, block_rows: int | None = None) -> list[list[int]]:
+def block_tokens(device: torch.device) -> int:
+    """Tokens of one block. A CPU works best on activations that stay in its caches; a GPU wants few, large kernels."""
+    return 4096 if device.type == "cpu" else 131072
+
+
+def length_blocks(lengths: list[int], most_tokens: int, block_rows: int | None = None) -> list[list[int]]:
     """Row numbers of texts grouped by similar length, longest first.
 
-    A block holds at most `block_tokens` padded tokens (at least one text), at most `block_rows` texts, and no text
+    A block holds at most `most_tokens` padded tokens (at least one text), at most `block_rows` texts, and no text
     shorter than 85% of its longest unless the block would be too small to use the processor well.
     """
     blocks: list[list[int]] = []
     longest = 0
     for row in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
         size = len(blocks[-1]) if blocks else 0
-        full = (size + 1) * longest > block_tokens or size == block_rows
-        unlike = lengths[row] < SHORTEST_SHARE * longest and size * longest >= block_tokens // 8
+        full = (size + 1) * longest > most_tokens or size == block_rows
+        unlike = lengths[row] < SHORTEST_SHARE * longest and size * longest >= most_tokens // 8
         if size == 0 or full or unlike:
             blocks.append([])
             longest = lengths[row]
@@ -44,7 +47,7 @@ def run_in_blocks(
     block again, with the same dropout (gradient caching, Gao et al. 2021). Memory then grows with the chunk, not
     with N.
     """
-    blocks = length_blocks(lengths.tolist(), BLOCK_TOKENS[lengths.device.type], chunk_size)
+    blocks = length_blocks(lengths.tolist(), block_tokens(lengths.device), chunk_size)
     outputs = []
     for block in blocks:
         rows = torch.tensor(block, device=lengths.device)

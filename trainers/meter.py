@@ -1,7 +1,7 @@
 import torch
 from torch import Tensor
 
-from modeling.batching import BLOCK_TOKENS, length_blocks
+from modeling.batching import block_tokens, length_blocks
 
 
 class Meter:
@@ -28,7 +28,7 @@ class Meter:
     def add_texts(self, lengths: Tensor, chunk_size: int | None) -> None:
         """Count what an encoder read: token counts [N] of texts that went through `run_in_blocks` together."""
         counted = lengths.tolist()
-        blocks = length_blocks(counted, BLOCK_TOKENS[lengths.device.type], chunk_size)
+        blocks = length_blocks(counted, block_tokens(lengths.device), chunk_size)
         self.counts["tokens"] += sum(counted)
         self.counts["padded"] += sum(len(block) * counted[block[0]] for block in blocks)
 

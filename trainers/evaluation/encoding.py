@@ -9,7 +9,7 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from modeling import DualEncoder
-from modeling.batching import BLOCK_TOKENS, length_blocks
+from modeling.batching import block_tokens, length_blocks
 
 
 TEXTS_PER_CHUNK = 16_384  # tokenised and sorted at a time: bounds memory, long enough for blocks of equal length
@@ -35,7 +35,7 @@ def encode_texts(
         for start in range(0, len(texts), TEXTS_PER_CHUNK):
             chunk = list(texts[start : start + TEXTS_PER_CHUNK])
             ids = tokenizer(chunk, truncation=True, max_length=length, return_attention_mask=False)["input_ids"]
-            for rows in length_blocks([len(text) for text in ids], BLOCK_TOKENS[model.device.type]):
+            for rows in length_blocks([len(text) for text in ids], block_tokens(model.device)):
                 inputs = padded([ids[row] for row in rows], tokenizer.pad_token_id)
                 block = model.embed(*(tensor.to(model.device) for tensor in inputs), side)
                 embeddings[start + np.array(rows)] = block.float().cpu().numpy()

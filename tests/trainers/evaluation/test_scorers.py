@@ -70,7 +70,7 @@ def test_embeddings_do_not_depend_on_the_other_texts_or_the_chunks(dual_encoder,
     texts = collection.documents.texts(list(collection.documents.ids)) * 3 + [""]
     together = encode_texts(model, tokenizer, texts, "document")
     monkeypatch.setattr(encoding, "TEXTS_PER_CHUNK", 4)
-    monkeypatch.setitem(encoding.BLOCK_TOKENS, "cpu", 16)
+    monkeypatch.setattr(encoding, "block_tokens", lambda device: 16)
     np.testing.assert_allclose(encode_texts(model, tokenizer, texts, "document"), together, atol=1e-6)
     alone = [encode_texts(model, tokenizer, [text], "document")[0] for text in texts]
     np.testing.assert_allclose(np.stack(alone), together, atol=1e-6)
