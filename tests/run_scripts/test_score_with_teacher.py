@@ -1,0 +1,252 @@
+"""The script as a user runs it: on a collection, on lists, with several teachers, disturbed, and on two processes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from run_scripts import score_with_teacher
+from run_scripts.cli import run
+from tests.run_scripts.interrupted_scoring import digests
+from tests.trainers.tiny_teachers import TEXT, save_classifier, save_cross_encoder, tiny_lists
+from trainers.data import RankingLists
+from trainers.teacher import PairScorer
+
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    return save_cross_encoder(tmp_path_factory.mktemp("teacher") / "tiny")
+
+
+@pytest.fixture
+def script(monkeypatch, tmp_path, capsys):
+    """Run the script in this process -> (exit status, stdout, stderr)."""
+
+    def script(*flags):
+        monkeypatch.setattr("signal.signal", lambda *_: None)
+        monkeypatch.setattr(
+            "sys.argv", ["score_with_teacher.py", *map(str, flags), "--cache_dir", str(tmp_path / "c")]
+        )
+        capsys.readouterr()
+        status = 0
+        try:
+            run(score_with_teacher.make_parser, score_with_teacher.main)
+        except SystemExit as error:
+            status = error.code
+        return status, *capsys.readouterr()
+
+    return script
+
+
+@pytest.fixture
+def beir(tmp_path):
+    """Twelve documents and four queries, the first of which has two positives."""
+    folder = tmp_path / "beir"
+    (folder / "qrels").mkdir(parents=True)
+    words = TEXT.split()
+    corpus = [{"_id": f"d{n}", "title": "", "text": f"giraffe {words[n]} {words[n + 1]}"} for n in range(12)]
+    queries = [{"_id": f"q{n}", "text": f"giraffe {words[n]}"} for n in range(4)]
+    for name, rows in (("corpus", corpus), ("queries", queries)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    judgments = ["query-id\tcorpus-id\tscore", "q0\td0\t1", "q0\td1\t1", "q1\td1\t1", "q2\td2\t1", "q3\td3\t1"]
+    (folder / "qrels" / "train.tsv").write_text("\n".join(judgments) + "\n", encoding="utf-8")
+    return folder
+
+
+def test_a_collection_becomes_scored_lists_with_positives_first(script, beir, teacher, tmp_path):
+    flags = ("--data", beir, "--documents_per_query", 5, "--depth", 10, "--dtype", "float32")
+    status, report, _ = script("--teacher", teacher, *flags, "--output", tmp_path / "out")
+    assert status == 0
+    lists = RankingLists.load(tmp_path / "out")
+    rows = {row["query_id"]: row for row in lists.rows}
+    assert {query: row["labels"] for query, row in rows.items()} == {
+        "q0": [1, 1, 0, 0, 0],
+        **dict.fromkeys(("q1", "q2", "q3"), [1, 0, 0, 0, 0]),
+    }
+    scorer = PairScorer.from_pretrained(teacher, dtype="float32")
+    for row in rows.values():
+        expected = scorer.score([row["query"]] * 5, lists.documents.texts(row["document_ids"]))
+        np.testing.assert_allclose(row["teacher_scores"], expected, atol=1e-5)
+    calibration = json.loads((tmp_path / "out" / "calibration.json").read_text(encoding="utf-8"))
+    assert (calibration["queries"], calibration["pairs"]) == (4, 20)
+    assert "4 queries, 20 pairs, 5.0 documents per query" in report
+    assert f"suggested temperature {calibration['suggested']['temperature']:.3g}" in report
+
+
+def test_lists_are_scored_by_several_teachers_and_what_is_known_is_reused(script, teacher, tmp_path, caplog):
+    caplog.set_level("INFO")
+    tiny_lists().save(tmp_path / "lists")
+    other = save_classifier(tmp_path / "other", seed=3)
+    assert script("--teacher", teacher, "--data", tmp_path / "lists", "--output", tmp_path / "one")[0] == 0
+    assert "teacher tiny: 24 pairs scored, 0 reused" in caplog.text
+    caplog.clear()
+    assert script("--teacher", teacher, other, "--data", tmp_path / "one", "--output", tmp_path / "two")[0] == 0
+    assert "teacher tiny: 0 pairs scored, 24 reused" in caplog.text
+    assert "teacher other: 24 pairs scored, 0 reused" in caplog.text
+    one, two = RankingLists.load(tmp_path / "one").rows, RankingLists.load(tmp_path / "two").rows
+    assert two["teacher_scores_0"][:] == one["teacher_scores"][:]
+    both = np.concatenate(two["teacher_scores_0"][:]), np.concatenate(two["teacher_scores_1"][:])
+    np.testing.assert_allclose(np.concatenate(two["teacher_scores"][:]), np.mean(both, axis=0), rtol=1e-6)
+
+
+def test_fewer_queries_are_a_part_of_more(script, teacher, tmp_path):
+    tiny_lists().save(tmp_path / "lists")
+    kept = []
+    for count in (2, 4):
+        flags = ("--data", tmp_path / "lists", "--max_queries", count, "--output", tmp_path / f"out{count}")
+        assert script("--teacher", teacher, *flags)[0] == 0
+        kept.append(set(RankingLists.load(tmp_path / f"out{count}").rows["query_id"][:]))
+    assert (len(kept[0]), len(kept[1])) == (2, 4)
+    assert kept[0] < kept[1]
+
+
+def test_a_finished_output_can_be_written_again(script, teacher, tmp_path):
+    tiny_lists().save(tmp_path / "lists")
+    flags = ("--teacher", teacher, "--data", tmp_path / "lists", "--output", tmp_path / "out")
+    assert [script(*flags)[0], script(*flags)[0]] == [0, 0]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c", "lists", "out"]
+
+
+@pytest.mark.parametrize(
+    "spoil, message",
+    [
+        (lambda folder: (folder / "out").write_text("precious", encoding="utf-8"), "not overwritten"),
+        (lambda folder: (folder / "out" / "photos").mkdir(parents=True), "not overwritten"),
+    ],
+)
+def test_an_output_that_holds_something_else_is_refused_before_any_work(script, teacher, tmp_path, spoil, message):
+    spoil(tmp_path)
+    status, _, errors = script("--teacher", teacher, "--data", "pydocs", "--output", tmp_path / "out")
+    assert status == 2
+    assert message in errors and "Traceback" not in errors
+    assert not (tmp_path / "c").exists()
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_any_work(script, teacher, tmp_path):
+    (tmp_path / "file").touch()
+    status, _, errors = script("--teacher", teacher, "--output", tmp_path / "file" / "out")
+    assert status == 2
+    assert f"--output {tmp_path}/file/out: cannot be written" in errors
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_constant_teacher_is_refused_and_leaves_no_output(script, tmp_path):
+    folder = save_cross_encoder(tmp_path / "constant")
+    weights = PairScorer.from_pretrained(folder).classifier
+    weights.classifier.weight.data.zero_()
+    weights.save_pretrained(tmp_path / "constant-classifier")
+    PairScorer.from_pretrained(folder).encoder.tokenizer.save_pretrained(tmp_path / "constant-classifier")
+    tiny_lists().save(tmp_path / "lists")
+    flags = ("--data", tmp_path / "lists", "--output", tmp_path / "out")
+    status, _, errors = script("--teacher", tmp_path / "constant-classifier", *flags)
+    assert status == 2
+    assert "a constant teacher ranks nothing" in errors
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def disturbed(tmp_path_factory, teacher):
+    """What `interrupted_scoring` reports."""
+    folder = tmp_path_factory.mktemp("disturbed")
+    os.symlink(teacher, folder / "teacher")
+    tiny_lists(queries=60, documents=8).save(folder / "lists")
+    finished = subprocess.run(
+        [sys.executable, "-m", "tests.run_scripts.interrupted_scoring", str(folder), "5"],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert finished.returncode == 0, finished.stderr
+    return json.loads(finished.stdout.splitlines()[-1])
+
+
+def expect_as_undisturbed(disturbed, finished):
+    assert finished["status"] == 0, finished["lines"]
+    assert finished["files"] == disturbed["undisturbed"]["files"]
+    assert "rows.arrow" in finished["files"]
+
+
+def test_a_run_killed_at_any_moment_ends_with_the_bytes_of_an_undisturbed_one(disturbed):
+    assert disturbed["undisturbed"]["status"] == 0
+    assert len(disturbed["killed"]) == 5
+    for killed in disturbed["killed"]:
+        assert killed["first"]["status"] == -9
+        assert killed["first"]["files"] in ({}, disturbed["undisturbed"]["files"])
+        expect_as_undisturbed(disturbed, killed["second"])
+        assert killed["second"]["shards"] == disturbed["undisturbed"]["shards"]  # none was computed twice
+    assert any(0 < killed["first"]["shards"] < killed["second"]["shards"] for killed in disturbed["killed"])
+
+
+@pytest.mark.parametrize("signal", ["SIGINT", "SIGTERM"])
+def test_a_signal_stops_the_work_within_seconds_and_says_how_to_go_on(disturbed, signal):
+    first, second = disturbed[signal]["first"], disturbed[signal]["second"]
+    assert first["status"] == 130
+    assert first["seconds"] < 5.0
+    assert "run the same again to go on" in first["lines"][-1]
+    assert not any("Traceback" in line for line in first["lines"])
+    assert first["files"] == {} and 2 <= first["shards"] < second["shards"]
+    assert second["shards"] == disturbed["undisturbed"]["shards"]
+    expect_as_undisturbed(disturbed, second)
+
+
+def test_two_runs_at_once_share_a_cache(disturbed):
+    for finished in disturbed["sharing"]:
+        expect_as_undisturbed(disturbed, finished)
+
+
+def test_a_rank_whose_neighbour_was_killed_stops_with_a_message(disturbed):
+    first, second = disturbed["rank"]["first"], disturbed["rank"]["second"]
+    assert first["status"] == 2
+    assert "another process of this launch ended early" in first["lines"][-1]
+    assert first["files"] == {}
+    expect_as_undisturbed(disturbed, second)
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing_that_looks_complete(disturbed):
+    for name, part in (("no space for a shard", "a shard could not be"), ("no space for the output", "could not be")):
+        assert disturbed[name]["status"] == 2
+        assert f"{part} written" in disturbed[name]["lines"][-1]
+        assert not any("Traceback" in line for line in disturbed[name]["lines"])
+        assert disturbed[name]["files"] == {}
+    assert disturbed["no space for a shard"]["shards"] == 0
+    expect_as_undisturbed(disturbed, disturbed["space again"])
+    assert not [name for name in disturbed["left"] if name.startswith(".")]
+
+
+def test_two_processes_of_a_launch_write_what_one_writes(script, teacher, tmp_path, caplog):
+    caplog.set_level("INFO")
+    tiny_lists(queries=60, documents=20).save(tmp_path / "lists")
+    flags = ["--teacher", teacher, "--data", str(tmp_path / "lists"), "--dtype", "float32"]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        assert script(*flags, "--output", tmp_path / "one")[0] == 0
+    finally:
+        torch.set_num_threads(threads)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    where = ["--output", str(tmp_path / "two"), "--cache_dir", str(tmp_path / "cache-two")]
+    launched = subprocess.run(
+        [*launch, "run_scripts/score_with_teacher.py", *flags, *where],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert launched.returncode == 0, launched.stderr
+    # 1,140 different pairs are chunks of 512, 512 and 116: the first of two processes has the first and the last.
+    assert "1,140 pairs scored, 0 reused" in caplog.text
+    assert "628 pairs scored, the rest left to 1 others" in launched.stderr
+    assert "0 pairs scored, 1,140 reused" in launched.stderr
+    one, two = digests(tmp_path / "one"), digests(tmp_path / "two")
+    assert one == two and "rows.arrow" in one
