@@ -40,7 +40,7 @@ class RankingConfig(TrainingArguments):
     loss: str = field(
         default="softmax_distillation", metadata={"help": f"What is minimised: {', '.join(LOSSES)} (docs/losses.md)."}
     )
-    loss_args: dict | str = field(
+    loss_args: dict | str | None = field(  # HfArgumentParser would call dict() on the text without the None
         default_factory=dict, metadata={"help": "Hyperparameters of the loss: a mapping, or JSON on the command line."}
     )
     one_hot_weight: float = field(
