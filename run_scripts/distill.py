@@ -10,12 +10,16 @@ from dataclasses import dataclass, field
 
 from transformers import HfArgumentParser, PreTrainedModel
 
-from modeling import CrossEncoder, DualEncoder
+from modeling import ColBERT, CrossEncoder, DualEncoder
 from run_scripts import training
 from run_scripts.cli import run
 from trainers import InputError, RankingConfig
+from trainers.config import parse_mapping
 from trainers.data import RankingLists
 from trainers.losses import NEEDS_TEACHER
+
+
+COLBERT_ARGS = ("normalize", "reduction", "mask_augmentation", "mask_tokens", "attend_to_mask", "skip_punctuation")
 
 
 @dataclass
@@ -24,10 +28,22 @@ class StudentArguments:
     architecture: str = field(default="dual_encoder", metadata={"help": "dual_encoder, colbert or cross_encoder."})
     pooling: str = field(default="cls", metadata={"help": "Dual encoder: cls, or mean (for truncated encoders)."})
     tied: bool = field(default=True, metadata={"help": "Dual encoder: one encoder for queries and documents."})
-    projection_size: int | None = field(default=None, metadata={"help": "Width of a linear layer on the embedding."})
+    projection_size: int | None = field(
+        default=None, metadata={"help": "Width of a linear layer on the embedding (ColBERT: 128)."}
+    )
     output_norm: bool = field(default=False, metadata={"help": "Dual encoder: a LayerNorm on the embedding."})
     embedding_dropout: float = field(default=0.1, metadata={"help": "Dropout on the embedding (Appendix B)."})
+    colbert_args: dict | str | None = field(
+        default_factory=dict,
+        metadata={"help": f"ColBERT: more of its config, a mapping or JSON: {', '.join(COLBERT_ARGS)}."},
+    )
     train_rows: int | None = field(default=None, metadata={"help": "Use this many lists, the first by hash."})
+
+    def __post_init__(self):
+        if isinstance(self.colbert_args, str):
+            self.colbert_args = parse_mapping("colbert_args", self.colbert_args)
+        if unknown := sorted(self.colbert_args.keys() - set(COLBERT_ARGS)):
+            raise InputError(f"colbert_args: expected {', '.join(COLBERT_ARGS)}, got {', '.join(unknown)}")
 
 
 def make_parser() -> HfArgumentParser:
@@ -64,6 +80,11 @@ def build_model(student: StudentArguments, arguments: training.ModelArguments) -
         options = ("pooling", "tied", "projection_size", "output_norm", "embedding_dropout")
         fields = {name: getattr(student, name) for name in options}
         model = DualEncoder.from_encoder(path, layers=arguments.layers, **fields, **lengths)
+    elif student.architecture == "colbert":
+        fields = student.colbert_args | {"embedding_dropout": student.embedding_dropout}
+        if student.projection_size is not None:
+            fields["projection_size"] = student.projection_size
+        model = ColBERT.from_encoder(path, layers=arguments.layers, **fields, **lengths)
     elif student.architecture == "cross_encoder":
         model = CrossEncoder.from_encoder(path, layers=arguments.layers, **lengths)
     else:

@@ -5,7 +5,7 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer
 
-from modeling import CrossEncoder, DualEncoder
+from modeling import ColBERT, CrossEncoder, DualEncoder
 from modeling.gathering import gather_rows
 from trainers.collators import RankingCollator
 from trainers.config import RankingConfig
@@ -17,7 +17,7 @@ from trainers.negatives import add_columns, append_documents, draw_documents, ne
 from trainers.regularisers import hide_tokens, masked_lm_loss
 
 
-RANKING_MODELS = (CrossEncoder, DualEncoder)
+RANKING_MODELS = (ColBERT, CrossEncoder, DualEncoder)
 TARGETS = ("mask", "labels", "teacher_scores")
 UNSEEN = ("document_keys", "own_keys", "query_ids")  # batch entries that the model does not see
 
