@@ -9,15 +9,13 @@ from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 
 from .batching import run_in_blocks
-from .colbert_inputs import add_mask_tokens, insert_marker, truncate
+from .colbert_checkpoints import read_checkpoint
+from .colbert_inputs import add_mask_tokens, insert_marker, token_fields, truncate
 from .dual_encoder import freeze_poolers, load_encoder
 from .gathering import gather_rows
 from .outputs import RankingOutput
+from .published import hub_arguments, refuse_others
 from .scoring import maxsim_scores
-
-
-# Numbers held at a time while pairs are scored: similarities [P, Q, D] and the documents' vectors [P, D, H].
-PAIR_NUMBERS = {"cpu": 2**22, "cuda": 2**27}
 
 
 class ColBERTConfig(PreTrainedConfig):
@@ -96,12 +94,27 @@ class ColBERT(PreTrainedModel):
         Raises:
             ValueError: a marker is no token of the vocabulary.
         """
-        encoder = load_encoder(AutoModel, name_or_path, layers)
-        tokenizer = AutoTokenizer.from_pretrained(name_or_path)
+        hub = hub_arguments(config_fields)
+        encoder = load_encoder(AutoModel, name_or_path, layers, **hub)
+        tokenizer = AutoTokenizer.from_pretrained(name_or_path, **hub)
         fields = token_fields(tokenizer, markers, list(string.punctuation) if skip_punctuation else [])
-        model = cls(ColBERTConfig(encoder_config=encoder.config, **{**fields, **config_fields}))
+        fields |= {name: value for name, value in config_fields.items() if name not in hub}
+        model = cls(ColBERTConfig(encoder_config=encoder.config, **fields))
         model.encoder.load_state_dict(encoder.state_dict())
         return model
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+        """Load a checkpoint of this class, a published folder, or a ColBERT of another project (`read_checkpoint`)."""
+        found = read_checkpoint(pretrained_model_name_or_path, **hub_arguments(kwargs))
+        if found is None:
+            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        refuse_others(pretrained_model_name_or_path, kwargs)
+        model = cls(ColBERTConfig(encoder_config=found.encoder.config, **found.fields))
+        model.encoder.load_state_dict(found.encoder.state_dict())
+        if model.projection is not None:
+            model.projection.load_state_dict(found.projection)
+        return model.eval()
 
     def prepare(self, input_ids: Tensor, attention_mask: Tensor, side: str) -> tuple[Tensor, Tensor, Tensor]:
         """Plain ids and mask [N, L] -> ids, attention mask and present tokens, [N, T] each.
@@ -204,30 +217,16 @@ class ColBERT(PreTrainedModel):
             return scores[:, 0]
 
         numbers = documents.shape[1] * (queries.shape[1] + documents.shape[2])
-        size = max(1, PAIR_NUMBERS[queries.device.type] // numbers)
+        size = max(1, chunk_numbers(queries.device) // numbers)
         chunks = list(zip(query_rows.split(size), document_rows.split(size), strict=True))
         if len(chunks) == 1 or not torch.is_grad_enabled():
             return torch.cat([score(*rows) for rows in chunks])
         return torch.cat([checkpoint(score, *rows, use_reentrant=False) for rows in chunks])
 
 
-def token_fields(tokenizer, markers: tuple[str, str] | None, skiplist: list[str]) -> dict:
-    """Config fields that are token ids, looked up in a tokenizer's vocabulary.
-
-    Raises:
-        ValueError: a marker is no token of it.
-    """
-    known = tokenizer.get_vocab()
-    for marker in markers or ():
-        if marker not in known:
-            raise ValueError(f"the tokenizer has no token {marker!r}: choose markers of its vocabulary, or None")
-    query_marker_id, document_marker_id = (known[marker] for marker in markers) if markers else (None, None)
-    return {
-        "query_marker_id": query_marker_id,
-        "document_marker_id": document_marker_id,
-        "mask_token_id": tokenizer.mask_token_id,
-        "skiplist_ids": sorted(known[word] for word in skiplist if word in known),
-    }
+def chunk_numbers(device: torch.device) -> int:
+    """How many numbers are held while pairs are scored: similarities [P, Q, D] and documents' embeddings [P, D, H]."""
+    return 2**22 if device.type == "cpu" else 2**27
 
 
 def gather_tokens(embeddings: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

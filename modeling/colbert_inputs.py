@@ -38,3 +38,22 @@ def add_mask_tokens(
     added = (positions >= lengths) & (positions < ends)
     ids = torch.nn.functional.pad(input_ids, (0, width - input_ids.shape[1]))
     return torch.where(added, mask_token_id, ids), added
+
+
+def token_fields(tokenizer, markers: tuple[str, str] | None, skiplist: list[str]) -> dict:
+    """Config fields that are token ids, looked up in a tokenizer's vocabulary.
+
+    Raises:
+        ValueError: a marker is no token of it.
+    """
+    known = tokenizer.get_vocab()
+    for marker in markers or ():
+        if marker not in known:
+            raise ValueError(f"the tokenizer has no token {marker!r}: choose markers of its vocabulary, or None")
+    query_marker_id, document_marker_id = (known[marker] for marker in markers) if markers else (None, None)
+    return {
+        "query_marker_id": query_marker_id,
+        "document_marker_id": document_marker_id,
+        "mask_token_id": tokenizer.mask_token_id,
+        "skiplist_ids": sorted(known[word] for word in skiplist if word in known),
+    }

@@ -8,7 +8,7 @@ from .batching import run_in_blocks
 from .dual_encoder import load_encoder
 from .gathering import gather_rows
 from .outputs import RankingOutput
-from .published import published_fields
+from .published import hub_arguments, published_fields, refuse_others
 
 
 class CrossEncoderConfig(PreTrainedConfig):
@@ -49,23 +49,27 @@ class CrossEncoder(PreTrainedModel):
     @classmethod
     def from_encoder(cls, name_or_path: str, *, layers: int | None = None, **config_fields) -> "CrossEncoder":
         """Wrap a pretrained encoder or classifier; a classifier keeps its head, an encoder gets a new one."""
-        labels = AutoConfig.from_pretrained(name_or_path).to_dict()
+        hub = hub_arguments(config_fields)
+        labels = AutoConfig.from_pretrained(name_or_path, **hub).to_dict()
         is_classifier = any("ForSequenceClassification" in name for name in labels.get("architectures") or [])
         fields = {} if is_classifier else {"num_labels": 1}
-        encoder = load_encoder(AutoModelForSequenceClassification, name_or_path, layers, **fields)
+        encoder = load_encoder(AutoModelForSequenceClassification, name_or_path, layers, **fields, **hub)
         if encoder.config.num_labels not in (1, 2):
             raise ValueError(f"{name_or_path} has {encoder.config.num_labels} labels; a ranker has 1, or 2")
-        model = cls(CrossEncoderConfig(encoder_config=encoder.config, **config_fields))
+        fields = {name: value for name, value in config_fields.items() if name not in hub}
+        model = cls(CrossEncoderConfig(encoder_config=encoder.config, **fields))
         model.encoder.load_state_dict(encoder.state_dict())
         return model
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
         """Load a checkpoint of this class or a published folder."""
-        fields = published_fields(pretrained_model_name_or_path, cls.config_class.model_type)
+        hub = hub_arguments(kwargs)
+        fields = published_fields(pretrained_model_name_or_path, cls.config_class.model_type, **hub)
         if fields is None:
             return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
-        return cls.from_encoder(pretrained_model_name_or_path, **fields).eval()
+        refuse_others(pretrained_model_name_or_path, kwargs)
+        return cls.from_encoder(pretrained_model_name_or_path, **fields, **hub).eval()
 
     def forward(
         self,

@@ -7,7 +7,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedMode
 from .batching import run_in_blocks
 from .gathering import gather_rows
 from .outputs import RankingOutput
-from .published import published_fields
+from .published import hub_arguments, published_fields, refuse_others, starting_pooling
 
 
 class DualEncoderConfig(PreTrainedConfig):
@@ -62,10 +62,16 @@ class DualEncoder(PreTrainedModel):
     def from_encoder(cls, name_or_path: str, *, layers: int | None = None, **config_fields) -> "DualEncoder":
         """Wrap a pretrained encoder (Hub id or path), optionally its first `layers` layers only.
 
-        `config_fields` are those of `DualEncoderConfig`. New layers (projection, output norm) start at random.
+        `config_fields` are those of `DualEncoderConfig`, and `revision`, `token` and the like of the Hub. A
+        sentence-transformers model is pooled as it says, unless `pooling` is given. New layers (projection, output
+        norm) start at random.
         """
-        encoder = load_encoder(AutoModel, name_or_path, layers)
-        model = cls(DualEncoderConfig(encoder_config=encoder.config, **config_fields))
+        hub = hub_arguments(config_fields)
+        fields = {name: value for name, value in config_fields.items() if name not in hub}
+        if "pooling" not in fields:
+            fields |= starting_pooling(name_or_path, **hub)
+        encoder = load_encoder(AutoModel, name_or_path, layers, **hub)
+        model = cls(DualEncoderConfig(encoder_config=encoder.config, **fields))
         model.encoder.load_state_dict(encoder.state_dict())
         if model.document_encoder is not None:
             model.document_encoder.load_state_dict(encoder.state_dict())
@@ -74,10 +80,12 @@ class DualEncoder(PreTrainedModel):
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
         """Load a checkpoint of this class, a published folder, or any dense sentence-transformers model."""
-        fields = published_fields(pretrained_model_name_or_path, cls.config_class.model_type)
+        hub = hub_arguments(kwargs)
+        fields = published_fields(pretrained_model_name_or_path, cls.config_class.model_type, **hub)
         if fields is None:
             return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
-        return cls.from_encoder(pretrained_model_name_or_path, **fields).eval()
+        refuse_others(pretrained_model_name_or_path, kwargs)
+        return cls.from_encoder(pretrained_model_name_or_path, **fields, **hub).eval()
 
     def embed(self, input_ids: Tensor, attention_mask: Tensor, side: str = "query") -> Tensor:
         """Token ids and mask [N, L] -> embeddings [N, H], float32; `side` matters only to untied encoders."""
@@ -135,13 +143,17 @@ def mean_pool(hidden: Tensor, attention_mask: Tensor) -> Tensor:
 
 
 def load_encoder(auto_class, name_or_path: str, layers: int | None, **config_fields) -> PreTrainedModel:
-    """A pretrained model by its auto class, cut to its first `layers` transformer layers."""
+    """A pretrained model by its auto class, cut to its first `layers` transformer layers.
+
+    `config_fields` change its config, or are the Hub's (`revision`, `token` …).
+    """
     config = AutoConfig.from_pretrained(name_or_path, **config_fields)
     if layers is not None:
         if not 1 <= layers <= config.num_hidden_layers:
             raise ValueError(f"layers must be 1 to {config.num_hidden_layers} for {name_or_path}, got {layers}")
         config.num_hidden_layers = layers
-    return auto_class.from_pretrained(name_or_path, config=config, dtype=torch.float32)
+    hub = hub_arguments(config_fields)
+    return auto_class.from_pretrained(name_or_path, config=config, dtype=torch.float32, **hub)
 
 
 def freeze_poolers(model: nn.Module) -> None:

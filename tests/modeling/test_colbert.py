@@ -9,6 +9,7 @@ import modeling.colbert
 from modeling.colbert import ColBERT, ColBERTConfig
 from modeling.colbert_inputs import add_mask_tokens, insert_marker, truncate
 from tests import tiny
+from trainers import LOSSES, DistillationTrainer, RankingConfig
 
 
 PAD, UNK, CLS, SEP, MASK, QUERY, DOCUMENT, COMMA = range(8)
@@ -175,7 +176,7 @@ def tiny_names():
 
 @pytest.mark.parametrize("gradients", [False, True])
 def test_scoring_many_documents_makes_no_tensor_larger_than_their_embeddings(monkeypatch, gradients):
-    monkeypatch.setitem(modeling.colbert.PAIR_NUMBERS, "cpu", 2**12)
+    monkeypatch.setattr(modeling.colbert, "chunk_numbers", lambda device: 2**12)
     model, batch = colbert(), many_documents(300)
     with torch.no_grad():
         embeddings, _ = model.embed(batch["document_input_ids"], batch["document_attention_mask"], "document")
@@ -201,7 +202,7 @@ def gradients_of(model, batch, **settings):
 def test_chunks_change_neither_scores_nor_gradients(monkeypatch):
     model, batch = colbert(), many_documents(20)
     expected = gradients_of(model, batch)
-    monkeypatch.setitem(modeling.colbert.PAIR_NUMBERS, "cpu", 600)
+    monkeypatch.setattr(modeling.colbert, "chunk_numbers", lambda device: 600)
     for ours, theirs in zip(gradients_of(model, batch, chunk_size=3), expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
 
@@ -247,3 +248,31 @@ def test_an_encoder_brings_its_markers_mask_and_punctuation(tmp_path):
 def test_what_cannot_be_is_refused(fields, message):
     with pytest.raises(ValueError, match=message):
         colbert(**fields)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_trains_it_through_the_same_trainer(loss, lists, tmp_path):
+    args = RankingConfig(
+        output_dir=str(tmp_path),
+        use_cpu=True,
+        report_to="none",
+        disable_tqdm=True,
+        save_strategy="no",
+        loss=loss,
+        max_steps=2,
+        in_batch_negatives=loss in ("m3se", "softmax_ce"),
+        forward_chunk_size=5,
+    )
+    model = colbert(dropout=0.1)
+    trainer = DistillationTrainer(
+        model=model,
+        args=args,
+        data_collator=tiny.collator(lists),
+        train_dataset=lists.rows,
+        eval_dataset=lists.rows,
+        processing_class=tiny.tokenizer(),
+    )
+    start = tiny.flat_weights(model)
+    trainer.train()
+    assert not torch.equal(tiny.flat_weights(model), start)
+    assert 0 < trainer.evaluate()["eval_MRR@10"] <= 1

@@ -1,0 +1,150 @@
+"""ColBERT models in the layouts they are published in.
+
+* Stanford: `architectures: ["HF_ColBERT"]`, `linear.weight` beside the backbone, settings in artifact.metadata. Our
+  own published folders are of this kind, with all fields of our config in config.json.
+* PyLate: modules.json of a Transformer and one Dense, settings in config_sentence_transformers.json.
+* Hofstätter et al.: `bert_model.*` and `compressor.*`, whose own class transformers 5 can no longer load. It has no
+  markers, no skiplist and no unit length; eight [MASK] follow every query.
+"""
+
+import string
+from dataclasses import dataclass
+
+from torch import Tensor
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
+from transformers.modeling_utils import load_state_dict
+from transformers.utils import cached_file
+
+from .colbert_inputs import token_fields
+from .dual_encoder import load_encoder
+from .published import FIELDS_KEY, own_fields, read_json
+
+
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the second is read without executing what it may hold
+
+
+@dataclass
+class Checkpoint:
+    """`fields` are those of `ColBERTConfig`; `projection` is the state dict of its linear layer."""
+
+    encoder: PreTrainedModel
+    projection: dict[str, Tensor]
+    fields: dict
+
+
+def read_checkpoint(name_or_path: str, **hub) -> Checkpoint | None:
+    """The ColBERT model in a folder or Hub repository; None for a checkpoint of our own format.
+
+    Raises:
+        ValueError: not a ColBERT model, or one with settings that ours does not have.
+    """
+    config = read_json(name_or_path, "config.json", **hub)
+    if config is None or config.get("model_type") == "colbert":
+        return None
+    if FIELDS_KEY in config:
+        return read_published(name_or_path, own_fields(name_or_path, config[FIELDS_KEY], "colbert"), **hub)
+    if "HF_ColBERT" in (config.get("architectures") or []):
+        return read_stanford(name_or_path, **hub)
+    if config.get("model_type") == "ColBERT" and "compression_dim" in config:
+        return read_hofstaetter(name_or_path, config, **hub)
+    settings = read_json(name_or_path, "config_sentence_transformers.json", **hub) or {}
+    if "query_prefix" in settings:
+        return read_pylate(name_or_path, settings, **hub)
+    raise ValueError(
+        f"{name_or_path} holds a {config.get('model_type')} model, not ColBERT: start one by from_encoder"
+    )
+
+
+def read_published(name_or_path: str, fields: dict, **hub) -> Checkpoint:
+    """What `hub_cards.layouts.write_colbert` wrote."""
+    return Checkpoint(
+        load_encoder(AutoModel, name_or_path, None, **hub), stanford_projection(name_or_path, **hub), fields
+    )
+
+
+def read_stanford(name_or_path: str, **hub) -> Checkpoint:
+    """A checkpoint of colbert-ai, such as colbert-ir/colbertv2.0; its defaults stand for missing settings."""
+    settings = read_json(name_or_path, "artifact.metadata", **hub) or {}
+    if settings.get("similarity", "cosine") != "cosine":
+        raise ValueError(f"{name_or_path} compares tokens by {settings['similarity']}; only cosine is known here")
+    projection = stanford_projection(name_or_path, **hub)
+    markers = settings.get("query_token_id", "[unused0]"), settings.get("doc_token_id", "[unused1]")
+    skiplist = list(string.punctuation) if settings.get("mask_punctuation", True) else []
+    tokenizer = AutoTokenizer.from_pretrained(name_or_path, **hub)
+    fields = token_fields(tokenizer, markers, skiplist) | {
+        "query_length": settings.get("query_maxlen", 32),
+        "document_length": settings.get("doc_maxlen", 220),
+        "attend_to_mask": settings.get("attend_to_mask_tokens", False),
+        "projection_size": len(projection["weight"]),
+        "reduction": "sum",
+    }
+    return Checkpoint(load_encoder(AutoModel, name_or_path, None, **hub), projection, fields)
+
+
+def stanford_projection(name_or_path: str, **hub) -> dict[str, Tensor]:
+    return {"weight": read_weights(name_or_path, **hub)["linear.weight"]}
+
+
+def read_pylate(name_or_path: str, settings: dict, **hub) -> Checkpoint:
+    """A model saved by PyLate, such as lightonai/GTE-ModernColBERT-v1."""
+    modules = read_json(name_or_path, "modules.json", **hub) or []
+    kinds = [module["type"].rsplit(".", 1)[-1] for module in modules]
+    if kinds != ["Transformer", "Dense"]:
+        raise ValueError(f"{name_or_path} is made of {kinds}; expected Transformer, Dense")
+    dense = read_json(name_or_path, f"{modules[1]['path']}/config.json", **hub)
+    if not dense["activation_function"].endswith("Identity") or dense.get("use_residual"):
+        raise ValueError(f"{name_or_path}: its Dense is not linear ({dense}), ours is")
+    weights = read_weights(name_or_path, modules[1]["path"], **hub)
+    projection = {name.removeprefix("linear."): weight for name, weight in weights.items()}
+    prefixes = settings["query_prefix"], settings["document_prefix"]
+    skiplist = settings.get("skiplist_words")
+    tokenizer = AutoTokenizer.from_pretrained(name_or_path, **hub)
+    fields = token_fields(tokenizer, prefixes if any(prefixes) else None, skiplist or []) | {
+        "query_length": settings.get("query_length", 32),
+        "document_length": settings.get("document_length", 180),
+        "mask_augmentation": "fill" if settings.get("do_query_expansion", True) else "none",
+        "attend_to_mask": settings.get("attend_to_expansion_tokens") or False,
+        "projection_size": dense["out_features"],
+        "projection_bias": dense["bias"],
+        "reduction": "sum",
+    }
+    return Checkpoint(load_encoder(AutoModel, name_or_path, None, **hub), projection, fields)
+
+
+def read_hofstaetter(name_or_path: str, config: dict, **hub) -> Checkpoint:
+    """sebastian-hofstaetter/colbert-distilbert-margin_mse-T2-msmarco and its like (Hofstätter et al., 2020)."""
+    weights = read_weights(name_or_path, **hub)
+    base = config["bert_model"]  # the repository itself has neither the backbone's config nor a tokenizer
+    encoder = AutoModel.from_config(AutoConfig.from_pretrained(base))
+    load_backbone(encoder, name_or_path, weights, "bert_model.")
+    projection = {name.removeprefix("compressor."): weights[name] for name in ("compressor.weight", "compressor.bias")}
+    fields = token_fields(AutoTokenizer.from_pretrained(base), None, []) | {
+        "query_length": 30,
+        "document_length": 200,
+        "projection_size": config["compression_dim"],
+        "projection_bias": True,
+        "normalize": False,
+        "reduction": "sum",
+        "mask_augmentation": "append",
+        "mask_tokens": 8,
+        "attend_to_mask": True,
+    }
+    return Checkpoint(encoder, projection, fields)
+
+
+def load_backbone(encoder: PreTrainedModel, name_or_path: str, weights: dict[str, Tensor], prefix: str) -> None:
+    """Fill `encoder` with the weights named `{prefix}*`; raises ValueError when one of its own is not among them."""
+    found = {name.removeprefix(prefix): weight for name, weight in weights.items() if name.startswith(prefix)}
+    missing = encoder.load_state_dict(found, strict=False).missing_keys
+    if missing := [name for name in missing if not name.startswith("pooler.")]:
+        raise ValueError(f"{name_or_path} has no weights for {missing[0]} of its {encoder.config.model_type}")
+
+
+def read_weights(name_or_path: str, folder: str = "", **hub) -> dict[str, Tensor]:
+    """All tensors of a checkpoint's one weight file, float32; raises ValueError when there is none."""
+    for name in WEIGHTS:
+        filename = f"{folder}/{name}" if folder else name
+        path = cached_file(name_or_path, filename, _raise_exceptions_for_missing_entries=False, **hub)
+        if path is not None:
+            return {key: tensor.float() for key, tensor in load_state_dict(path).items()}
+    raise ValueError(f"{name_or_path} has neither {' nor '.join(WEIGHTS)}")
