@@ -1,0 +1,61 @@
+import pytest
+
+from run_scripts import distill, evaluate, score_with_teacher, train_teacher
+from run_scripts.cli import parse
+from run_scripts.recipe import expand_recipe
+from tests.run_scripts.small_world import RECIPES
+from trainers import InputError, RankingConfig
+
+
+SCRIPTS = {"teacher": train_teacher, "scores": score_with_teacher, "evaluate": evaluate}
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.rglob("*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_recipe_parses_with_the_right_types(path):
+    script = SCRIPTS.get(path.stem, distill)
+    arguments = parse(script.make_parser(), ["--recipe", str(path)])
+    for config in arguments:
+        if isinstance(config, RankingConfig):
+            assert isinstance(config.learning_rate, float)
+
+
+def recipe(tmp_path, text: str) -> list[str]:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("data: lists\noutput_dir: out\n" + text, encoding="utf-8")
+    return ["--recipe", str(path)]
+
+
+def test_flags_override_the_recipe(tmp_path):
+    *_, config = parse(distill.make_parser(), [*recipe(tmp_path, "learning_rate: 2e-5"), "--learning_rate", "1e-3"])
+    assert config.learning_rate == 1e-3
+
+
+def test_a_mapping_reaches_the_loss(tmp_path):
+    *_, config = parse(distill.make_parser(), recipe(tmp_path, "loss_args:\n  temperature: 2.0"))
+    assert config.loss_args == {"temperature": 2.0}
+
+
+def test_lists_become_several_values(tmp_path):
+    path = tmp_path / "r.yaml"
+    path.write_text("model:\n  - a\n  - b\n", encoding="utf-8")
+    assert expand_recipe(["--recipe", str(path)]) == ["--model", "a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("lerning_rate: 2e-5", "recipe.yaml: unknown option --lerning_rate"),
+        ("loss: m4se", "loss: expected one of softmax_ce, mse, .* got 'm4se'"),
+        ("loss: m3se\nloss_args:\n  temperature: 2.0", "loss_args: m3se has hinge_power, got temperature"),
+        ("loss:", "recipe.yaml: loss has no value"),
+        ("loss: [unclosed", "recipe.yaml: not YAML"),
+    ],
+)
+def test_a_wrong_recipe_is_refused_by_name(tmp_path, text, message):
+    with pytest.raises(InputError, match=message):
+        parse(distill.make_parser(), recipe(tmp_path, text))
+
+
+def test_a_missing_recipe_is_named(tmp_path):
+    with pytest.raises(InputError, match="gone.yaml: no such recipe"):
+        expand_recipe(["--recipe", str(tmp_path / "gone.yaml")])
