@@ -8,7 +8,6 @@ not changed since the last run is reused.
 
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from transformers import HfArgumentParser
 from run_scripts import distill, evaluate, score_with_teacher, train_teacher
 from run_scripts.cli import parse, run
 from run_scripts.published_folder import build_folder
-from trainers.errors import InputError
 
 
 logger = logging.getLogger(__name__)
