@@ -3,7 +3,7 @@ import time
 import torch
 from datasets import Dataset
 from torch import Tensor
-from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer
+from transformers import EarlyStoppingCallback, EvalPrediction, PreTrainedModel, Trainer
 
 from modeling import ColBERT, CrossEncoder, DualEncoder
 from modeling.gathering import gather_rows
@@ -25,9 +25,9 @@ UNSEEN = ("document_keys", "own_keys", "query_ids")  # batch entries that the mo
 class DistillationTrainer(Trainer):
     """Fits any of our models to teacher scores or labels with a loss of `trainers.losses`.
 
-    Takes Trainer's own arguments: `args` a RankingConfig, `data_collator` a RankingCollator, `train_dataset` and
-    `eval_dataset` rows of `trainers.data`. Each evaluation measures the dev rows and a fixed sample of the training
-    rows, because the gap between the two is what the paper is about.
+    Takes Trainer's own arguments except `compute_metrics`: `args` a RankingConfig, `data_collator` a RankingCollator,
+    `train_dataset` and `eval_dataset` rows of `trainers.data`. Each evaluation measures the dev rows and a fixed
+    sample of the training rows, because the gap between the two is what the paper is about.
 
     Raises:
         InputError: an option asks for what the tokeniser or the document table does not have.
@@ -38,13 +38,15 @@ class DistillationTrainer(Trainer):
     loss_is_scaled_for_ga = False  # our losses are means over the micro-batch: Trainer divides by the accumulation
 
     def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, compute_metrics=mean_metrics, **kwargs)
         self.check_options()
         self.train_sample = sample_rows(self.train_dataset, self.args.train_sample_size, self.args.seed)
-        self.meter = Meter()
         self.draws = (-1, 0)  # optimiser step, and how often negatives were drawn in it
         self.ranking_model = find_ranking_model(self.model)
         self.ranking_model.chunk_size = self.args.forward_chunk_size
+        self.meter = Meter(self.args.device)
+        for encoder in {self.ranking_model.encoder, document_encoder(self.ranking_model)}:
+            self.meter.watch(encoder)
         if self.args.early_stopping_patience is not None:
             self.add_callback(EarlyStoppingCallback(self.args.early_stopping_patience))
 
@@ -109,7 +111,7 @@ class DistillationTrainer(Trainer):
         encoder = document_encoder(self.ranking_model)
         texts = batch["document_input_ids"], batch["document_attention_mask"]
         with self.accelerator.autocast():
-            loss = masked_lm_loss(encoder, *texts, self.processing_class, self.args.forward_chunk_size)
+            loss = masked_lm_loss(encoder.base_model, *texts, self.processing_class, self.args.forward_chunk_size)
         return self.args.mlm_weight * loss
 
     def augment(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -150,10 +152,10 @@ class DistillationTrainer(Trainer):
 
     def count(self, batch: dict, scores: Tensor, teacher_scores: Tensor, labels: Tensor, mask: Tensor) -> None:
         """Give the meter what the next training log says about this micro-batch."""
-        self.meter.add(scores, teacher_scores, mask, self.usable(teacher_scores, labels, mask))
-        documents = batch["document_attention_mask"].sum(dim=1)
-        self.meter.counts["documents"] += len(documents)
-        self.meter.add_texts(documents, self.args.forward_chunk_size)
+        # a cross-encoder reads a document once per query, the others once per batch
+        pairs = isinstance(self.ranking_model, CrossEncoder)
+        documents = int(mask.sum()) if pairs else len(batch["document_input_ids"])
+        self.meter.add(scores, teacher_scores, mask, self.usable(teacher_scores, labels, mask), documents)
 
     def describe_failure(self, loss: float, query_ids: list[str], scores: Tensor, targets: dict[str, Tensor]) -> str:
         """What to say about a loss that is not finite: when, and because of which queries."""
@@ -163,7 +165,7 @@ class DistillationTrainer(Trainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add what the meter saw since the last training log."""
-        super().log(logs | self.meter.read(self.args.device) if "loss" in logs else logs, start_time)
+        super().log(logs | self.meter.read() if "loss" in logs else logs, start_time)
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval") -> dict[str, float]:
         """MRR@10 and nDCG@10 (re-ranking the rows' documents) on dev, and on the fixed sample of training rows.
@@ -179,34 +181,34 @@ class DistillationTrainer(Trainer):
         return metrics
 
     def measure(self, rows: Dataset, prefix: str) -> dict[str, float]:
-        """Mean ranking metrics of rows, each counted once whatever the number of processes."""
+        """Mean metrics of rows, each row counted once whatever the number of processes."""
         started = time.perf_counter()
-        loader = self.get_eval_dataloader(rows)
-        model = self._wrap_model(self.model, training=False)
-        model.eval()
-        parts = []
-        for inputs in loader:
-            with torch.no_grad():
-                scores, targets = self.score(model, self._prepare_inputs(inputs))
-                parts.append(self.accelerator.gather_for_metrics(self.query_metrics(scores, **targets)))
-            self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
-        reciprocal_ranks, gains, losses, usable = torch.cat(parts).double().T
-        metrics = {f"{prefix}_MRR@10": reciprocal_ranks.mean().item(), f"{prefix}_nDCG@10": gains.mean().item()}
-        if usable.any():
-            metrics[f"{prefix}_loss"] = (losses.sum() / usable.sum()).item()
-        metrics[f"{prefix}_seconds"] = round(time.perf_counter() - started, 2)
-        return metrics
+        # the test loader: a kept evaluation loader would give the dev rows again
+        metrics = self.evaluation_loop(self.get_test_dataloader(rows), prefix, metric_key_prefix=prefix).metrics
+        return metrics | {f"{prefix}_seconds": round(time.perf_counter() - started, 2)}
 
-    def query_metrics(self, scores: Tensor, mask: Tensor, labels: Tensor, teacher_scores: Tensor) -> Tensor:
-        """One row per query [B, 4]: reciprocal rank, nDCG@10, loss, whether the loss applies."""
-        usable = self.usable(teacher_scores, labels, mask).float()
-        losses = self.losses_of_queries(scores, teacher_scores, labels, mask)
-        return torch.stack([reciprocal_rank(scores, labels, mask), ndcg(scores, labels, mask), losses, usable], dim=1)
+    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+        """What `evaluation_loop` gathers: metrics of each query [B, 3], and whether its loss means something [B]."""
+        with torch.no_grad():
+            scores, targets = self.score(model, self._prepare_inputs(inputs))
+            labels, mask = targets["labels"], targets["mask"]
+            parts = reciprocal_rank(scores, labels, mask), ndcg(scores, labels, mask)
+            losses = self.losses_of_queries(scores, **targets)
+        return None, torch.stack([*parts, losses], dim=1), self.usable(**targets)
 
     def losses_of_queries(self, scores: Tensor, teacher_scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
         """The loss of each query alone, [B]; its mean is `ranking_loss`."""
         rows = zip(*(part.split(1) for part in (scores, teacher_scores, labels, mask)), strict=True)
         return torch.stack([self.ranking_loss(*row) for row in rows])
+
+
+def mean_metrics(prediction: EvalPrediction) -> dict[str, float]:
+    """Means over queries of what `prediction_step` gathered; the loss over those it applies to, absent without one."""
+    reciprocal_ranks, gains, losses = prediction.predictions.astype(float).T
+    metrics = {"MRR@10": reciprocal_ranks.mean().item(), "nDCG@10": gains.mean().item()}
+    if prediction.label_ids.any():
+        metrics["loss"] = (losses.sum() / prediction.label_ids.sum()).item()
+    return metrics
 
 
 def find_ranking_model(model: torch.nn.Module) -> PreTrainedModel:
@@ -220,9 +222,9 @@ def find_ranking_model(model: torch.nn.Module) -> PreTrainedModel:
 
 
 def document_encoder(model: PreTrainedModel) -> PreTrainedModel:
-    """The transformer that reads documents, without a classification head."""
+    """The transformer that reads documents."""
     untied = isinstance(model, DualEncoder) and not model.config.tied
-    return (model.document_encoder if untied else model.encoder).base_model
+    return model.document_encoder if untied else model.encoder
 
 
 def sample_rows(rows: Dataset | None, size: int, seed: int) -> Dataset:

@@ -1,46 +1,56 @@
 import torch
-from torch import Tensor
-
-from modeling.batching import block_tokens, length_blocks
+from torch import Tensor, nn
 
 
 class Meter:
     """What happened in training since the last log, summed over processes when it is read."""
 
-    def __init__(self):
+    def __init__(self, device: torch.device):
+        self.device = device
         self.reset()
 
     def reset(self) -> None:
         self.seconds = 0.0
-        self.counts = dict.fromkeys(("skipped", "documents", "tokens", "padded", "agreeing", "compared"), 0)
+        names = ("documents", "skipped", "agreeing", "compared", "tokens", "places")
+        # on the device: counting there does not make the processor wait
+        self.counts = {name: torch.zeros((), dtype=torch.float64, device=self.device) for name in names}
 
-    def add(self, scores: Tensor, teacher_scores: Tensor, mask: Tensor, usable: Tensor) -> None:
-        """Count the queries of a micro-batch: scores and mask [B, K], which queries the loss can learn from [B]."""
+    def watch(self, encoder: nn.Module) -> None:
+        """Count the tokens that an encoder reads in training, and the places that they and their padding take."""
+
+        def count(module: nn.Module, args: tuple, inputs: dict) -> None:
+            if module.training:
+                self.counts["tokens"] += inputs["attention_mask"].sum()
+                self.counts["places"] += inputs["attention_mask"].numel()
+
+        encoder.register_forward_pre_hook(count, with_kwargs=True)
+
+    def add(self, scores: Tensor, teacher_scores: Tensor, mask: Tensor, usable: Tensor, documents: int) -> None:
+        """Count a micro-batch: scores and mask [B, K], which queries the loss can learn from [B], texts encoded."""
         known = mask & ~teacher_scores.isnan()
         compared = known.sum(dim=1) > 1
         first, teacher_first = (
             torch.where(known, values, -torch.inf).argmax(dim=1) for values in (scores, teacher_scores)
         )
-        self.counts["skipped"] += int((~usable).sum())
-        self.counts["agreeing"] += int(((first == teacher_first) & compared).sum())
-        self.counts["compared"] += int(compared.sum())
+        self.counts["documents"] += documents
+        self.counts["skipped"] += (~usable).sum()
+        self.counts["agreeing"] += ((first == teacher_first) & compared).sum()
+        self.counts["compared"] += compared.sum()
 
-    def add_texts(self, lengths: Tensor, chunk_size: int | None) -> None:
-        """Count what an encoder read: token counts [N] of texts that went through `run_in_blocks` together."""
-        counted = lengths.tolist()
-        blocks = length_blocks(counted, block_tokens(lengths.device), chunk_size)
-        self.counts["tokens"] += sum(counted)
-        self.counts["padded"] += sum(len(block) * counted[block[0]] for block in blocks)
+    def read(self) -> dict[str, float]:
+        """The counts of all processes as rates and shares; starts anew.
 
-    def read(self, device: torch.device) -> dict[str, float]:
-        """The counts of all processes as rates and shares; starts anew."""
-        totals = torch.tensor([*self.counts.values()], dtype=torch.float64, device=device)
+        `documents_per_second` (of all processes together), `padding` (share of the places that an encoder computed
+        in vain), `skipped_queries` (without anything to learn from), `teacher_top1_agreement` (share of queries whose
+        best document is the teacher's; absent without teacher scores).
+        """
+        totals = torch.stack([*self.counts.values()])
         if torch.distributed.is_initialized():
             torch.distributed.all_reduce(totals)
         counts = dict(zip(self.counts, totals.tolist(), strict=True))
         report = {
             "documents_per_second": round(counts["documents"] / max(self.seconds, 1e-9), 1),
-            "padding": round(1 - counts["tokens"] / max(counts["padded"], 1), 4),
+            "padding": round(1 - counts["tokens"] / max(counts["places"], 1), 4),
             "skipped_queries": int(counts["skipped"]),
         }
         if counts["compared"]:
