@@ -12,6 +12,7 @@ from hashlib import blake2b
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from tqdm import tqdm
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -30,7 +31,14 @@ logger = logging.getLogger(__name__)
 CHUNK_PAIRS = {"cpu": 512, "cuda": 16384}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 # Entries of a config that do not change a score: the same weights give the same fingerprint wherever they lie.
-NEUTRAL_FIELDS = ("_name_or_path", "architectures", "dtype", "transformers_version", FIELDS_KEY)
+NEUTRAL_FIELDS = {
+    "_name_or_path",
+    "architectures",
+    "dtype",
+    "sentence_transformers",  # the activation it puts on the logit
+    "transformers_version",
+    FIELDS_KEY,
+}
 
 
 class PairScorer:
@@ -52,6 +60,7 @@ class PairScorer:
         self.fingerprint = fingerprint_of(classifier, encoder, dtype)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.classifier = classifier.to(self.device).eval()
+        align_weights(self.classifier)
         self.chunk_pairs = CHUNK_PAIRS[self.device.type]
         if dtype is torch.bfloat16:
             keep_head_in_float32(self.classifier, self.device.type)
@@ -130,7 +139,7 @@ def load_classifier(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except InputError:
         raise
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise InputError(f"teacher {name}: {str(error).strip().splitlines()[0]}") from error
     if loading["missing_keys"]:
         missing = sorted(loading["missing_keys"])
@@ -141,6 +150,13 @@ def load_classifier(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase
     if ours:
         return model.encoder, tokenizer, model.config.to_dict()
     return model, tokenizer, config.get(FIELDS_KEY)
+
+
+def align_weights(classifier: PreTrainedModel) -> None:
+    """Copy the weights out of the mapped file: matrix kernels round differently where memory is not aligned, and the
+    size of the file's header would decide a score's last bit."""
+    for weights in classifier.parameters():
+        weights.data = weights.data.clone()
 
 
 def keep_head_in_float32(classifier: PreTrainedModel, device_type: str) -> None:
