@@ -23,9 +23,10 @@ from trainers.evaluation.candidates import (
     list_candidates,
     run_of_scores,
 )
+from trainers.evaluation.files import write_text
 from trainers.evaluation.loading import load_scorer, model_kind
 from trainers.evaluation.measures import evaluate_run
-from trainers.evaluation.report import System, markdown_table, write_system, write_text
+from trainers.evaluation.report import System, markdown_table, write_system
 from trainers.evaluation.runs import Run
 
 

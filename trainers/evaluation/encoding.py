@@ -44,6 +44,12 @@ def encode_texts(
     return embeddings
 
 
+def tokenized(tokenizer: PreTrainedTokenizerBase, texts: list[str], length: int) -> tuple[Tensor, Tensor]:
+    """input_ids and attention_mask [N, L] of texts cut to `length` tokens, padded on the right."""
+    ids = tokenizer(texts, truncation=True, max_length=length, return_attention_mask=False)["input_ids"]
+    return padded(ids, tokenizer.pad_token_id)
+
+
 def embedding_width(model: DualEncoder) -> int:
     return model.config.projection_size or model.config.encoder_config.hidden_size
 

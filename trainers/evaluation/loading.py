@@ -1,15 +1,19 @@
 """From a folder or Hub id to a scorer: what kind of model it holds is read from its files."""
 
+import json
+from hashlib import blake2b
+
 import torch
+from safetensors import SafetensorError
 from transformers import AutoTokenizer
 
-from modeling import DualEncoder
+from modeling import ColBERT, DualEncoder
 from modeling.published import FIELDS_KEY, read_json
 from trainers.errors import InputError
 from trainers.evaluation.encoding import encode_texts
-from trainers.evaluation.scorers import DenseScorer, PairwiseScorer, Scorer
+from trainers.evaluation.scorers import ColBERTScorer, DenseScorer, PairwiseScorer, Scorer
 from trainers.precision import autocast_dtype
-from trainers.teacher import PairScorer
+from trainers.teacher import NEUTRAL_FIELDS, PairScorer, tokenizer_description
 
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -32,13 +36,25 @@ def load_scorer(
     try:
         if kind == "sentence_transformers":
             return load_sentence_transformer(name_or_path, device, compute)
+        if kind == "colbert":
+            return load_colbert(name_or_path, device, compute)
         if kind == "cross_encoder":
             return PairwiseScorer(PairScorer.from_pretrained(name_or_path, None if dtype == "auto" else dtype))
-        return DenseScorer(dual_encoder_encode(*load_dual_encoder(name_or_path, pooling, device), compute))
+        return load_dual_encoder(name_or_path, pooling, device, compute)
     except InputError:
         raise
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise InputError(f"{name_or_path}: cannot be loaded as a {kind} model: {one_line(error)}") from error
+
+
+def load_embedder(
+    name_or_path: str, dtype: str = "auto", pooling: str | None = None, device: str | torch.device | None = None
+) -> DenseScorer:
+    """As `load_scorer`, for models that embed a text in one vector. Raises InputError for any other."""
+    kind = model_kind(name_or_path)
+    if kind in ("cross_encoder", "colbert"):
+        raise InputError(f"{name_or_path} is a {kind} model; expected one that embeds a text in one vector")
+    return load_scorer(name_or_path, dtype, pooling, device)
 
 
 def compute_dtype(name: str, device: torch.device) -> torch.dtype:
@@ -69,24 +85,35 @@ def model_kind(name_or_path: str) -> str:
     return "encoder" if read_json(name_or_path, "modules.json") is None else "sentence_transformers"
 
 
-def load_dual_encoder(name_or_path: str, pooling: str | None, device: torch.device):
-    """(model, tokenizer); a bare encoder needs `pooling`."""
+def load_dual_encoder(name_or_path: str, pooling: str | None, device: torch.device, dtype: torch.dtype) -> DenseScorer:
+    """Our own model, or a bare encoder with a pooling."""
     if model_kind(name_or_path) != "encoder":
         model = DualEncoder.from_pretrained(name_or_path)
     elif pooling is None:
         raise InputError(f"{name_or_path} is a bare encoder: say how to pool its tokens with --pooling cls or mean")
     else:
         model = DualEncoder.from_encoder(name_or_path, pooling=pooling)
-    return model.to(device).eval(), AutoTokenizer.from_pretrained(name_or_path)
-
-
-def dual_encoder_encode(model: DualEncoder, tokenizer, dtype: torch.dtype):
-    """`encode_texts` with everything but the texts filled in."""
+    model, tokenizer = model.to(device).eval(), AutoTokenizer.from_pretrained(name_or_path)
 
     def encode(texts, side, bar=None):
         return encode_texts(model, tokenizer, texts, side, dtype, bar)
 
-    return encode
+    config = {key: value for key, value in model.config.to_dict().items() if key not in NEUTRAL_FIELDS}
+    return DenseScorer(encode, fingerprint_of(model, config, tokenizer_description(tokenizer), str(dtype)), device)
+
+
+def load_colbert(name_or_path: str, device: torch.device, dtype: torch.dtype) -> ColBERTScorer:
+    model = ColBERT.from_pretrained(name_or_path).to(device).eval()
+    return ColBERTScorer(model, AutoTokenizer.from_pretrained(name_or_path), dtype)
+
+
+def fingerprint_of(model: torch.nn.Module, *description: object) -> str:
+    """32 hexadecimal digits over the weights and whatever else decides an embedding."""
+    digest = blake2b(json.dumps(description, sort_keys=True, default=str).encode(), digest_size=16)
+    for name, weights in sorted(model.state_dict().items()):
+        digest.update(f"{name} {weights.dtype} {tuple(weights.shape)}".encode())
+        digest.update(weights.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def load_sentence_transformer(name_or_path: str, device: torch.device, dtype: torch.dtype) -> DenseScorer:
@@ -108,7 +135,8 @@ def load_sentence_transformer(name_or_path: str, device: torch.device, dtype: to
             bar.update(len(texts))
         return embeddings.astype("float32")
 
-    return DenseScorer(encode)
+    description = repr(model), model.prompts, model.similarity_fn_name, tokenizer_description(model.tokenizer)
+    return DenseScorer(encode, fingerprint_of(model, *description, str(dtype)), device)
 
 
 def one_line(error: Exception) -> str:

@@ -1,10 +1,10 @@
 """What an evaluation leaves behind: a run, its numbers, each query's numbers, and one table over all systems."""
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainers.evaluation.files import write_text
 from trainers.evaluation.measures import Evaluation
 from trainers.evaluation.runs import Run, write_run
 
@@ -70,10 +70,3 @@ def caption(systems: list[System], setting: dict) -> str:
         f"{binary}: relevant from grade {evaluation.relevance_level}; nDCG: graded. Every query counts, also where no "
         f"relevant document was found. Ties are broken against the model; tied documents: {tied}."
     )
-
-
-def write_text(path: Path, text: str) -> None:
-    """The file appears only when complete."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

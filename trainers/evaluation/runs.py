@@ -1,10 +1,10 @@
 """Runs: which documents a system returned for each query, with what score. TREC's text format on disk."""
 
 import math
-import os
 from pathlib import Path
 
 from trainers.errors import InputError
+from trainers.evaluation.files import complete_file
 
 
 Run = dict[str, dict[str, float]]  # query id → document id → score
@@ -17,21 +17,15 @@ def write_run(path: str | Path, run: Run, tag: str) -> None:
     when complete. Raises InputError for an id or tag that is empty or holds white space, which the format cannot
     express, and for a score that is NaN.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     refuse_white_space("tag", tag)
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            for query, scores in run.items():
-                refuse_white_space("query id", query)
-                for rank, document in enumerate(ranking(scores), start=1):
-                    refuse_white_space("document id", document)
-                    if math.isnan(scores[document]):
-                        raise InputError(f"query {query}: the score of document {document} is NaN")
-                    file.write(f"{query} Q0 {document} {rank} {scores[document]!r} {tag}\n")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with complete_file(path) as new, open(new, "w", encoding="utf-8") as file:
+        for query, scores in run.items():
+            refuse_white_space("query id", query)
+            for rank, document in enumerate(ranking(scores), start=1):
+                refuse_white_space("document id", document)
+                if math.isnan(scores[document]):
+                    raise InputError(f"query {query}: the score of document {document} is NaN")
+                file.write(f"{query} Q0 {document} {rank} {scores[document]!r} {tag}\n")
 
 
 def read_run(path: str | Path) -> Run:

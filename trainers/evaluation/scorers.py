@@ -10,13 +10,18 @@ from itertools import islice
 from typing import Protocol
 
 import numpy as np
+import torch
 from tqdm import tqdm
+from transformers import PreTrainedTokenizerBase
 
+from modeling import ColBERT
 from trainers.data import RankingLists
+from trainers.evaluation.encoding import tokenized
 from trainers.teacher import PairScorer
 
 
 PAIRS_PER_CALL = 4_096
+TOKEN_EMBEDDED = 1_024  # documents whose token embeddings are in memory: 200 KB each at 200 tokens of 256 numbers
 IDS_PER_CALL = 16_384
 Encode = Callable[[list[str], str, tqdm | None], np.ndarray]  # texts, "query" or "document", bar -> [N, H] float32
 
@@ -28,10 +33,15 @@ class Scorer(Protocol):
 
 
 class DenseScorer:
-    """Scores by inner product of embeddings; each distinct query and document is embedded once."""
+    """Scores by inner product of embeddings; each distinct query and document is embedded once.
 
-    def __init__(self, encode: Encode):
+    `fingerprint` identifies whatever decides an embedding: two scorers with the same one may share what is cached.
+    """
+
+    def __init__(self, encode: Encode, fingerprint: str, device: torch.device):
         self.encode = encode
+        self.fingerprint = fingerprint
+        self.device = device
 
     def score_lists(self, lists: RankingLists, progress: bool = True) -> list[list[float]]:
         rows = lists.rows
@@ -66,8 +76,8 @@ class PairwiseScorer:
             while some := rows_of_pairs(rows, PAIRS_PER_CALL):
                 queries = [row["query"] for row in some for _ in row["document_ids"]]
                 names = [name for row in some for name in row["document_ids"]]
-                values = iter(self.pairs.score(queries, lists.documents.texts(names), progress=False).tolist())
-                scores += [list(islice(values, len(row["document_ids"]))) for row in some]
+                values = self.pairs.score(queries, lists.documents.texts(names), progress=False)
+                scores += split_like(values, some)
                 bar.update(len(names))
         return scores
 
@@ -77,9 +87,59 @@ class PairwiseScorer:
         return scores.reshape(len(queries), len(documents))
 
 
+class ColBERTScorer:
+    """Scores by MaxSim; the documents of some rows at a time are embedded, token by token."""
+
+    def __init__(self, model: ColBERT, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype):
+        self.model = model
+        self.tokenizer = tokenizer
+        self.dtype = dtype
+
+    def score_lists(self, lists: RankingLists, progress: bool = True) -> list[list[float]]:
+        total = sum(len(row["document_ids"]) for row in lists.rows)
+        scores: list[list[float]] = []
+        with tqdm(total=total, desc="scoring pairs", unit="pair", disable=not progress) as bar:
+            rows = iter(lists.rows)
+            while some := rows_of_pairs(rows, TOKEN_EMBEDDED):
+                places = {name: i for i, name in enumerate(dict.fromkeys(d for r in some for d in r["document_ids"]))}
+                pairs = [(query, places[name]) for query, row in enumerate(some) for name in row["document_ids"]]
+                values = self._score([row["query"] for row in some], lists.documents.texts(list(places)), pairs)
+                scores += split_like(values, some)
+                bar.update(len(pairs))
+        return scores
+
+    def score_matrix(self, queries: list[str], documents: list[str]) -> np.ndarray:
+        blocks = []
+        for start in range(0, len(documents), TOKEN_EMBEDDED):
+            block = documents[start : start + TOKEN_EMBEDDED]
+            pairs = [(query, document) for query in range(len(queries)) for document in range(len(block))]
+            blocks.append(self._score(queries, block, pairs).reshape(len(queries), len(block)))
+        return np.concatenate(blocks, axis=1)
+
+    @torch.inference_mode()
+    def _score(self, queries: list[str], documents: list[str], pairs: list[tuple[int, int]]) -> np.ndarray:
+        config, device = self.model.config, self.model.device
+        embedded = []
+        with torch.autocast(device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
+            for texts, length, side in (
+                (queries, config.query_length, "query"),
+                (documents, config.document_length, "document"),
+            ):
+                ids, mask = tokenized(self.tokenizer, texts, length)
+                embedded += self.model.embed_in_blocks(ids.to(device), mask.to(device), side)
+        rows = torch.tensor(pairs, device=device).T
+        return self.model.score_pairs(*embedded, *rows).cpu().numpy()
+
+
 def inner_products(query: np.ndarray, documents: np.ndarray) -> np.ndarray:
     """[H] and [K, H] -> [K] float32, added up in float64: a list's scores do not depend on its length or order."""
     return (documents.astype(np.float64) @ query.astype(np.float64)).astype(np.float32)
+
+
+def split_like(values: np.ndarray, rows: list[dict]) -> list[list[float]]:
+    """Scores [sum of K] of the documents of some rows, one after the other -> one list per row."""
+    remaining = iter(values.tolist())
+    return [list(islice(remaining, len(row["document_ids"]))) for row in rows]
 
 
 def rows_of_pairs(rows, pairs: int) -> list[dict]:

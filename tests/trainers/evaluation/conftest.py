@@ -22,5 +22,10 @@ def cross_encoder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def colbert(tmp_path_factory):
+    return tiny.save_colbert(tmp_path_factory.mktemp("colbert"))
+
+
+@pytest.fixture(scope="session")
 def bare_encoder(tmp_path_factory):
     return tiny.save_bare_encoder(tmp_path_factory.mktemp("encoder"))

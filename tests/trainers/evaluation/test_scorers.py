@@ -5,12 +5,12 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from modeling import DualEncoder
+from modeling import ColBERT, DualEncoder
 from trainers.collators import RankingCollator
 from trainers.data import ROW_FEATURES, RankingLists
 from trainers.data.arrow import dataset_of
 from trainers.errors import InputError
-from trainers.evaluation import encoding
+from trainers.evaluation import encoding, scorers
 from trainers.evaluation.candidates import run_of_scores
 from trainers.evaluation.encoding import encode_texts
 from trainers.evaluation.loading import load_scorer, model_kind
@@ -25,9 +25,9 @@ def lists(collection):
     return RankingLists(dataset_of(rows, ROW_FEATURES), collection.documents)
 
 
-def scores_by_forward(folder, lists):
+def scores_by_forward(model_class, folder, lists):
     """The scores that the model itself gives to the batch of the trainer's collator."""
-    model, tokenizer = DualEncoder.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    model, tokenizer = model_class.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
     collator = RankingCollator(tokenizer, lists.documents, model.config.query_length, model.config.document_length)
     names = ("document_index", "query_input_ids", "query_attention_mask")
     names += ("document_input_ids", "document_attention_mask")
@@ -36,9 +36,12 @@ def scores_by_forward(folder, lists):
         return model(**{name: batch[name] for name in names}).scores
 
 
-def test_a_dual_encoder_scores_as_its_own_forward_does(dual_encoder, lists):
-    scores = load_scorer(dual_encoder, "float32").score_lists(lists, progress=False)
-    expected = scores_by_forward(dual_encoder, lists)
+@pytest.mark.parametrize("model_class", [DualEncoder, ColBERT])
+def test_a_model_scores_as_its_own_forward_does(model_class, dual_encoder, colbert, lists, monkeypatch):
+    monkeypatch.setattr(scorers, "TOKEN_EMBEDDED", 2)  # rows are not scored together
+    folder = dual_encoder if model_class is DualEncoder else colbert
+    scores = load_scorer(folder, "float32").score_lists(lists, progress=False)
+    expected = scores_by_forward(model_class, folder, lists)
     assert [len(row) for row in scores] == [3, 2]
     for row, values in enumerate(scores):
         torch.testing.assert_close(torch.tensor(values), expected[row, : len(values)])
@@ -56,8 +59,9 @@ def test_a_cross_encoder_scores_each_pair_as_alone(cross_encoder, lists):
     np.testing.assert_allclose([value for row in scores for value in row], alone, rtol=1e-5)
 
 
-@pytest.mark.parametrize("model", ["dual_encoder", "cross_encoder"])
-def test_the_score_matrix_holds_the_scores_of_the_lists(model, lists, request):
+@pytest.mark.parametrize("model", ["dual_encoder", "cross_encoder", "colbert"])
+def test_the_score_matrix_holds_the_scores_of_the_lists(model, lists, request, monkeypatch):
+    monkeypatch.setattr(scorers, "TOKEN_EMBEDDED", 3)
     scorer = load_scorer(request.getfixturevalue(model), "float32")
     matrix = scorer.score_matrix(lists.rows["query"][:], lists.documents.texts(["d3", "d7", "d1", "d4"]))
     first, second = scorer.score_lists(lists, progress=False)

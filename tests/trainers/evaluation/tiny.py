@@ -7,7 +7,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification, BertModel, PreTrainedTokenizerFast
 
-from modeling import DualEncoder, DualEncoderConfig
+from modeling import ColBERT, ColBERTConfig, DualEncoder, DualEncoderConfig
 
 
 TEXT = "the a of matrix vector sum sort list tree graph path node file read write parse date time zone open"
@@ -54,6 +54,22 @@ def save_cross_encoder(folder: Path, seed: int = 2) -> str:
     """A stock classifier with one logit."""
     torch.manual_seed(seed)
     return saved(BertForSequenceClassification(BertConfig(**BERT, num_labels=1)), folder)
+
+
+def save_colbert(folder: Path, seed: int = 4) -> str:
+    """ColBERT with markers and [MASK] tokens that skips the document token `the`."""
+    torch.manual_seed(seed)
+    config = ColBERTConfig(
+        encoder_config=BertConfig(**BERT),
+        projection_size=8,
+        query_length=7,
+        document_length=10,
+        query_marker_id=len(SPECIAL) + 2,
+        document_marker_id=len(SPECIAL) + 3,
+        mask_token_id=SPECIAL.index("[MASK]"),
+        skiplist_ids=[len(SPECIAL)],
+    )
+    return saved(ColBERT(config), folder)
 
 
 def save_bare_encoder(folder: Path, seed: int = 3) -> str:

@@ -1,0 +1,71 @@
+"""Embed every document of a collection; processes share the work, and stopping loses at most a shard of each.
+
+    accelerate launch run_scripts/encode.py --model outputs/quickstart/de-m3se --data pydocs \
+        --number_format float16 --output outputs/encodings/pydocs
+
+Writes memory-mapped shards that `evaluate.py --retrieve --encoding FOLDER` and `search.py --encoding FOLDER` read.
+Run it again to go on where it stopped.
+"""
+
+import logging
+from dataclasses import dataclass, field
+
+from transformers import HfArgumentParser
+
+from run_scripts.cli import run
+from trainers.data import read_data
+from trainers.evaluation.encoded import EncodedCollection, encode_collection
+from trainers.evaluation.loading import load_embedder
+from trainers.processes import Processes
+
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class EncodingArguments:
+    model: str = field(metadata={"help": "Folder or Hub id of a model that embeds documents in one vector."})
+    output: str = field(metadata={"help": "Folder for the shards; with shards of the same encoding it is completed."})
+    data: str = field(default="pydocs", metadata={"help": "pydocs, or another collection."})
+    split: str = field(default="test", metadata={"help": "One that the collection has; all documents are embedded."})
+    number_format: str = field(
+        default="float32", metadata={"help": "Of the file: float32, float16, or int8 (a scale per document)."}
+    )
+    shard_size: int = field(default=65_536, metadata={"help": "Documents of a shard."})
+    dtype: str = field(default="auto", metadata={"help": "float32, bfloat16, or auto: bfloat16 where it is fast."})
+    pooling: str | None = field(default=None, metadata={"help": "cls or mean, for bare encoders only."})
+    cache_dir: str = field(default="outputs/cache", metadata={"help": "Where prepared collections and indexes go."})
+
+
+def make_parser() -> HfArgumentParser:
+    return HfArgumentParser(EncodingArguments, description=__doc__)
+
+
+def main(arguments: EncodingArguments) -> None:
+    processes = Processes()
+    first = processes.rank == 0
+    if not first:
+        logging.disable(logging.INFO)
+        processes.wait()  # until the first has prepared the collection, which is then only opened
+    scorer = load_embedder(arguments.model, arguments.dtype, arguments.pooling)
+    documents = read_data(arguments.data, arguments.split, arguments.cache_dir).documents
+    if first:
+        processes.wait()
+    encode_collection(
+        scorer,
+        documents,
+        arguments.output,
+        arguments.number_format,
+        arguments.shard_size,
+        processes.rank,
+        processes.world_size,
+    )
+    processes.wait()
+    processes.end()
+    if first:
+        encoded = EncodedCollection(arguments.output)
+        logger.info("%s: %s documents of %d numbers", arguments.output, f"{len(encoded):,}", encoded.width)
+
+
+if __name__ == "__main__":
+    run(make_parser, main)

@@ -1,0 +1,107 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trainers.data import ROW_FEATURES, DocumentTable, RankingLists
+from trainers.data.arrow import dataset_of
+from trainers.errors import InputError
+from trainers.evaluation import retrieval
+from trainers.evaluation.candidates import run_of_scores
+from trainers.evaluation.encoded import EncodedCollection, encode_collection
+from trainers.evaluation.loading import load_embedder, load_scorer
+from trainers.evaluation.retrieval import BestScores, retrieve, retrieve_by_scoring, search
+from trainers.evaluation.scorers import DenseScorer
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.data())
+def test_any_blocks_give_the_first_k_of_a_full_sort_also_with_ties(data):
+    documents, queries = data.draw(st.integers(1, 20)), 3
+    values = data.draw(st.lists(st.integers(0, 4), min_size=documents * queries, max_size=documents * queries))
+    scores = torch.tensor(values, dtype=torch.float32).view(queries, documents)
+    k = data.draw(st.integers(1, documents))
+    best, start = BestScores(queries, k), 0
+    while start < documents:
+        size = data.draw(st.integers(1, documents - start))
+        best.update(scores[:, start : start + size], start)
+        start += size
+    for query in range(queries):
+        expected = sorted(range(documents), key=lambda row: (-scores[query, row], row))[:k]
+        assert best.rows[query].tolist() == expected
+        assert best.scores[query].tolist() == scores[query, expected].tolist()
+
+
+class VectorTable:
+    """Documents whose text is their embedding."""
+
+    def __init__(self, vectors):
+        self.vectors = vectors
+        self.table = DocumentTable.from_texts(
+            [f"d{i}" for i in range(len(vectors))], [str(i) for i in range(len(vectors))]
+        )
+
+    def scorer(self):
+        return DenseScorer(lambda texts, side, bar: self.vectors[[int(text) for text in texts]], "vectors", "cpu")
+
+
+@pytest.mark.parametrize(("shard_size", "scores_per_block"), [(1000, 2**25), (7, 64), (13, 1)])
+def test_search_equals_brute_force_whatever_shards_and_blocks(tmp_path, monkeypatch, shard_size, scores_per_block):
+    generator = np.random.default_rng(0)
+    vectors = generator.normal(size=(60, 8)).astype(np.float32)
+    vectors[30] = vectors[12]  # a tie: the lower row comes first
+    queries = np.concatenate([generator.normal(size=(4, 8)), vectors[12:13]]).astype(np.float32)
+    table = VectorTable(vectors)
+    encode_collection(table.scorer(), table.table, tmp_path, shard_size=shard_size)
+    monkeypatch.setattr(retrieval, "SCORES_PER_BLOCK", scores_per_block)
+    monkeypatch.setattr(retrieval, "ROWS_PER_READ", 12)
+    scores, rows = search(queries, EncodedCollection(tmp_path), 10, progress=False)
+    exact = queries.astype(np.float64) @ vectors.astype(np.float64).T
+    expected = np.argsort(-exact, axis=1, kind="stable")[:, :10]
+    np.testing.assert_array_equal(rows, expected)
+    np.testing.assert_allclose(scores, np.take_along_axis(exact, expected, axis=1), rtol=1e-6)
+    assert rows[4, :2].tolist() == [12, 30]
+
+
+def test_more_results_than_documents_give_all(tmp_path):
+    table = VectorTable(np.eye(3, dtype=np.float32))
+    encode_collection(table.scorer(), table.table, tmp_path)
+    scores, rows = search(np.array([[1.0, 2.0, 3.0]], dtype=np.float32), EncodedCollection(tmp_path), 10)
+    assert (rows.tolist(), scores.tolist()) == ([[2, 1, 0]], [[3.0, 2.0, 1.0]])
+
+
+def test_queries_of_another_width_are_refused(tmp_path):
+    table = VectorTable(np.eye(3, dtype=np.float32))
+    encode_collection(table.scorer(), table.table, tmp_path)
+    with pytest.raises(InputError, match="embeddings have 3 numbers, the queries' 4"):
+        search(np.zeros((1, 4), np.float32), EncodedCollection(tmp_path), 2)
+
+
+def all_candidates(collection):
+    ids = list(collection.documents.ids)
+    rows = [
+        {"query_id": query, "query": text, "document_ids": ids, "labels": [0.0] * len(ids)}
+        for query, text in collection.queries.items()
+    ]
+    return RankingLists(dataset_of(rows, ROW_FEATURES), collection.documents)
+
+
+def test_reranking_everything_and_retrieving_give_the_same_run(dual_encoder, collection, tmp_path):
+    scorer = load_embedder(dual_encoder, "float32", device="cpu")
+    encode_collection(scorer, collection.documents, tmp_path)
+    retrieved = retrieve(scorer, collection.queries, EncodedCollection(tmp_path), 100, progress=False)
+    lists = all_candidates(collection)
+    reranked = run_of_scores(lists, scorer.score_lists(lists, progress=False))
+    assert retrieved == reranked  # to the last bit
+
+
+@pytest.mark.parametrize("block_size", [2, 100])
+def test_retrieving_with_a_cross_encoder_scores_every_pair(cross_encoder, collection, block_size):
+    scorer = load_scorer(cross_encoder, "float32")
+    lists = all_candidates(collection)
+    reranked = run_of_scores(lists, scorer.score_lists(lists, progress=False))
+    retrieved = retrieve_by_scoring(scorer, collection.queries, collection.documents, 4, block_size)
+    for query, scores in retrieved.items():
+        assert list(scores) == sorted(reranked[query], key=reranked[query].get, reverse=True)[:4]
+        assert scores == pytest.approx({name: reranked[query][name] for name in scores})

@@ -1,0 +1,127 @@
+"""The best documents of a whole collection, exactly: every document is scored, the best k of each query are kept.
+
+Memory is that of one block of documents, one block of scores and k results per query, whatever the collection's size.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from trainers.data.documents import DocumentTable
+from trainers.errors import InputError
+from trainers.evaluation.encoded import EncodedCollection
+from trainers.evaluation.runs import Run
+from trainers.evaluation.scorers import DenseScorer, Scorer, inner_products
+
+
+SCORES_PER_BLOCK = 2**25  # entries of one [B, n] block of scores: 128 MiB
+LARGEST_BLOCK = 65_536  # documents
+ROWS_PER_READ = 32_768  # embeddings in memory while results are scored once more
+
+
+class BestScores:
+    """The k highest scores seen so far of each of B queries, and the rows of the documents that have them.
+
+    `scores` [B, ≤ k] float32, highest first, and `rows` [B, ≤ k] int64. Of equal scores the lower row comes first, so
+    the result does not depend on how the documents were cut into blocks.
+    """
+
+    def __init__(self, queries: int, k: int, device: torch.device | str = "cpu"):
+        self.k = k
+        self.scores = torch.empty(queries, 0, device=device)
+        self.rows = torch.empty(queries, 0, dtype=torch.long, device=device)
+
+    def update(self, scores: Tensor, first_row: int) -> None:
+        """Take in the scores [B, n] of documents first_row … first_row + n − 1; rows must come in ascending order."""
+        values, columns = stable_top_k(scores, self.k)
+        scores = torch.cat([self.scores, values], dim=1)
+        rows = torch.cat([self.rows, columns + first_row], dim=1)
+        self.scores, order = scores.sort(dim=1, descending=True, stable=True)
+        self.scores, self.rows = self.scores[:, : self.k], rows.gather(1, order[:, : self.k])
+
+
+def stable_top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The highest k of each row of scores [B, n] -> values and columns [B, min(k, n)]; of equals the lower column."""
+    k = min(k, scores.shape[1])
+    values, columns = scores.topk(k, dim=1)
+    columns, order = columns.sort(dim=1)
+    values, order = values.gather(1, order).sort(dim=1, descending=True, stable=True)
+    columns = columns.gather(1, order)
+    # topk may pick any of the documents that tie with the last place.
+    for row in ((scores >= values[:, -1:]).sum(dim=1) > k).nonzero()[:, 0].tolist():
+        columns[row] = scores[row].argsort(descending=True, stable=True)[:k]
+    return values, columns
+
+
+@torch.inference_mode()
+def search(
+    queries: np.ndarray,
+    collection: EncodedCollection,
+    k: int,
+    device: torch.device | str = "cpu",
+    progress: bool = True,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k documents with the highest inner product: queries [B, H] float32 -> scores float32 and rows int64 [B, k].
+
+    The scores are computed once more as re-ranking computes them, so that both give the same number.
+    """
+    if queries.shape[1] != collection.width:
+        raise InputError(
+            f"{collection.folder}: embeddings have {collection.width} numbers, the queries' {queries.shape[1]}; "
+            "was it encoded with another model?"
+        )
+    on_device = torch.from_numpy(queries).to(device)
+    best = BestScores(len(queries), k, device)
+    block_size = min(max(SCORES_PER_BLOCK // max(len(queries), 1), 1), LARGEST_BLOCK)
+    with tqdm(total=len(collection), desc="searching", unit="document", disable=not progress) as bar:
+        for first_row, block in collection.blocks(block_size):
+            best.update(on_device @ torch.from_numpy(block).to(device).T, first_row)
+            bar.update(len(block))
+    return rescored(queries, collection, best.rows.cpu().numpy())
+
+
+def rescored(queries: np.ndarray, collection: EncodedCollection, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and rows [B, k] in the order of the scores of `inner_products`; of equal scores the lower row first."""
+    scores = np.empty(rows.shape, dtype=np.float32)
+    rows = np.sort(rows, axis=1)
+    step = max(ROWS_PER_READ // max(rows.shape[1], 1), 1)
+    for start in range(0, len(queries), step):
+        distinct, places = np.unique(rows[start : start + step], return_inverse=True)
+        embeddings = collection.embeddings(distinct)
+        for query, found in enumerate(places.reshape(-1, rows.shape[1]), start=start):
+            scores[query] = inner_products(queries[query], embeddings[found])
+    order = np.argsort(-scores, axis=1, kind="stable")
+    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
+
+
+def retrieve(
+    scorer: DenseScorer, queries: dict[str, str], collection: EncodedCollection, k: int, progress: bool = True
+) -> Run:
+    """The best k documents of every query (id → text), best first."""
+    embeddings = scorer.encode(list(queries.values()), "query", None)
+    scores, rows = search(embeddings, collection, k, scorer.device, progress)
+    return named(list(queries), scores, rows, collection.ids)
+
+
+def retrieve_by_scoring(
+    scorer: Scorer, queries: dict[str, str], documents: DocumentTable, k: int, block_size: int = 4_096
+) -> Run:
+    """As `retrieve`, for models that cannot embed a document in one vector: every pair is scored."""
+    best = BestScores(len(queries), k)
+    with tqdm(total=len(documents), desc="scoring all", unit="document") as bar:
+        for ids, texts in documents.batches(block_size):
+            scores = scorer.score_matrix(list(queries.values()), texts)
+            best.update(torch.from_numpy(scores), bar.n)
+            bar.update(len(ids))
+    return named(list(queries), best.scores.numpy(), best.rows.numpy(), lambda rows: documents.ids[rows])
+
+
+def named(queries: list[str], scores: np.ndarray, rows: np.ndarray, ids: Callable[[list[int]], list[str]]) -> Run:
+    """Scores and rows [B, k] as a run; `ids` gives the document ids of rows."""
+    return {
+        query: dict(zip(ids(found.tolist()), values.tolist(), strict=True))
+        for query, values, found in zip(queries, scores, rows, strict=True)
+    }
