@@ -17,6 +17,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from trainers import DistillationTrainer, InputError, RankingCollator, RankingConfig
 from trainers.data import BM25Index, RankingLists, candidate_lists, read_data
+from trainers.losses import NEEDS_TEACHER
 
 
 logger = logging.getLogger(__name__)
@@ -211,12 +212,21 @@ def seed(config: RankingConfig) -> None:
 def describe(config: RankingConfig, arguments: list, lists: RankingLists) -> dict:
     """The record of a run before it starts: what the card says about its data and hyperparameters."""
     options = {k: v for part in arguments for k, v in asdict(part).items()}
+    source = lists.report.get("collection", {}).get("source", options["data"])
+    teachers = [Path(teacher["name"]).name for teacher in lists.report.get("teachers", [])]
     return {
         "loss": config.loss,
         "loss_args": config.loss_args,
+        "teacher": ", ".join(teachers) or None if config.loss in NEEDS_TEACHER else None,
+        "seed": config.seed,
         "options": options,
         "hyperparameters": {name: getattr(config, name) for name in HYPERPARAMETERS},
-        "data": {"name": Path(options["data"]).name, "lists": len(lists.rows), **lists.report},
+        "data": {
+            "name": Path(source).name,
+            "queries": len(lists.rows),
+            "documents": len(lists.documents),
+            "documents_per_query": max(map(len, lists.rows["labels"])),
+        },
         "world_size": config.world_size,
     }
 
