@@ -1,74 +1,46 @@
 """The BEIR folder: `corpus.jsonl` (_id, title, text), `queries.jsonl` (_id, text) and `qrels/<split>.tsv`."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from trainers.data.arrow import dataset_of
-from trainers.data.documents import DOCUMENT_FEATURES, DocumentTable
+from trainers.data.building import collection_of, documents_of, file_key, queries_of
+from trainers.data.files import find, read_records, shorten
 from trainers.data.schema import Collection
+from trainers.data.trec import read_qrels
 from trainers.errors import InputError
 
 
 def is_beir(folder: Path) -> bool:
-    """Whether `folder` has the three parts of a BEIR data set."""
-    return (folder / "corpus.jsonl").is_file() and (folder / "queries.jsonl").is_file() and (folder / "qrels").is_dir()
+    """Whether `folder` has the parts of a BEIR data set."""
+    return find(folder, "corpus.jsonl") is not None and (folder / "qrels").is_dir()
 
 
-def read_beir(folder: str | Path, split: str) -> Collection:
+def read_beir(
+    folder: str | Path, split: str, cache_dir: str | Path | None = None, allow_missing: bool = False
+) -> Collection:
     """The queries that `qrels/<split>.tsv` judges, over the whole corpus; a title goes before its text.
 
     Raises InputError with file and line for what cannot be read, and for a split that the folder does not have.
     """
     folder = Path(folder)
-    qrels_file = folder / "qrels" / f"{split}.tsv"
-    if not qrels_file.exists():
-        found = ", ".join(sorted(file.stem for file in (folder / "qrels").glob("*.tsv"))) or "none"
-        raise InputError(f"{folder}: no split {split!r}; qrels/ has {found}")
-    documents = DocumentTable(dataset_of(_documents(folder / "corpus.jsonl"), DOCUMENT_FEATURES))
-    texts = {row["_id"]: row["text"] for row in _records(folder / "queries.jsonl")}
-    qrels = _qrels(qrels_file)
-    queries = {query: texts[query] for query in qrels if query in texts}
-    report = {
-        "source": str(folder),
-        "split": split,
-        "documents": len(documents),
-        "queries": len(queries),
-        "queries_without_text": len(qrels) - len(queries),
-        "judgments": sum(len(judged) for judged in qrels.values()),
-    }
-    return Collection(folder.name, documents, queries, {query: qrels[query] for query in queries}, report)
+    qrels_file = find(folder / "qrels", f"{split}.tsv")
+    if qrels_file is None:
+        splits = sorted({file.name.split(".tsv")[0] for file in (folder / "qrels").glob("*.tsv*")})
+        raise InputError(f"{folder}: no split {split!r}; qrels/ has {', '.join(splits) or 'none'}")
+    queries_file = find(folder, "queries.jsonl")
+    if queries_file is None:
+        raise InputError(f"{folder}: queries.jsonl is missing")
+    corpus = find(folder, "corpus.jsonl")
+    documents, counts = documents_of(corpus, lambda: _entries(corpus), file_key(corpus), cache_dir)
+    queries = queries_of(queries_file, lambda: _entries(queries_file))
+    report = {"source": folder.name, "format": "BEIR", "split": split, **counts}
+    return collection_of(folder.name, documents, queries, read_qrels(qrels_file), report, allow_missing)
 
 
-def _documents(file: Path) -> Iterator[dict]:
-    for row in _records(file):
-        yield {"id": row["_id"], "text": f"{row.get('title') or ''} {row['text']}".strip()}
-
-
-def _records(file: Path) -> Iterator[dict]:
-    with file.open(encoding="utf-8-sig") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-                yield row | {"_id": str(row["_id"]), "text": str(row["text"])}
-            except (ValueError, KeyError, TypeError) as error:
-                raise InputError(f"{file}, line {number}: expected an object with _id and text: {error!r}") from error
-
-
-def _qrels(file: Path) -> dict[str, dict[str, float]]:
-    qrels: dict[str, dict[str, float]] = {}
-    with file.open(encoding="utf-8-sig") as lines:
-        for number, line in enumerate(lines, start=1):
-            columns = line.rstrip("\r\n").split("\t")
-            if not line.strip() or (number == 1 and columns[-1] == "score"):
-                continue
-            try:
-                query, document, label = columns
-                qrels.setdefault(query, {})[document] = float(label)
-            except ValueError as error:
-                raise InputError(
-                    f"{file}, line {number}: expected query-id, corpus-id, score; got {line!r}"
-                ) from error
-    return qrels
+def _entries(file: Path) -> Iterator[tuple[int, str, str]]:
+    """(line, id, title and text) of the objects of a file."""
+    for number, record in read_records(file):
+        missing = [field for field in ("_id", "text") if record.get(field) is None]
+        if missing:
+            raise InputError(f"{file}, line {number}: {missing[0]} is missing in {shorten(str(record))}")
+        yield number, str(record["_id"]), f"{record.get('title') or ''} {record['text']}".strip()

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from trainers.data.arrow import complete_folder
 from trainers.data.documents import DocumentTable
+from trainers.data.schema import Collection
 from trainers.errors import InputError
 
 
@@ -22,10 +23,12 @@ logging.getLogger("bm25s").setLevel(logging.WARNING)  # it sets itself to DEBUG
 
 
 class BM25Index:
-    """Lucene's BM25 over a document table.
+    """Lucene's BM25 over a document table; a `CandidateSource`.
 
     `k1` = 0.9 and `b` = 0.4 are the values the MS MARCO literature reports BM25 with (Anserini's defaults).
     """
+
+    name = "BM25"
 
     def __init__(self, documents: DocumentTable, engine: bm25s.BM25, tokenizer: Tokenizer):
         self.documents = documents
@@ -69,11 +72,16 @@ class BM25Index:
         Documents that share no word with the query are no candidates, so a list may be shorter, even empty.
         """
         ids, scores = [], []
-        names = self.documents.ids
         for positions, values in self.positions(queries, depth):
-            ids.append(names[positions.tolist()] if len(positions) else [])
+            ids.append(self.documents.ids_at(positions))
             scores.append(values.tolist())
         return ids, scores
+
+    def ranked(self, collection: Collection, queries: list[str], depth: int) -> Iterator[tuple[str, list[str]]]:
+        """(query id, ids of its best documents) of the collection's queries with these ids."""
+        found = self.positions([collection.queries[query] for query in queries], depth)
+        for query, (positions, _) in zip(queries, found, strict=True):
+            yield query, self.documents.ids_at(positions)
 
     def positions(self, queries: Sequence[str], depth: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """As `search`, one query at a time: row numbers in the document table (int64) and scores (float32)."""

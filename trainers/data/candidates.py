@@ -1,16 +1,16 @@
-"""Which documents each query is trained or tested on: known positives, BM25's best, drawn or taken from the top."""
+"""Which documents each query is trained or tested on: known positives, and candidates of any source."""
 
 from collections import Counter
-from collections.abc import Iterator
-from hashlib import blake2b
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from datasets import Dataset
 
 from trainers.data.arrow import dataset_of
-from trainers.data.bm25 import BM25Index
-from trainers.data.schema import ROW_FEATURES, Collection, RankingLists
+from trainers.data.schema import ROW_FEATURES, TRAINING_ROW_FEATURES, Collection, RankingLists
+from trainers.data.sources import CandidateSource, RandomCandidates, query_generator
 from trainers.errors import InputError
 
 
@@ -19,19 +19,19 @@ Negatives = Literal["random", "top"]
 
 def training_lists(
     collection: Collection,
-    index: BM25Index,
+    candidates: CandidateSource,
     documents_per_query: int,
     depth: int = 100,
     seed: int = 0,
     negatives: Negatives = "random",
     path: str | Path | None = None,
 ) -> RankingLists:
-    """Lists of `documents_per_query` (K) documents: first the known positives, then negatives from BM25's top `depth`.
+    """Lists of `documents_per_query` (K) documents: first the known positives, then negatives of the top `depth`.
 
-    Of more than K − 1 positives the best labelled K − 1 are kept, so that every list has a negative. Negatives are
-    drawn without replacement ("random"; a query's draw depends on its id and `seed` only) or are the highest ranked
-    ("top"). Queries without a positive, and queries for which BM25 finds fewer documents than K needs, are dropped and
-    counted. With `path` the rows are streamed to that file.
+    Of more than K − 1 positives the best labelled K − 1 are kept, so that every list has a negative; the column
+    `positive_ids` names the others. Negatives are drawn without replacement ("random"; a query's draw depends on its
+    id and `seed` only) or are the highest ranked ("top"). Queries without a positive, and queries with fewer
+    candidates than K needs, are dropped and counted. With `path` the rows are streamed to that file.
 
     Raises InputError when K does not fit `depth`, or when no query is left, naming the one that came closest.
     """
@@ -41,31 +41,19 @@ def training_lists(
         expected = f"at least 2 (a positive and a negative) and at most depth + 1 = {depth + 1}"
         raise InputError(f"documents per query: expected {expected}, got {documents_per_query}")
     counts: Counter[str] = Counter()
-    rows = _training_rows(collection, index, documents_per_query, depth, seed, negatives, counts)
-    dataset = dataset_of(rows, ROW_FEATURES, path)
+    choose = _top if negatives == "top" else _drawn(seed)
+    rows = _training_rows(collection, candidates, documents_per_query, depth, choose, counts)
+    dataset = dataset_of(rows, TRAINING_ROW_FEATURES, path)
     if len(dataset) == 0:
-        raise InputError(f"{collection.name}: {_why_none(collection, index, documents_per_query, depth)}")
-    options = {"documents_per_query": documents_per_query, "depth": depth, "negatives": negatives, "seed": seed}
-    report = {"collection": collection.report, "lists": {"rows": len(dataset), **options, **counts}}
-    return RankingLists(dataset, collection.documents, report)
-
-
-def _why_none(collection: Collection, index: BM25Index, size: int, depth: int) -> str:
-    with_positives = {query for query in collection.queries if positives_of(collection.qrels.get(query, {}))}
-    if not with_positives:
-        return f"none of {len(collection.queries)} queries has a positive document"
-    query, ids = max(_ranked(collection, index, depth, with_positives), key=lambda found: len(found[1]))
-    return (
-        f"{size} documents per query are more than the candidates give: of {len(with_positives)} queries with a "
-        f"positive the richest, {query!r}, has {len(ids)} candidates (depth {depth}, "
-        f"{len(collection.documents)} documents)"
-    )
+        raise InputError(f"{collection.name}: {_why_none(collection, candidates, documents_per_query, depth)}")
+    options = {"candidates": candidates.name, "depth": depth, "negatives": negatives, "seed": seed}
+    return lists_of(collection, dataset, counts, documents_per_query=documents_per_query, **options)
 
 
 def candidate_lists(
-    collection: Collection, index: BM25Index, depth: int, path: str | Path | None = None
+    collection: Collection, candidates: CandidateSource, depth: int, path: str | Path | None = None
 ) -> RankingLists:
-    """BM25's top `depth` of every query as it is: a positive that BM25 misses stays outside, unjudged means label 0.
+    """The top `depth` of every query as it is: a positive that is not in it stays outside, unjudged means label 0.
 
     Queries without any candidate are dropped and counted; so is the share of positives that the lists contain
     (`recall`, the mean over queries with a positive), which bounds what re-ranking can reach.
@@ -76,20 +64,53 @@ def candidate_lists(
     recalls: list[float] = []
 
     def rows() -> Iterator[dict]:
-        for query, ids in _ranked(collection, index, depth):
-            judged = collection.qrels.get(query, {})
-            if positives := positives_of(judged):
+        for query, ids in candidates.ranked(collection, list(collection.queries), depth):
+            if positives := positives_of(collection.qrels.get(query, {})):
                 recalls.append(len(set(ids) & set(positives)) / len(positives))
-            if not ids:
+            if ids:
+                yield row_of(collection, query, ids)
+            else:
                 counts["queries_dropped_without_candidates"] += 1
-                continue
-            yield row_of(collection, query, ids)
 
     dataset = dataset_of(rows(), ROW_FEATURES, path)
     recall = float(np.mean(recalls)) if recalls else None
-    report = {"collection": collection.report, "lists": {"rows": len(dataset), "depth": depth, "recall": recall}}
-    report["lists"] |= counts
-    return RankingLists(dataset, collection.documents, report)
+    return lists_of(collection, dataset, counts, candidates=candidates.name, depth=depth, recall=recall)
+
+
+def pooled_lists(
+    collection: Collection,
+    candidates: CandidateSource,
+    depth: int = 100,
+    random: int = 100,
+    seed: int = 0,
+    path: str | Path | None = None,
+) -> RankingLists:
+    """The paper's evaluation pool for NQ: all positives, then the top `depth` others, then up to `random` drawn ones.
+
+    Unlike re-ranking a candidate list, every positive is in reach.
+    """
+    chance = RandomCandidates(seed)
+    wanted = depth + max(map(len, collection.qrels.values()), default=0)
+
+    def rows() -> Iterator[dict]:
+        for query, ids in candidates.ranked(collection, list(collection.queries), wanted):
+            positives = positives_of(collection.qrels.get(query, {}))
+            taken = set(positives)
+            top = [document for document in ids if document not in taken][:depth]
+            taken |= set(top)
+            _, drawn = next(chance.ranked(collection, [query], random + len(taken)))
+            others = [document for document in drawn if document not in taken][:random]
+            yield row_of(collection, query, positives + top + others)
+
+    dataset = dataset_of(rows(), ROW_FEATURES, path)
+    return lists_of(collection, dataset, Counter(), candidates=candidates.name, depth=depth, random=random, seed=seed)
+
+
+def lists_of(collection: Collection, rows: Dataset, counts: Counter[str], **options) -> RankingLists:
+    """Ranking lists with a report of the collection, the options, and what was counted."""
+    kept = {reason: count for reason, count in counts.items() if count}
+    report = {"collection": collection.report, "lists": {"rows": len(rows), **options, **kept}}
+    return RankingLists(rows, collection.documents, report)
 
 
 def positives_of(judged: dict[str, float]) -> list[str]:
@@ -105,43 +126,53 @@ def row_of(collection: Collection, query: str, ids: list[str]) -> dict:
     return {"query_id": query, "query": collection.queries[query], "document_ids": ids, "labels": labels}
 
 
-def query_generator(query: str, seed: int) -> np.random.Generator:
-    """The random numbers of one query: the same whatever other queries there are and in which order they come."""
-    return np.random.default_rng([seed, int.from_bytes(blake2b(query.encode(), digest_size=8).digest(), "big")])
+Choice = Callable[[str, list[str], int], list[str]]  # query id, negatives best first, how many → as many of them
+
+
+def _top(query: str, negatives: list[str], count: int) -> list[str]:
+    return negatives[:count]
+
+
+def _drawn(seed: int) -> Choice:
+    def draw(query: str, negatives: list[str], count: int) -> list[str]:
+        places = query_generator(query, seed).choice(len(negatives), count, replace=False)
+        return [negatives[place] for place in places]
+
+    return draw
 
 
 def _training_rows(
     collection: Collection,
-    index: BM25Index,
+    candidates: CandidateSource,
     size: int,
     depth: int,
-    seed: int,
-    negatives: Negatives,
+    choose: Choice,
     counts: Counter[str],
 ) -> Iterator[dict]:
-    with_positives = {query for query in collection.queries if positives_of(collection.qrels.get(query, {}))}
-    counts["queries_dropped_without_positive"] = len(collection.queries) - len(with_positives)
-    for query, ids in _ranked(collection, index, depth, with_positives):
+    queries = _with_positives(collection)
+    counts["queries_dropped_without_positive"] = len(collection.queries) - len(queries)
+    for query, ids in candidates.ranked(collection, queries, depth):
         positives = positives_of(collection.qrels[query])
-        others = [document for document in ids if document not in set(positives)]
-        kept = positives[: size - 1]
-        wanted = size - len(kept)
-        if len(others) < wanted:
+        kept, left_out = positives[: size - 1], positives[size - 1 :]
+        negatives = [document for document in ids if document not in set(positives)]
+        if len(kept) + len(negatives) < size:
             counts["queries_dropped_with_too_few_candidates"] += 1
             continue
-        counts["positives_dropped_over_k"] += len(positives) - len(kept)
-        if negatives == "random":
-            drawn = query_generator(query, seed).choice(len(others), wanted, replace=False)
-            others = [others[i] for i in drawn]
-        yield row_of(collection, query, kept + others[:wanted])
+        counts["positives_dropped_over_k"] += len(left_out)
+        row = row_of(collection, query, kept + choose(query, negatives, size - len(kept)))
+        yield row | {"positive_ids": left_out}
 
 
-def _ranked(
-    collection: Collection, index: BM25Index, depth: int, queries: set[str] | None = None
-) -> Iterator[tuple[str, list[str]]]:
-    """(query id, BM25's top `depth`) of the collection's queries (or those of them in `queries`)."""
-    names = [query for query in collection.queries if queries is None or query in queries]
-    ids = index.documents.ids
-    found = index.positions([collection.queries[query] for query in names], depth)
-    for query, (positions, _) in zip(names, found, strict=True):
-        yield query, ids[positions.tolist()] if len(positions) else []
+def _with_positives(collection: Collection) -> list[str]:
+    return [query for query in collection.queries if positives_of(collection.qrels.get(query, {}))]
+
+
+def _why_none(collection: Collection, candidates: CandidateSource, size: int, depth: int) -> str:
+    queries = _with_positives(collection)
+    if not queries:
+        return f"none of {len(collection.queries)} queries has a positive document"
+    query, ids = max(candidates.ranked(collection, queries, depth), key=lambda found: len(found[1]))
+    return (
+        f"{size} documents per query are more than the candidates give: of {len(queries)} queries with a positive the "
+        f"richest, {query!r}, has {len(ids)} candidates (depth {depth}, {len(collection.documents)} documents)"
+    )

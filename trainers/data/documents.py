@@ -13,14 +13,17 @@ from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from datasets import Dataset, Features, Value
 from xxhash import xxh3_64_intdigest
 
-from trainers.data.arrow import complete_folder, dataset_of, save_dataset
+from trainers.data.arrow import complete_folder, save_dataset
 from trainers.errors import InputError
 
 
 DOCUMENT_FEATURES = Features({"id": Value("string"), "text": Value("string")})
+HASHED_ROWS = 10_000
+FILES = ("documents.json", "hashes.npy", "order.npy", "table.arrow")
 
 
 class DocumentTable:
@@ -30,30 +33,66 @@ class DocumentTable:
     """
 
     def __init__(self, dataset: Dataset):
-        self._dataset = dataset.with_format(None)
-        self._hashes, self._order = _index(self._dataset)
-        self._refuse_duplicates()
+        self._set(dataset, *_index(dataset))
+        if repeated := self.repeated():
+            first, count = next(iter(repeated)), len(repeated)
+            raise InputError(f"document id {first!r} occurs more than once (ids that do: {count})")
 
     @classmethod
     def from_texts(cls, ids: Sequence[str], texts: Sequence[str]) -> "DocumentTable":
         """A small table held in memory."""
-        rows = ({"id": document, "text": text} for document, text in zip(ids, texts, strict=True))
-        return cls(dataset_of(rows, DOCUMENT_FEATURES))
+        table = pa.table({"id": list(ids), "text": list(texts)}, schema=DOCUMENT_FEATURES.arrow_schema)
+        return cls(Dataset(table))
+
+    @classmethod
+    def unchecked(cls, dataset: Dataset) -> "DocumentTable":
+        """A table in which ids may repeat, to look for those that do."""
+        table = cls.__new__(cls)
+        table._set(dataset, *_index(dataset))
+        return table
+
+    def _set(self, dataset: Dataset, hashes: np.ndarray, order: np.ndarray) -> None:
+        self._dataset = dataset.with_format(None)
+        self._hashes = hashes
+        self._order = order
 
     def __len__(self) -> int:
         return len(self._dataset)
 
     def __contains__(self, document: str) -> bool:
-        return self._find([document])[0] >= 0
+        return self.find([document])[0] >= 0
 
     @property
     def ids(self) -> Sequence[str]:
         """All ids in the order of the table, read from disk as they are needed."""
         return self._dataset["id"]
 
+    def ids_at(self, positions: Sequence[int] | np.ndarray) -> list[str]:
+        """The ids of rows by number, which may repeat."""
+        return self._ids.take(pa.array(positions, type=pa.int64())).to_pylist()
+
+    def find(self, ids: Sequence[str]) -> np.ndarray:
+        """Row numbers [len(ids)] (int64) of `ids`, which may repeat; −1 for those that the table does not have."""
+        found = np.full(len(ids), -1, dtype=np.int64)
+        if len(self) == 0 or len(ids) == 0:
+            return found
+        hashes = _hashed(ids)
+        slots = np.searchsorted(self._hashes, hashes)
+        sought = np.arange(len(ids))
+        while len(sought):  # a second round only for ids whose hash another id shares
+            sought = sought[slots[sought] < len(self)]
+            sought = sought[self._hashes[slots[sought]] == hashes[sought]]
+            candidates = self._order[slots[sought]]
+            names = self.ids_at(candidates)
+            same = np.fromiter((ids[i] == name for i, name in zip(sought, names, strict=True)), bool, len(sought))
+            found[sought[same]] = candidates[same]
+            sought = sought[~same]
+            slots[sought] += 1
+        return found
+
     def positions(self, ids: Sequence[str]) -> np.ndarray:
-        """Row numbers [len(ids)] (int64) of `ids`, which may repeat. Raises InputError naming an unknown id."""
-        positions = self._find(ids)
+        """As `find`, but raises InputError naming an unknown id."""
+        positions = self.find(ids)
         if (positions < 0).any():
             unknown = [ids[i] for i in np.flatnonzero(positions < 0)]
             raise InputError(f"unknown document id {unknown[0]!r} ({len(unknown)} of {len(ids)} ids are unknown)")
@@ -69,7 +108,7 @@ class DocumentTable:
 
     def missing(self, ids: Sequence[str]) -> list[str]:
         """Those of `ids` that the table does not have, in their order."""
-        return [ids[i] for i in np.flatnonzero(self._find(ids) < 0)]
+        return [ids[i] for i in np.flatnonzero(self.find(ids) < 0)]
 
     def batches(self, size: int = 1_000) -> Iterator[tuple[list[str], list[str]]]:
         """All ids and texts in the order of the table, `size` at a time."""
@@ -80,70 +119,82 @@ class DocumentTable:
     def fingerprint(self) -> str:
         """A hash of all ids and texts in their order: equal in every process and on every machine."""
         digest = blake2b(digest_size=16)
-        for ids, texts in self.batches():
-            lengths = (f"{len(id_)},{len(text)};{id_}{text}" for id_, text in zip(ids, texts, strict=True))
-            digest.update("".join(lengths).encode())
+        for rows in self._dataset.with_format("arrow").iter(HASHED_ROWS):
+            for column in ("id", "text"):
+                for part in _content(rows.column(column)):
+                    digest.update(part)
         return digest.hexdigest()
 
     def save(self, folder: str | Path) -> None:
         """Write the table and its index to `folder`, which appears only when complete."""
         with complete_folder(folder) as new:
             save_dataset(self._dataset, new / "table.arrow")
-            np.save(new / "hashes.npy", self._hashes, allow_pickle=False)
-            np.save(new / "order.npy", self._order, allow_pickle=False)
-            description = {"documents": len(self), "fingerprint": self.fingerprint}
-            (new / "documents.json").write_text(json.dumps(description), encoding="utf-8")
+            self.save_index(new)
+
+    def save_index(self, folder: Path) -> None:
+        """Write all but the texts: to make a folder that `load` opens of one that has `table.arrow`."""
+        np.save(folder / "hashes.npy", self._hashes, allow_pickle=False)
+        np.save(folder / "order.npy", self._order, allow_pickle=False)
+        description = {"documents": len(self), "fingerprint": self.fingerprint}
+        (folder / "documents.json").write_text(json.dumps(description), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: str | Path) -> "DocumentTable":
-        """Open a table written by `save`; nothing is read until it is asked for. Raises InputError."""
+        """Open a table written by `save`; texts are read when they are asked for. Raises InputError."""
         folder = Path(folder)
-        for part in ("documents.json", "hashes.npy", "order.npy", "table.arrow"):
+        for part in FILES:
             if not (folder / part).exists():
                 raise InputError(f"{folder}: not a document table: {part} is missing")
         table = cls.__new__(cls)
-        table._dataset = Dataset.from_file(str(folder / "table.arrow"))
-        table._hashes = np.load(folder / "hashes.npy", mmap_mode="r", allow_pickle=False)
-        table._order = np.load(folder / "order.npy", mmap_mode="r", allow_pickle=False)
+        arrays = [np.load(folder / name, mmap_mode="r", allow_pickle=False) for name in ("hashes.npy", "order.npy")]
+        table._set(Dataset.from_file(str(folder / "table.arrow")), *arrays)
         description = json.loads((folder / "documents.json").read_text(encoding="utf-8"))
         table.fingerprint = description["fingerprint"]
         return table
 
-    def _find(self, ids: Sequence[str]) -> np.ndarray:
-        """Positions of `ids`, −1 where unknown."""
-        found = np.full(len(ids), -1, dtype=np.int64)
-        if len(self) == 0 or len(ids) == 0:
-            return found
-        hashes = _hashed(ids)
-        slots = np.searchsorted(self._hashes, hashes)
-        open_ = np.arange(len(ids))
-        while len(open_):  # a second round only for ids whose hash another id shares
-            inside = slots[open_] < len(self)
-            open_ = open_[inside]
-            open_ = open_[self._hashes[slots[open_]] == hashes[open_]]
-            if len(open_) == 0:
-                break
-            candidates = self._order[slots[open_]]
-            stored = self._dataset[candidates]["id"]
-            same = np.fromiter((ids[i] == id_ for i, id_ in zip(open_, stored, strict=True)), bool, len(open_))
-            found[open_[same]] = candidates[same]
-            open_ = open_[~same]
-            slots[open_] += 1
-        return found
-
-    def _refuse_duplicates(self) -> None:
+    def repeated(self) -> dict[str, list[int]]:
+        """Row numbers, ascending, of the ids that occur more than once: empty for every table that was opened."""
         twins = np.flatnonzero(self._hashes[1:] == self._hashes[:-1])
-        shared = self._dataset[self._order[np.union1d(twins, twins + 1)]]["id"] if len(twins) else []
-        repeated = [id_ for id_, count in Counter(shared).items() if count > 1]
-        if repeated:
-            raise InputError(f"document id {repeated[0]!r} occurs more than once ({len(repeated)} ids do)")
+        positions = np.sort(self._order[np.union1d(twins, twins + 1)])
+        rows: dict[str, list[int]] = {}
+        for name, position in zip(self.ids_at(positions), positions.tolist(), strict=True):
+            rows.setdefault(name, []).append(position)
+        return {name: some for name, some in rows.items() if len(some) > 1}
+
+    @cached_property
+    def _ids(self) -> pa.StringArray:
+        ids = self._dataset.with_format("arrow")["id"][:]
+        return ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids
+
+
+def distinct(dataset: Dataset) -> tuple[Dataset, Counter[str]]:
+    """Documents without repetitions, and how many rows were left out.
+
+    Raises:
+        RepeatedId: an id occurs with different texts.
+    """
+    table = DocumentTable.unchecked(dataset)
+    surplus: list[int] = []
+    for name, rows in table.repeated().items():
+        texts = table.texts_at(rows)
+        if len(set(texts)) > 1:
+            raise RepeatedId(name)
+        surplus += rows[1:]
+    if not surplus:
+        return dataset, Counter()
+    kept = np.setdiff1d(np.arange(len(dataset)), surplus)
+    return dataset.select(kept), Counter(documents_dropped_as_repeated=len(surplus))
+
+
+class RepeatedId(Exception):
+    """A document id that stands for two texts; the reader knows in which file and lines."""
 
 
 def _index(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Sorted hashes of the ids [N] (uint64) and the positions they belong to [N] (int64)."""
     hashes = np.empty(len(dataset), dtype=np.uint64)
     start = 0
-    for batch in dataset.select_columns("id").iter(10_000):
+    for batch in dataset.select_columns("id").iter(HASHED_ROWS):
         ids = batch["id"]
         hashes[start : start + len(ids)] = _hashed(ids)
         start += len(ids)
@@ -152,4 +203,12 @@ def _index(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _hashed(ids: Sequence[str]) -> np.ndarray:
-    return np.fromiter((xxh3_64_intdigest(id_.encode()) for id_ in ids), np.uint64, len(ids))
+    return np.fromiter((xxh3_64_intdigest(name.encode()) for name in ids), np.uint64, len(ids))
+
+
+def _content(column: pa.ChunkedArray) -> Iterator[bytes]:
+    """Lengths and bytes of the strings of a column, whatever its chunks."""
+    strings = column.combine_chunks().cast(pa.large_binary())
+    offsets = np.frombuffer(strings.buffers()[1], np.int64)[strings.offset : strings.offset + len(strings) + 1]
+    yield np.diff(offsets).tobytes()
+    yield memoryview(strings.buffers()[2] or b"")[offsets[0] : offsets[-1]]

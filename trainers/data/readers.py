@@ -4,31 +4,124 @@ import logging
 from pathlib import Path
 
 from trainers.data.beir import is_beir, read_beir
+from trainers.data.building import file_key
+from trainers.data.dpr import read_dpr
+from trainers.data.files import first_lines, starts_with
+from trainers.data.hub import name_and_configuration, read_hub
+from trainers.data.irds import PREFIX, read_irds
+from trainers.data.list_files import kind_of, read_pairs
+from trainers.data.msmarco import is_msmarco, read_msmarco
+from trainers.data.pairs import brought_lists
 from trainers.data.pydocs import read_pydocs
 from trainers.data.schema import Collection
+from trainers.data.text_files import read_text_triples, read_top1000
+from trainers.data.trec import read_qrels
 from trainers.errors import InputError
 
 
 logger = logging.getLogger(__name__)
 
+EXPECTED = (
+    "pydocs, a folder (BEIR: corpus.jsonl, queries.jsonl, qrels/; MS MARCO: collection.tsv, queries.<split>.tsv, "
+    "qrels.<split>.tsv; or laid out like a Hub data set), a file (DPR json, triples of texts, top1000), "
+    "ir_datasets:<id>, or a Hub data set org/name[:configuration]"
+)
+DATA_SUFFIXES = {".parquet", ".jsonl", ".json", ".csv", ".arrow", ".gz", ".zst"}  # of a folder like a Hub data set
 
-def read_data(source: str, split: str, cache_dir: str | Path | None = None) -> Collection:
-    """The split of a data source: `pydocs`, or a BEIR folder. Raises InputError when it is neither."""
-    if source == "pydocs":
-        collection = read_pydocs(split, cache_dir)
-    elif is_beir(Path(source)):
-        collection = read_beir(source, split)
-    else:
-        raise InputError(f"{source}: expected 'pydocs' or a folder with corpus.jsonl, queries.jsonl and qrels/")
+
+def read_data(
+    source: str,
+    split: str,
+    cache_dir: str | Path | None = None,
+    *,
+    candidates: str | Path | None = None,
+    qrels: str | Path | None = None,
+    allow_missing: bool = False,
+) -> Collection:
+    """The split of a data source, whatever its format, with documents prepared once in `cache_dir`.
+
+    `candidates` is a file of lists or triples over the collection (a TREC or MS MARCO run, qidpidtriples, Hofstätter's
+    teacher scores, top1000; see list_files.py), `qrels` one of judgments where the source has none or other ones.
+    `allow_missing` drops and counts judgments and pairs that name unknown documents instead of refusing them.
+
+    Raises InputError when the source is of no known format or cannot be read.
+    """
+    collection = _read(str(source), split, cache_dir, qrels, allow_missing)
+    if candidates is not None:
+        _bring(collection, Path(candidates), cache_dir, allow_missing)
     logger.info("%s", summary(collection))
     return collection
 
 
 def summary(collection: Collection) -> str:
-    """What was found, in one line."""
-    judged = [len([label for label in judged.values() if label > 0]) for judged in collection.qrels.values()]
-    return (
-        f"{collection.name}: {len(collection.queries):,} queries, {len(collection.documents):,} documents, "
-        f"{sum(map(len, collection.qrels.values())):,} judgments, "
-        f"{sum(judged) / max(len(collection.queries), 1):.2f} positives per query"
+    """What was found, in one line, with all that was dropped."""
+    report = collection.report
+    positives = sum(label > 0 for judged in collection.qrels.values() for label in judged.values())
+    line = (
+        f"{collection.name} ({report.get('format', 'pydocs')}): {len(collection.queries):,} queries, "
+        f"{len(collection.documents):,} documents, {sum(map(len, collection.qrels.values())):,} judgments, "
+        f"{positives / max(len(collection.queries), 1):.2f} positives per query"
     )
+    if collection.candidates is not None:
+        scored = " with teacher scores" if "teacher_scores" in collection.candidates.column_names else ""
+        line += f", lists{scored} for {len(collection.candidates):,} queries"
+    dropped = {reason: count for reason, count in report.items() if isinstance(count, int) and "_dropped" in reason}
+    return line + "".join(f"; {reason.replace('_', ' ')}: {count:,}" for reason, count in dropped.items())
+
+
+def _read(
+    source: str, split: str, cache_dir: str | Path | None, qrels: str | Path | None, allow_missing: bool
+) -> Collection:
+    path = Path(source)
+    if source == "pydocs":
+        return read_pydocs(split, cache_dir)
+    if source.startswith(PREFIX):
+        return read_irds(source, split, cache_dir, allow_missing)
+    if path.is_file():
+        return _read_file(path, cache_dir, qrels)
+    if path.is_dir() and is_beir(path):
+        return read_beir(path, split, cache_dir, allow_missing)
+    if path.is_dir() and is_msmarco(path):
+        return read_msmarco(path, split, cache_dir, qrels, allow_missing)
+    if path.is_dir() and not any(file.suffix in DATA_SUFFIXES for file in path.rglob("*")):
+        raise InputError(f"{source}: the folder holds no data; expected {EXPECTED}")
+    name, _ = name_and_configuration(source)
+    if Path(name).is_dir() or (name.count("/") == 1 and not name.startswith((".", "/", "~"))):
+        return read_hub(source, split, cache_dir, read_qrels(Path(qrels)) if qrels else None, allow_missing)
+    raise InputError(f"{source}: no such file or folder, and not a name of data; expected {EXPECTED}")
+
+
+def _read_file(file: Path, cache_dir: str | Path | None, qrels: str | Path | None) -> Collection:
+    if starts_with(file) in ("[", "{"):
+        return read_dpr(file, cache_dir)
+    kind = kind_of(file)
+    if kind == "top1000":
+        if qrels is None:
+            raise InputError(f"{file}: top1000 has no judgments; give them by --qrels FILE")
+        return read_top1000(file, read_qrels(Path(qrels)), cache_dir)
+    if kind is None and all(len(line.split("\t")) == 3 for line in first_lines(file, 3)):
+        return read_text_triples(file, cache_dir)
+    found = f"a file of ids ({kind})" if kind else "an unknown layout"
+    raise InputError(
+        f"{file}: is {found}; expected DPR json, triples of texts or top1000. A file of ids goes with the folder that "
+        "has the texts: --data FOLDER --candidates FILE"
+    )
+
+
+def _bring(collection: Collection, file: Path, cache_dir: str | Path | None, allow_missing: bool) -> None:
+    """Put the lists of `file` in the collection; positives of its triples count as judged where nothing else is."""
+    if not file.is_file():
+        raise InputError(f"{file}: no such file of candidates")
+    brought = brought_lists(
+        str(file),
+        lambda: read_pairs(file),
+        collection.queries,
+        collection.documents,
+        file_key(file),
+        cache_dir,
+        allow_missing,
+    )
+    for query, relevant in brought.qrels.items():
+        collection.qrels[query] = relevant | collection.qrels[query]
+    collection.candidates = brought.candidates
+    collection.report |= {"candidates": file.name, **brought.counts}

@@ -24,13 +24,21 @@ ROW_FEATURES = Features(
         "labels": List(Value("float32")),
     }
 )
+CANDIDATE_FEATURES = Features({"query_id": Value("string"), "document_ids": List(Value("string"))})
+SCORED_CANDIDATE_FEATURES = Features({**CANDIDATE_FEATURES, "teacher_scores": List(Value("float32"))})
 SCORED_ROW_FEATURES = Features({**ROW_FEATURES, "teacher_scores": List(Value("float32"))})
+# Training rows also name the known positives that the list has no room for: no query may get one as a negative.
+LEFT_OUT = {"positive_ids": List(Value("string"))}
+TRAINING_ROW_FEATURES = Features({**ROW_FEATURES, **LEFT_OUT})
+SCORED_TRAINING_ROW_FEATURES = Features({**SCORED_ROW_FEATURES, **LEFT_OUT})
 
 
 @dataclass
 class Collection:
     """Documents, queries (id → text) and judgments (query id → document id → relevance, 0 or higher).
 
+    `candidates` are the lists that some sources bring along (triples, runs, annotated lists), one row with
+    `CANDIDATE_FEATURES` or `SCORED_CANDIDATE_FEATURES` per query, in the order of the source; others have None.
     `report` holds what the reader found and what it dropped, by reason.
     """
 
@@ -39,6 +47,7 @@ class Collection:
     queries: dict[str, str]
     qrels: dict[str, dict[str, float]]
     report: dict = field(default_factory=dict)
+    candidates: Dataset | None = None
 
 
 @dataclass

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from trainers.data.bm25 import BM25Index
-from trainers.data.candidates import candidate_lists, training_lists
+from trainers.data.candidates import candidate_lists, pooled_lists, training_lists
 from trainers.data.documents import DocumentTable
 from trainers.data.schema import Collection
 from trainers.errors import InputError
@@ -60,6 +60,7 @@ def test_of_too_many_positives_the_best_are_kept_and_a_negative_always(collectio
     lists = training_lists(collection, index, 2, depth=10)
     assert lists.rows[0]["labels"] == [2, 0]
     assert lists.report["lists"]["positives_dropped_over_k"] == 1
+    assert lists.rows[0]["positive_ids"] == ["d2"] and lists.rows[1]["positive_ids"] == []
 
 
 def test_k_above_the_depth_is_refused_with_the_numbers(collection, index):
@@ -84,6 +85,7 @@ def test_evaluation_lists_are_the_candidates_as_they_are(collection, index):
     assert [row["query_id"] for row in rows] == ["q1", "q2", "q3"]
     assert lists.report["lists"] == {
         "rows": 3,
+        "candidates": "BM25",
         "depth": 3,
         "recall": pytest.approx((1 / 2 + 1 + 0) / 3),
         "queries_dropped_without_candidates": 1,
@@ -94,3 +96,18 @@ def test_rows_can_be_streamed_to_a_file(collection, index, tmp_path):
     lists = candidate_lists(collection, index, 3, path=tmp_path / "rows.arrow")
     assert lists.rows.cache_files[0]["filename"] == str(tmp_path / "rows.arrow")
     assert lists.rows.to_list() == candidate_lists(collection, index, 3).rows.to_list()
+
+
+def test_the_pool_has_all_positives_then_the_best_others_then_drawn_ones(collection, index):
+    lists = pooled_lists(collection, index, depth=3, random=4, seed=5)
+    ids = lists.rows[0]["document_ids"]
+    assert ids[:5] == ["d19", "d2", "d0", "d1", "d3"] and lists.rows[0]["labels"] == [2, 1] + [0] * 7
+    assert len(set(ids)) == 9
+    assert pooled_lists(collection, index, depth=3, random=4, seed=5).rows.to_list() == lists.rows.to_list()
+    assert pooled_lists(collection, index, depth=3, random=4, seed=6).rows[0]["document_ids"][5:] != ids[5:]
+
+
+def test_the_pool_is_no_larger_than_the_collection(collection, index):
+    assert sorted(pooled_lists(collection, index, depth=100, random=100).rows[0]["document_ids"]) == sorted(
+        collection.documents.ids
+    )

@@ -1,0 +1,151 @@
+"""What all readers share: documents streamed to the cache once, and the checks that make a collection of the parts.
+
+Nothing is dropped in silence: reports count what was left out by reason.
+"""
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from hashlib import blake2b
+from pathlib import Path
+
+from datasets import Dataset
+
+from trainers.data.arrow import complete_folder, dataset_of, save_dataset
+from trainers.data.documents import DOCUMENT_FEATURES, DocumentTable, RepeatedId, distinct
+from trainers.data.files import shorten
+from trainers.data.schema import Collection
+from trainers.errors import InputError
+
+
+logger = logging.getLogger(__name__)
+
+Entries = Callable[[], Iterator[tuple[int, str, str]]]  # (line or row number, id, text), from the start at each call
+Qrels = dict[str, dict[str, float]]
+SHOWN = 5
+
+
+def cache_root(cache_dir: str | Path | None) -> Path:
+    """Where prepared data is kept: `cache_dir`, or `~/.cache/m3se`."""
+    return Path(cache_dir) if cache_dir else Path.home() / ".cache" / "m3se"
+
+
+def file_key(*files: Path) -> list:
+    """What tells one version of files from another without reading them."""
+    return [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+
+
+def documents_of(source: str | Path, entries: Entries, key: list, cache_dir: str | Path | None) -> tuple:
+    """(document table, counts) of `entries`, streamed to the cache, or opened there if it was prepared under `key`.
+
+    Raises InputError when there is no document, or when an id stands for two texts (naming both lines of `source`).
+    """
+    name = blake2b(json.dumps(["documents", str(source), key]).encode(), digest_size=8).hexdigest()
+    folder = cache_root(cache_dir) / f"documents-{name}"
+    if folder.exists():
+        logger.info("%s: reusing the documents in %s", source, folder)
+    else:
+        with complete_folder(folder) as new:
+            counts = _write(source, entries, new)
+            (new / "counts.json").write_text(json.dumps(counts), encoding="utf-8")
+    return DocumentTable.load(folder), json.loads((folder / "counts.json").read_text(encoding="utf-8"))
+
+
+def _write(source: str | Path, entries: Entries, folder: Path) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+
+    def rows() -> Iterator[dict]:
+        for _, document, text in entries():
+            counts["documents_without_text"] += not text
+            yield {"id": document, "text": text}
+
+    file = folder / "table.arrow"
+    read = dataset_of(rows(), DOCUMENT_FEATURES, file)
+    if len(read) == 0:
+        raise InputError(f"{source}: no documents")
+    try:
+        kept, dropped = distinct(read)
+    except RepeatedId as repeated:
+        raise InputError(_two_texts(source, entries, str(repeated))) from None
+    if len(kept) < len(read):
+        save_dataset(kept, file)
+    DocumentTable(Dataset.from_file(str(file))).save_index(folder)
+    return {name: count for name, count in (counts + dropped).items() if count}
+
+
+def _two_texts(source: str | Path, entries: Entries, repeated: str, what: str = "document") -> str:
+    places: dict[str, int] = {}
+    for number, name, text in entries():
+        if name == repeated:
+            places.setdefault(text, number)
+    (one, first), (two, second) = list(places.items())[:2]
+    return f"{source}: {what} {repeated!r} is {shorten(one)} on line {first} and {shorten(two)} on line {second}"
+
+
+def queries_of(source: str | Path, entries: Entries) -> dict[str, str]:
+    """Query id → text. Raises InputError when an id stands for two texts, naming both lines of `source`."""
+    queries: dict[str, str] = {}
+    for _, query, text in entries():
+        if queries.setdefault(query, text) != text:
+            raise InputError(_two_texts(source, entries, query, "query"))
+    return queries
+
+
+def collection_of(
+    name: str,
+    documents: DocumentTable,
+    queries: dict[str, str],
+    qrels: Qrels,
+    report: dict,
+    allow_missing: bool = False,
+) -> Collection:
+    """The collection of the judged queries, with what was found and dropped in its report.
+
+    Judged queries without a text and queries without a judgment are dropped and counted.
+
+    Raises:
+        InputError: judgments name unknown documents (`allow_missing` drops and counts them instead), no judged query
+            has a text, or no document is judged relevant.
+    """
+    counts: Counter[str] = Counter()
+    judged = {query: some for query, some in qrels.items() if query in queries}
+    counts["judged_queries_dropped_without_text"] = len(qrels) - len(judged)
+    counts["queries_dropped_without_judgment"] = sum(query not in qrels for query in queries)
+    if qrels and not judged:
+        raise InputError(f"{name}: none of the {len(qrels)} judged queries ({some_of(qrels)}) has a text")
+    judged = _known(name, documents, judged, allow_missing, counts)
+    positives = sum(label > 0 for some in judged.values() for label in some.values())
+    if positives == 0:
+        raise InputError(f"{name}: no document is judged relevant ({len(judged)} queries with judgments)")
+    texts = {query: queries[query] for query in judged}
+    counts["queries_with_empty_text"] = sum(not text.strip() for text in texts.values())
+    report = report | {
+        "documents": len(documents),
+        "queries": len(texts),
+        "judgments": sum(map(len, judged.values())),
+        "positives_per_query": round(positives / len(texts), 3),
+        **{reason: count for reason, count in counts.items() if count},
+    }
+    return Collection(name, documents, texts, judged, report)
+
+
+def _known(name: str, documents: DocumentTable, qrels: Qrels, allow: bool, counts: Counter[str]) -> Qrels:
+    unknown = set(documents.missing(list({document for some in qrels.values() for document in some})))
+    if not unknown:
+        return qrels
+    if not allow:
+        raise InputError(
+            f"{name}: the judgments name {len(unknown)} documents that the collection does not have "
+            f"({some_of(sorted(unknown))}); --allow_missing true leaves them out"
+        )
+    known = {query: {d: label for d, label in some.items() if d not in unknown} for query, some in qrels.items()}
+    counts["judgments_dropped_of_unknown_documents"] = sum(len(qrels[q]) - len(known[q]) for q in qrels)
+    counts["queries_dropped_with_unknown_documents_only"] = sum(not some for some in known.values())
+    return {query: some for query, some in known.items() if some}
+
+
+def some_of(names: Iterable[str]) -> str:
+    """The first five of some names, for messages."""
+    names = list(names)
+    return ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")

@@ -1,0 +1,70 @@
+"""Any `ir_datasets` id, as `ir_datasets:<id>`. The package (extra `data`) is imported only when it is asked for."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from trainers.data.building import Qrels, collection_of, documents_of, queries_of
+from trainers.data.pairs import Pair, brought_lists, collection_of_lists
+from trainers.data.schema import Collection
+from trainers.errors import InputError
+
+
+PREFIX = "ir_datasets:"
+
+
+def read_irds(source: str, split: str, cache_dir: str | Path | None = None, allow_missing: bool = False) -> Collection:
+    """The data set `id/split` of `ir_datasets:id`, or `id` itself when it is judged: then it is taken for any split.
+
+    Its `scoreddocs` (or its `docpairs`, if it has no such) become the candidates. Raises InputError when the package
+    is not installed, when it knows no such id, or when that has no documents, queries or judgments.
+    """
+    dataset = _load(source.removeprefix(PREFIX), split)
+    name = dataset.dataset_id()
+    documents, counts = documents_of(name, lambda: _documents(dataset), [name, dataset.docs_count()], cache_dir)
+    queries = queries_of(name, lambda: _queries(dataset))
+    qrels: Qrels = {}
+    for judged in dataset.qrels_iter():
+        qrels.setdefault(judged.query_id, {})[judged.doc_id] = float(judged.relevance)
+    report = {"source": f"{PREFIX}{name}", "format": "ir_datasets", "split": split, **counts}
+    if not (dataset.has_scoreddocs() or dataset.has_docpairs()):
+        return collection_of(name, documents, queries, qrels, report, allow_missing)
+    brought = brought_lists(name, lambda: _pairs(dataset), queries, documents, [name], cache_dir, allow_missing)
+    return collection_of_lists(name, documents, queries, qrels, brought, report, allow_missing)
+
+
+def _load(name: str, split: str):
+    try:
+        import ir_datasets
+    except ImportError:
+        raise InputError(f"{PREFIX}{name} needs the package ir_datasets: pip install 'm3se[data]'") from None
+    found = None
+    for candidate in (f"{name}/{split}", name):
+        try:
+            found = ir_datasets.load(candidate)
+        except KeyError:
+            continue
+        if found.has_docs() and found.has_queries() and found.has_qrels():
+            return found
+    if found is None:
+        raise InputError(f"{PREFIX}{name}: ir_datasets knows neither {name}/{split} nor {name}")
+    raise InputError(f"{PREFIX}{name}: {found.dataset_id()} has not all of documents, queries and judgments")
+
+
+def _documents(dataset) -> Iterator[tuple[int, str, str]]:
+    for number, document in enumerate(dataset.docs_iter(), start=1):
+        yield number, document.doc_id, document.default_text()
+
+
+def _queries(dataset) -> Iterator[tuple[int, str, str]]:
+    for number, query in enumerate(dataset.queries_iter(), start=1):
+        yield number, query.query_id, query.default_text()
+
+
+def _pairs(dataset) -> Iterator[Pair]:
+    if dataset.has_scoreddocs():
+        for scored in dataset.scoreddocs_iter():
+            yield Pair(scored.query_id, scored.doc_id)
+        return
+    for triple in dataset.docpairs_iter():
+        yield Pair(triple.query_id, triple.doc_id_a, 1.0)
+        yield Pair(triple.query_id, triple.doc_id_b)

@@ -1,0 +1,60 @@
+"""TREC's files: judgments (qrels) and ranked lists (runs), with MS MARCO's and BEIR's variants of them."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+from trainers.data.files import read_lines, shorten
+from trainers.errors import InputError
+
+
+QRELS_LAYOUTS = "'query 0 document grade' or 'query document grade'"
+RUN_LAYOUTS = "'query Q0 document rank score tag' or 'query document rank'"
+
+
+def read_qrels(file: Path) -> dict[str, dict[str, float]]:
+    """Judgments: query id → document id → grade; four columns (TREC) or three (BEIR, with or without its header).
+
+    Raises InputError naming file and line: other columns, a grade that is no number, a pair with two grades.
+    """
+    qrels: dict[str, dict[str, float]] = {}
+    for number, line in read_lines(file):
+        columns = line.split("\t")
+        if len(columns) not in (3, 4):
+            columns = line.split()
+        if len(columns) == 3 and columns[2] == "score" and not qrels:
+            continue
+        if len(columns) not in (3, 4):
+            raise InputError(f"{file}, line {number}: expected {QRELS_LAYOUTS}, got {shorten(line)}")
+        query, document, grade = columns[0], columns[-2], number_of(columns[-1], "a grade", file, number)
+        known = qrels.setdefault(query, {}).setdefault(document, grade)
+        if known != grade:
+            raise InputError(
+                f"{file}, line {number}: document {document!r} of query {query!r} is graded {grade:g} here and "
+                f"{known:g} before"
+            )
+    return qrels
+
+
+def read_ranked(file: Path) -> Iterator[tuple[str, str]]:
+    """(query id, document id) in the order of a run file, six columns (TREC) or three (MS MARCO).
+
+    Raises InputError naming file and line: other columns, a rank that is no number.
+    """
+    for number, line in read_lines(file):
+        columns = line.split()
+        if len(columns) not in (3, 6):
+            raise InputError(f"{file}, line {number}: expected {RUN_LAYOUTS}, got {shorten(line)}")
+        number_of(columns[2] if len(columns) == 3 else columns[3], "a rank", file, number)
+        yield columns[0], columns[1] if len(columns) == 3 else columns[2]
+
+
+def number_of(text: str, what: str, file: Path, number: int) -> float:
+    """`text` as a finite number, or an InputError that says where it is not one."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise InputError(f"{file}, line {number}: expected {what}, got {text!r}")
+    return value
