@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ WRITTEN = {
     ".eval_results",
 }
 WRITTEN_SUFFIXES = (".py", ".txt", ".model")  # model code, vocabularies
+TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{20,}")  # how the Hub's access tokens look
 MARKERS = ("m3se", "auto_map")  # one of these is a key of every published config.json
 
 
@@ -77,3 +79,22 @@ def replace_folder(staging: Path, folder: Path) -> None:
         shutil.rmtree(old)
     else:
         os.replace(staging, folder)
+
+
+def check_clean(folder: Path, private: list[Path], token: str | None) -> None:
+    """Refuse a folder whose text files show one of the `private` paths, the `token`, or anything like a token.
+
+    Raises:
+        ValueError: the message names the file and says what is in it, without repeating a token.
+    """
+    paths = [str(path) for path in private if len(path.parts) > 1]
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        try:
+            text = file.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue  # weights and pictures
+        if TOKEN.search(text) or (token and token in text):
+            raise ValueError(f"{file.name} would hold an access token; nothing was written")
+        for path in paths:
+            if re.search(re.escape(path) + r"(?![\w.-])", text):
+                raise ValueError(f"{file.name} would show the local path {path}; nothing was written")

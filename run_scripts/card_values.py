@@ -1,0 +1,110 @@
+"""What a card says of a model: read from the model itself and from the record of its training."""
+
+import json
+import re
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from trainers.errors import InputError
+
+
+# Values of training.json that say where something lay or who was allowed, not how the model was trained.
+PRIVATE = re.compile(r"(^|_)(dir|token|path|file|files|hub|name|checkpoint|callback|port|address)(_|$)")
+
+
+def training_values(path: Path) -> dict:
+    """Card values from the record of a training run; none if there is no record."""
+    if not path.exists():
+        return {}
+    record = read_json(path)
+    names = ("loss", "loss_args", "recipe", "versions", "hardware", "seconds", "teacher", "seed")
+    values = {name: record[name] for name in names if record.get(name) is not None}
+    if "data" in record:
+        values["data"] = data_summary(record["data"])
+    for name in ("recipe", "teacher"):
+        if name in values:
+            values[name] = public_name(values[name])
+    if "hyperparameters" in record:
+        values["hyperparameters"] = public_hyperparameters(record["hyperparameters"])
+        values = {"seed": record["hyperparameters"].get("seed")} | values
+    if record.get("log_history"):
+        values["curve"] = learning_curve(record["log_history"])
+    return values
+
+
+def data_summary(data: dict) -> dict:
+    """{name, queries, documents, documents_per_query} of the training lists, as far as the record has them."""
+    lists, collection = data.get("lists", {}), data.get("collection", {})
+    summary = {
+        "queries": lists.get("rows"),
+        "documents": collection.get("documents"),
+        "documents_per_query": lists.get("documents_per_query"),
+    }
+    return {name: value for name, value in summary.items() if value is not None} | {
+        name: value for name, value in data.items() if name not in ("lists", "collection")
+    }
+
+
+def public_name(name: str) -> str:
+    """A Hub id as it is, a local path by its last part."""
+    return Path(name).name if Path(name).exists() or Path(name).is_absolute() else name
+
+
+def public_hyperparameters(hyperparameters: dict) -> dict:
+    """The hyperparameters that say how a model was trained; nothing of the machine, no option left at None."""
+    return {
+        name: value
+        for name, value in hyperparameters.items()
+        if value not in (None, "", [], {}) and not PRIVATE.search(name)
+    }
+
+
+def learning_curve(log_history: list[dict]) -> list[dict]:
+    """Dev and training metrics of each evaluation: rows {step, "dev nDCG@10", "train nDCG@10", …}."""
+    rows = []
+    for entry in log_history:
+        found = {
+            f"{'dev' if prefix == 'eval' else prefix} {measure}": value
+            for name, value in entry.items()
+            for prefix, _, measure in [name.partition("_")]
+            if prefix in ("eval", "train") and "@" in measure
+        }
+        if found:
+            rows.append({"step": entry["step"], **found})
+    return [row for row in rows if row.keys() == rows[0].keys()]
+
+
+def example_scores(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, query: str, documents: list[str]
+) -> list[float]:
+    """Scores of `documents` for `query`, as the model was trained to give them."""
+
+    def encode(texts: list[str], length: int) -> tuple[torch.Tensor, torch.Tensor]:
+        batch = tokenizer(texts, padding=True, truncation=True, max_length=length, return_tensors="pt")
+        return batch["input_ids"], batch["attention_mask"]
+
+    query_inputs = encode([query], model.config.query_length)
+    document_inputs = encode(documents, model.config.document_length)
+    with torch.no_grad():
+        index = torch.arange(len(documents))[None]
+        return model(*query_inputs, *document_inputs, document_index=index).scores[0].tolist()
+
+
+def read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+
+
+def read_json(path: Path) -> dict:
+    """A JSON object; raises InputError naming the file."""
+    try:
+        value = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: expected a JSON object, got {type(value).__name__}")
+    return value
