@@ -67,6 +67,7 @@ class RankingConfig(TrainingArguments):
         default="auto", metadata={"help": "auto (bf16 where the processor has it), bf16, fp16 or fp32."}
     )
     learning_rate: float = field(default=2.8e-5, metadata={"help": "Initial learning rate of AdamW."})
+    disable_tqdm: bool | None = field(default=False, metadata={"help": "No progress bars."})
     logging_nan_inf_filter: bool = field(default=False, metadata={"help": "A NaN loss stops training instead."})
     remove_unused_columns: bool = field(default=False, metadata={"help": "The collator reads the text columns."})
     early_stopping_patience: int | None = field(
