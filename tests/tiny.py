@@ -10,7 +10,7 @@ from datasets import Dataset
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast, PreTrainedModel
 
 from modeling import CrossEncoder, CrossEncoderConfig, DualEncoder, DualEncoderConfig
-from trainers import RankingCollator
+from trainers import DistillationTrainer, RankingCollator, RankingConfig
 from trainers.data import DocumentTable, RankingLists
 
 
@@ -96,3 +96,19 @@ def model_inputs(collated: dict) -> dict:
 
 def flat_weights(model: PreTrainedModel) -> torch.Tensor:
     return torch.cat([weight.detach().flatten() for weight in model.parameters()])
+
+
+def make_trainer(
+    model, lists: RankingLists, folder, dev: RankingLists | None = None, **options
+) -> DistillationTrainer:
+    """A trainer on the CPU, in float32 and silent, unless `options` say otherwise."""
+    quiet = {"use_cpu": True, "report_to": "none", "disable_tqdm": True, "save_strategy": "no"}
+    args = RankingConfig(output_dir=str(folder), **quiet | {"precision": "fp32", "max_steps": 2} | options)
+    return DistillationTrainer(
+        model=model,
+        args=args,
+        data_collator=collator(lists),
+        train_dataset=lists.rows,
+        eval_dataset=dev.rows if dev else None,
+        processing_class=tokenizer(),
+    )

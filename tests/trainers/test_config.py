@@ -1,0 +1,95 @@
+import inspect
+
+import pytest
+import torch
+
+from trainers import LOSSES, InputError, RankingConfig
+from trainers import config as config_module
+from trainers.config import HYPERPARAMETERS
+
+
+def make_config(folder="/nowhere", **options):
+    return RankingConfig(output_dir=str(folder), use_cpu=True, **options)
+
+
+def test_defaults_are_the_papers():
+    config = make_config()
+    assert config.learning_rate == 2.8e-5
+    assert config.optim.startswith("adamw")
+    assert config.metric_for_best_model == "nDCG@10"
+    assert config.greater_is_better
+
+
+def test_loss_args_are_a_mapping_or_its_json():
+    assert make_config(loss="m3se", loss_args={"hinge_power": 2}).loss_args == {"hinge_power": 2}
+    assert make_config(loss="m3se", loss_args='{"hinge_power": 2}').loss_args == {"hinge_power": 2}
+
+
+def test_every_hyperparameter_of_every_loss_is_checked():
+    named = {
+        parameter.name
+        for loss in LOSSES.values()
+        for parameter in inspect.signature(loss).parameters.values()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+    assert named == HYPERPARAMETERS.keys()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"loss": "mmse"}, "loss: expected one of softmax_ce, mse, margin_mse, m3se, .*, got 'mmse'"),
+        ({"loss": "mse", "loss_args": {"gamma": 1}}, "loss_args: mse has no hyperparameters, got gamma"),
+        (
+            {"loss": "softmax_ce", "loss_args": {"gamma": 1, "tau": 2}},
+            "loss_args: softmax_ce has temperature, label_smoothing, got gamma, tau",
+        ),
+        ({"loss": "m3se", "loss_args": {"hinge_power": 3}}, "loss_args: hinge_power: expected 1 or 2, got 3"),
+        ({"loss": "m3se", "loss_args": {"hinge_power": True}}, "hinge_power: expected 1 or 2, got True"),
+        ({"loss_args": {"temperature": 0}}, "temperature: expected a number above 0, got 0"),
+        # what YAML 1.1 makes of a number without a point
+        ({"loss_args": {"teacher_temperature": "1e-1"}}, "teacher_temperature: expected a number above 0, got '1e-1'"),
+        ({"loss": "softmax_ce", "loss_args": {"label_smoothing": 1.5}}, "label_smoothing: .* from 0 to 1, got 1.5"),
+        ({"loss": "focal", "loss_args": {"gamma": -1}}, "gamma: expected a number, 0 or above, got -1"),
+        ({"loss": "rankdistil_b", "loss_args": {"gamma0": float("nan")}}, "gamma0: expected a number, got nan"),
+        ({"loss_args": "{temperature: 2}"}, "loss_args: expected a JSON mapping, got '{temperature: 2}'"),
+        ({"loss_args": "[1]"}, "loss_args: expected a JSON mapping"),
+        ({"one_hot_weight": 1.1}, "one_hot_weight: expected 0 to 1, got 1.1"),
+        ({"token_dropout": -0.1}, "token_dropout: expected 0 to 1, got -0.1"),
+        ({"mlm_weight": -1.0}, "mlm_weight: expected at least 0, got -1.0"),
+        ({"uniform_negatives": -1}, "uniform_negatives: expected at least 0, got -1"),
+        ({"forward_chunk_size": 0}, "forward_chunk_size: expected at least 1, got 0"),
+        ({"precision": "int8"}, "precision: expected auto, bf16, fp16 or fp32, got 'int8'"),
+        ({"precision": "fp32", "bf16": True}, "precision: fp32 and bf16 contradict each other"),
+        (
+            {"metric_for_best_model": "ndcg"},
+            "metric_for_best_model: expected one of nDCG@10, MRR@10, loss, got 'ndcg'",
+        ),
+        ({"early_stopping_patience": 3}, "early_stopping_patience: needs eval_strategy steps or epoch"),
+        ({"early_stopping_patience": 0, "eval_strategy": "steps"}, "early_stopping_patience: expected at least 1"),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
+)
+def test_what_cannot_be_is_refused_by_name(options, message):
+    with pytest.raises(InputError, match=message):
+        make_config(**options)
+
+
+@pytest.mark.parametrize("metric", ["nDCG@10", "eval_MRR@10", "loss"])
+def test_metrics_that_are_measured_are_accepted(metric):
+    assert make_config(metric_for_best_model=metric).greater_is_better == (metric != "loss")
+
+
+def test_early_stopping_keeps_the_best_checkpoint():
+    config = make_config(early_stopping_patience=30, eval_strategy="steps", eval_steps=10, save_steps=10)
+    assert config.load_best_model_at_end
+
+
+@pytest.mark.parametrize("processor_has_bf16", [True, False])
+def test_precision_auto_is_what_the_processor_multiplies_in(processor_has_bf16, monkeypatch):
+    kind = torch.bfloat16 if processor_has_bf16 else torch.float32
+    monkeypatch.setattr(config_module, "autocast_dtype", lambda device: kind)
+    assert make_config().bf16 == processor_has_bf16
+    assert make_config(bf16=True).bf16
+    assert make_config(precision="bf16").bf16
+    assert not make_config(precision="fp32").bf16
