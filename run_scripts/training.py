@@ -13,7 +13,6 @@ from pathlib import Path
 
 import torch
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 from trainers import DistillationTrainer, InputError, RankingCollator, RankingConfig
 from trainers.data import BM25Index, RankingLists, candidate_lists, read_data
@@ -149,7 +148,7 @@ def fit(
         processing_class=tokenizer,
     )
     output = Path(config.output_dir)
-    last = get_last_checkpoint(config.output_dir)
+    last = last_checkpoint(output)
     if last:
         logger.info("resuming from %s", last)
     started = time.perf_counter()
@@ -164,6 +163,21 @@ def fit(
     if trainer.is_world_process_zero():
         write_json(output / RECORD, record)
         logger.info("wrote %s", output)
+
+
+def last_checkpoint(output: Path) -> str | None:
+    """The latest checkpoint that was written to its end, None if there is none.
+
+    Trainer writes trainer_state.json last: one that does not parse belongs to a checkpoint that a kill cut short.
+    """
+    steps = {int(path.name.removeprefix("checkpoint-")): path for path in output.glob("checkpoint-*")}
+    for step in sorted(steps, reverse=True):
+        try:
+            json.loads((steps[step] / "trainer_state.json").read_text(encoding="utf-8"))
+            return str(steps[step])
+        except (OSError, ValueError):
+            logger.warning("%s is incomplete; not used", steps[step])
+    return None
 
 
 def save_model(trainer: DistillationTrainer, output: Path) -> None:
