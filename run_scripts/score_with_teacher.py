@@ -3,9 +3,14 @@
     accelerate launch run_scripts/score_with_teacher.py --teacher outputs/quickstart/teacher --data pydocs \
         --split train --documents_per_query 8 --depth 50 --output outputs/quickstart/scored
 
---data is a collection (its lists are then the positives and BM25 negatives of every query) or a folder of ranking
-lists. Scores are cached under --cache_dir by teacher and text: stop it whenever you like, run it again, and only what
-is missing is computed. Writes a folder of ranking lists that distill.py reads, with calibration.json in it.
+--data is a collection (its lists are then the positives and negatives of every query) or a folder of ranking lists.
+Scores are cached under --cache_dir by teacher and text: stop it whenever you like, run it again, and only what is
+missing is computed. Writes a folder of ranking lists that distill.py reads, with calibration.json in it.
+
+Scores that others have published need no teacher; the lists are then the best scored documents of every query:
+
+    python run_scripts/score_with_teacher.py --data MSMARCO_FOLDER --candidates bert_cat_ensemble_msmarcopassage.tsv \
+        --output outputs/msmarco/scored
 """
 
 import json
@@ -16,13 +21,22 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 from transformers import HfArgumentParser
 
 from run_scripts.cli import run
 from run_scripts.training import first_by_hash
 from trainers.annotation import Share, annotate, check_teachers, fill_cache
 from trainers.calibration import Calibration, calibrate
-from trainers.data import BM25Index, RankingLists, read_data, training_lists
+from trainers.data import (
+    Collection,
+    RankingLists,
+    candidate_source,
+    read_data,
+    teacher_lists,
+    training_lists,
+    write_scored_triples,
+)
 from trainers.data.arrow import complete_folder
 from trainers.data.schema import missing_part
 from trainers.errors import InputError
@@ -32,14 +46,27 @@ from trainers.teacher import PairScorer
 
 @dataclass
 class ScoringArguments:
-    teacher: list[str] = field(
-        metadata={"help": "Cross-encoder folders or Hub ids, with 1 logit or 2; several: the mean of their scores."}
-    )
     output: str = field(metadata={"help": "Folder for the annotated ranking lists."})
+    teacher: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "Cross-encoder folders or Hub ids, with 1 logit or 2; several: the mean of their scores; "
+            "none: the scores that the data or --candidates bring."
+        },
+    )
     data: str = field(default="pydocs", metadata={"help": "pydocs, a collection, or a folder of ranking lists."})
     split: str = field(default="train", metadata={"help": "Which queries of a collection."})
-    documents_per_query: int = field(default=20, metadata={"help": "K: the positives and BM25 negatives of a query."})
-    depth: int = field(default=100, metadata={"help": "Negatives come from BM25's top this many."})
+    candidates: str = field(
+        default="auto",
+        metadata={
+            "help": "Where negatives come from: bm25, random, own (the lists that the data brings), auto (own, else "
+            "bm25), or a file: TREC or MS MARCO run, triples of ids, Hofstätter's teacher scores, top1000."
+        },
+    )
+    qrels: str | None = field(default=None, metadata={"help": "File of judgments, where the data has none or others."})
+    allow_missing: bool = field(default=False, metadata={"help": "Drop and count what names unknown documents."})
+    documents_per_query: int = field(default=20, metadata={"help": "K: the positives and negatives of a query."})
+    depth: int = field(default=100, metadata={"help": "Negatives come from the top this many candidates."})
     negatives: str = field(default="random", metadata={"help": "random: drawn from them; top: the best ranked."})
     max_queries: int | None = field(default=None, metadata={"help": "Only so many, the first by hash of their id."})
     seed: int = field(default=0, metadata={"help": "Of the random negatives."})
@@ -50,6 +77,10 @@ class ScoringArguments:
     query_length: int | None = field(default=None, metadata={"help": "Query tokens (default: the teacher's own)."})
     document_length: int | None = field(default=None, metadata={"help": "Document tokens (default: the same)."})
     cache_dir: str = field(default="outputs/cache", metadata={"help": "Scores, prepared collections, indexes."})
+    export_tsv: str | None = field(
+        default=None,
+        metadata={"help": "Also write the scores as Hofstätter's table: two scores, three ids a line."},
+    )
     shard_seconds: float = field(default=30.0, metadata={"help": "A shard is written this often."})
 
 
@@ -58,7 +89,7 @@ def make_parser() -> HfArgumentParser:
 
 
 def main(arguments: ScoringArguments) -> None:
-    signal.signal(signal.SIGTERM, interrupt)
+    before = signal.signal(signal.SIGTERM, interrupt)
     processes = Processes()
     if processes.rank > 0:
         logging.disable(logging.INFO)
@@ -68,6 +99,8 @@ def main(arguments: ScoringArguments) -> None:
         if processes.rank == 0:
             print(f"\nstopped; {arguments.cache_dir} keeps the scores: run the same again to go on", file=sys.stderr)
         sys.exit(130)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def interrupt(*_) -> None:
@@ -77,25 +110,26 @@ def interrupt(*_) -> None:
 
 def score(arguments: ScoringArguments, processes: Processes) -> None:
     """Every process scores its share into the cache; the first then writes and reports what all have scored."""
-    first, shared = processes.rank == 0, processes.world_size > 1
+    first = processes.rank == 0
     if first:
         check_output(Path(arguments.output))
+        check_export(arguments)
     teachers = load_teachers(arguments)
     if not first:
         processes.wait()  # until the first has prepared collection and index, which are then only opened
     lists = prepare_lists(arguments)
     if first:
         processes.wait()
-    scores_dir = Path(arguments.cache_dir) / "teacher_scores"
-    if shared:
+    cache = Path(arguments.cache_dir) / "teacher_scores"
+    if teachers and processes.world_size > 1:
         share = Share(processes.rank, processes.world_size)
-        fill_cache(lists, teachers, scores_dir, share, arguments.shard_seconds, progress=first)
-        processes.wait()
-        processes.end()
+        fill_cache(lists, teachers, cache, share, arguments.shard_seconds, progress=first)
+    processes.wait()
+    processes.end()
     if first:
-        annotated = annotate(lists, teachers, scores_dir, arguments.shard_seconds)
+        annotated = annotate(lists, teachers, cache, arguments.shard_seconds) if teachers else lists
         calibration = calibrate(annotated)
-        write(annotated, calibration, Path(arguments.output))
+        write(annotated, calibration, arguments)
         print("\n".join(calibration.lines()))
 
 
@@ -105,7 +139,10 @@ def load_teachers(arguments: ScoringArguments) -> list[PairScorer]:
         PairScorer.from_pretrained(name, arguments.dtype, arguments.query_length, arguments.document_length)
         for name in arguments.teacher
     ]
-    check_teachers(teachers)
+    if teachers:
+        check_teachers(teachers)
+    elif arguments.data == "pydocs":
+        raise InputError("--teacher: expected a cross-encoder; only data that brings teacher scores needs none")
     return teachers
 
 
@@ -121,23 +158,21 @@ def check_output(output: Path) -> None:
 
 
 def prepare_lists(arguments: ScoringArguments) -> RankingLists:
-    """The lists of a folder, or positives and BM25 negatives of a collection; `max_queries` of them."""
-    data = Path(arguments.data)
-    if (data / "data_report.json").is_file():
-        lists = RankingLists.load(data)
+    """The lists of a folder, or those of a collection's queries; `max_queries` of them."""
+    if (Path(arguments.data) / "data_report.json").is_file():
+        lists = RankingLists.load(arguments.data)
         if arguments.max_queries is not None:
             kept = first_by_hash(lists.rows["query_id"][:], arguments.max_queries)
-            rows = [row for row, query in enumerate(lists.rows["query_id"]) if query in kept]
-            lists.rows = lists.rows.select(rows)
+            lists.rows = lists.rows.select(np.flatnonzero([query in kept for query in lists.rows["query_id"]]))
         return lists
-    collection = read_data(arguments.data, arguments.split, cache_dir=arguments.cache_dir)
-    if arguments.max_queries is not None:
-        kept = first_by_hash(list(collection.queries), arguments.max_queries)
-        collection.queries = {query: text for query, text in collection.queries.items() if query in kept}
-    index = BM25Index.build(collection.documents, cache_dir=Path(arguments.cache_dir))
+    collection = read_collection(arguments)
+    if not arguments.teacher:
+        return teacher_lists(collection, arguments.documents_per_query)
+    kind = "own" if Path(arguments.candidates).is_file() else arguments.candidates
+    source = candidate_source(collection, kind, arguments.cache_dir, arguments.seed)
     return training_lists(
         collection,
-        index,
+        source,
         arguments.documents_per_query,
         depth=arguments.depth,
         seed=arguments.seed,
@@ -145,15 +180,45 @@ def prepare_lists(arguments: ScoringArguments) -> RankingLists:
     )
 
 
-def write(lists: RankingLists, calibration: Calibration, output: Path) -> None:
-    """Lists and calibration.json in one folder, which appears only when complete. Raises InputError if it cannot."""
+def read_collection(arguments: ScoringArguments) -> Collection:
+    """What --data names, with the lists of a file of candidates."""
+    brought = arguments.candidates if Path(arguments.candidates).is_file() else None
+    collection = read_data(
+        arguments.data,
+        arguments.split,
+        cache_dir=arguments.cache_dir,
+        candidates=brought,
+        qrels=arguments.qrels,
+        allow_missing=arguments.allow_missing,
+    )
+    if arguments.max_queries is not None:
+        kept = first_by_hash(list(collection.queries), arguments.max_queries)
+        collection.queries = {query: text for query, text in collection.queries.items() if query in kept}
+    return collection
+
+
+def check_export(arguments: ScoringArguments) -> None:
+    """Raise InputError, before any work, when the table could not be written."""
+    if arguments.export_tsv is not None and not Path(arguments.export_tsv).resolve().parent.is_dir():
+        raise InputError(f"--export_tsv {arguments.export_tsv}: its folder does not exist")
+
+
+def write(lists: RankingLists, calibration: Calibration, arguments: ScoringArguments) -> None:
+    """Lists and calibration.json in one folder, which appears only when complete, and the table if asked for.
+
+    Raises InputError when they cannot be written.
+    """
+    output = arguments.output
     try:
         with complete_folder(output) as folder:
             lists.save(folder)
             text = json.dumps(calibration.as_dict(), indent=2) + "\n"
             (folder / "calibration.json").write_text(text, encoding="utf-8")
+        if arguments.export_tsv is not None:
+            output = arguments.export_tsv
+            write_scored_triples(lists, output)
     except OSError as error:
-        raise InputError(f"--output {output}: could not be written: {error.strerror or error}") from error
+        raise InputError(f"{output}: could not be written: {error.strerror or error}") from error
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ class Calibration:
 def calibrate(lists: RankingLists) -> Calibration:
     """Measure the column `teacher_scores` of annotated lists.
 
-    Raises InputError when a score is not finite (the query is named) or all scores are the same.
+    Raises InputError when there is none, one is not finite (its query is named), or all are the same.
     """
     scores, labels, sizes = flat_columns(lists)
     if scores.min() == scores.max():
@@ -103,6 +103,8 @@ def calibrate(lists: RankingLists) -> Calibration:
 
 def flat_columns(lists: RankingLists) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Scores and labels of all pairs [n] (float64) and the sizes of the non-empty lists."""
+    if "teacher_scores" not in lists.rows.column_names:
+        raise InputError("the lists have no teacher scores; expected a teacher, or data that brings scores")
     scores, labels, sizes = [], [], []
     for rows in lists.rows.iter(1_000):
         for query, row_scores, row_labels in zip(

@@ -26,7 +26,7 @@ from trainers import teacher
 
 
 PAIRS_PER_CHUNK = 16
-PATIENCE = 60.0
+PATIENCE = 300.0
 
 
 class Run:

@@ -61,6 +61,10 @@ def beir(tmp_path):
     return folder
 
 
+def calibration_of(folder):
+    return json.loads((folder / "calibration.json").read_text(encoding="utf-8"))
+
+
 def test_a_collection_becomes_scored_lists_with_positives_first(script, beir, teacher, tmp_path):
     flags = ("--data", beir, "--documents_per_query", 5, "--depth", 10, "--dtype", "float32")
     status, report, _ = script("--teacher", teacher, *flags, "--output", tmp_path / "out")
@@ -75,7 +79,7 @@ def test_a_collection_becomes_scored_lists_with_positives_first(script, beir, te
     for row in rows.values():
         expected = scorer.score([row["query"]] * 5, lists.documents.texts(row["document_ids"]))
         np.testing.assert_allclose(row["teacher_scores"], expected, atol=1e-5)
-    calibration = json.loads((tmp_path / "out" / "calibration.json").read_text(encoding="utf-8"))
+    calibration = calibration_of(tmp_path / "out")
     assert (calibration["queries"], calibration["pairs"]) == (4, 20)
     assert "4 queries, 20 pairs, 5.0 documents per query" in report
     assert f"suggested temperature {calibration['suggested']['temperature']:.3g}" in report
@@ -95,6 +99,50 @@ def test_lists_are_scored_by_several_teachers_and_what_is_known_is_reused(script
     assert two["teacher_scores_0"][:] == one["teacher_scores"][:]
     both = np.concatenate(two["teacher_scores_0"][:]), np.concatenate(two["teacher_scores_1"][:])
     np.testing.assert_allclose(np.concatenate(two["teacher_scores"][:]), np.mean(both, axis=0), rtol=1e-6)
+
+
+def test_scores_travel_as_the_table_of_hofstaetter_and_back(script, beir, teacher, tmp_path):
+    flags = ("--data", beir, "--documents_per_query", 5, "--depth", 10, "--dtype", "float32")
+    table = tmp_path / "scores.tsv"
+    assert script("--teacher", teacher, *flags, "--output", tmp_path / "out", "--export_tsv", table)[0] == 0
+    scores = {
+        (row["query_id"], document): score
+        for row in RankingLists.load(tmp_path / "out").rows
+        for document, score in zip(row["document_ids"], row["teacher_scores"], strict=True)
+    }
+    lines = [line.split("\t") for line in table.read_text(encoding="utf-8").splitlines()]
+    assert len(lines) == 2 * 3 + 3 * 4
+    for high, low, query, positive, negative in lines:
+        assert (float(high), float(low)) == (scores[query, positive], scores[query, negative])
+    back = ("--candidates", table, "--output", tmp_path / "back")
+    assert script("--data", beir, *back, "--documents_per_query", 5)[0] == 0
+    assert calibration_of(tmp_path / "back")["spread"] == pytest.approx(calibration_of(tmp_path / "out")["spread"])
+    for row in RankingLists.load(tmp_path / "back").rows:
+        assert row["teacher_scores"] == [scores[row["query_id"], document] for document in row["document_ids"]]
+
+
+def test_lists_of_a_run_file_are_scored(script, beir, teacher, tmp_path):
+    run = "".join(f"q{query} Q0 d{rank} {rank} {9 - rank} bm25\n" for query in range(4) for rank in range(8))
+    (tmp_path / "bm25.trec").write_text(run, encoding="utf-8")
+    flags = ("--data", beir, "--candidates", tmp_path / "bm25.trec", "--documents_per_query", 5, "--depth", 7)
+    assert script("--teacher", teacher, *flags, "--negatives", "top", "--output", tmp_path / "out")[0] == 0
+    rows = {row["query_id"]: row["document_ids"] for row in RankingLists.load(tmp_path / "out").rows}
+    assert rows["q3"] == ["d3", "d0", "d1", "d2", "d4"]
+
+
+def test_no_teacher_needs_data_with_scores(script, beir, tmp_path):
+    for flags in ((), ("--data", beir)):
+        status, _, errors = script(*flags, "--output", tmp_path / "out")
+        assert status == 2 and "teacher" in errors
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_table_that_cannot_be_written_is_refused_before_any_work(script, teacher, tmp_path):
+    flags = ("--output", tmp_path / "out", "--export_tsv", tmp_path / "nowhere" / "scores.tsv")
+    status, _, errors = script("--teacher", teacher, *flags)
+    assert status == 2
+    assert f"--export_tsv {tmp_path}/nowhere/scores.tsv: its folder does not exist" in errors
+    assert not (tmp_path / "c").exists()
 
 
 def test_fewer_queries_are_a_part_of_more(script, teacher, tmp_path):
@@ -164,7 +212,7 @@ def disturbed(tmp_path_factory, teacher):
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=900,  # a safety net: fifteen seconds on an idle machine
     )
     assert finished.returncode == 0, finished.stderr
     return json.loads(finished.stdout.splitlines()[-1])
@@ -241,7 +289,7 @@ def test_two_processes_of_a_launch_write_what_one_writes(script, teacher, tmp_pa
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert launched.returncode == 0, launched.stderr
     # 1,140 different pairs are chunks of 512, 512 and 116: the first of two processes has the first and the last.

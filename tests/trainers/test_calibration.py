@@ -109,6 +109,13 @@ def test_scores_that_are_not_finite_are_refused_with_their_query(value):
         calibrate(lists_of(([1, 0], [2.0, 1.0]), ([1, 0], [2.0, value])))
 
 
+def test_lists_without_scores_are_refused():
+    lists = lists_of(([1, 0], [2.0, 1.0]))
+    lists.rows = lists.rows.remove_columns("teacher_scores")
+    with pytest.raises(InputError, match="no teacher scores"):
+        calibrate(lists)
+
+
 def test_lists_without_documents_are_refused():
     with pytest.raises(InputError, match="no document"):
         calibrate(lists_of(([], [])))
