@@ -1,10 +1,9 @@
 """Embed every document of a collection; processes share the work, and stopping loses at most a shard of each.
 
-    accelerate launch run_scripts/encode.py --model outputs/quickstart/de-m3se --data pydocs \
-        --number_format float16 --output outputs/encodings/pydocs
+    accelerate launch run_scripts/encode.py --model outputs/quickstart/de-m3se --data pydocs --number_format float16
 
-Writes memory-mapped shards that `evaluate.py --retrieve --encoding FOLDER` and `search.py --encoding FOLDER` read.
-Run it again to go on where it stopped.
+Without --output the shards go where evaluate.py --retrieve and search.py look for them. Run it again to go on where it
+stopped.
 """
 
 import logging
@@ -14,7 +13,7 @@ from transformers import HfArgumentParser
 
 from run_scripts.cli import run
 from trainers.data import read_data
-from trainers.evaluation.encoded import EncodedCollection, encode_collection
+from trainers.evaluation.encoded import EncodedCollection, encode_collection, encoding_folder
 from trainers.evaluation.loading import load_embedder
 from trainers.processes import Processes
 
@@ -25,7 +24,7 @@ logger = logging.getLogger(__name__)
 @dataclass
 class EncodingArguments:
     model: str = field(metadata={"help": "Folder or Hub id of a model that embeds documents in one vector."})
-    output: str = field(metadata={"help": "Folder for the shards; with shards of the same encoding it is completed."})
+    output: str | None = field(default=None, metadata={"help": "Folder for the shards (default: in the cache)."})
     data: str = field(default="pydocs", metadata={"help": "pydocs, or another collection."})
     split: str = field(default="test", metadata={"help": "One that the collection has; all documents are embedded."})
     number_format: str = field(
@@ -51,10 +50,11 @@ def main(arguments: EncodingArguments) -> None:
     documents = read_data(arguments.data, arguments.split, arguments.cache_dir).documents
     if first:
         processes.wait()
+    folder = arguments.output or encoding_folder(scorer, documents, arguments.cache_dir)
     encode_collection(
         scorer,
         documents,
-        arguments.output,
+        folder,
         arguments.number_format,
         arguments.shard_size,
         processes.rank,
@@ -63,8 +63,8 @@ def main(arguments: EncodingArguments) -> None:
     processes.wait()
     processes.end()
     if first:
-        encoded = EncodedCollection(arguments.output)
-        logger.info("%s: %s documents of %d numbers", arguments.output, f"{len(encoded):,}", encoded.width)
+        encoded = EncodedCollection(folder)
+        logger.info("%s: %s documents of %d numbers", folder, f"{len(encoded):,}", encoded.width)
 
 
 if __name__ == "__main__":

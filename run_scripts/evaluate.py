@@ -1,4 +1,5 @@
-"""Measure rankers by re-ranking the same candidate lists: one table, and a run file and metrics for each.
+"""Measure rankers, re-ranking the same candidate lists or searching a whole collection: one table, and a run file and
+metrics for each.
 
 python run_scripts/evaluate.py --model outputs/quickstart/teacher outputs/quickstart/de-m3se --name CA "DE M3SE" \
     --data pydocs --split test --candidates bm25 --depth 50 --output outputs/evaluation
@@ -19,15 +20,20 @@ from trainers.errors import InputError
 from trainers.evaluation.candidates import (
     Candidates,
     bm25_candidates,
+    bm25_run,
     file_candidates,
     list_candidates,
     run_of_scores,
 )
+from trainers.evaluation.encoded import cached_encoding
 from trainers.evaluation.files import write_text
 from trainers.evaluation.loading import load_scorer, model_kind
-from trainers.evaluation.measures import evaluate_run
+from trainers.evaluation.measures import MEASURES, Evaluation, Qrels, evaluate_run
 from trainers.evaluation.report import System, markdown_table, write_system
+from trainers.evaluation.retrieval import retrieve, retrieve_by_index, retrieve_by_scoring
 from trainers.evaluation.runs import Run
+from trainers.evaluation.scorers import DenseScorer, Scorer
+from trainers.evaluation.significance import compare
 
 
 logger = logging.getLogger(__name__)
@@ -50,6 +56,14 @@ class EvaluationArguments:
     max_queries: int | None = field(
         default=None, metadata={"help": "Only so many queries, the first by hash of their id."}
     )
+    retrieve: bool = field(default=False, metadata={"help": "Search the whole collection instead of re-ranking."})
+    index: str | None = field(
+        default=None, metadata={"help": "FAISS factory string such as IVF4096,PQ64 (default: exact search)."}
+    )
+    probes: int | None = field(default=None, metadata={"help": "Cells of an IVF index that are looked at."})
+    baseline: str | None = field(
+        default=None, metadata={"help": "Row that the others are tested against (default: the first model)."}
+    )
     relevance_level: int = field(
         default=1, metadata={"help": "Grade from which MRR and Recall count a document; TREC Deep Learning uses 2."}
     )
@@ -63,21 +77,89 @@ def make_parser() -> HfArgumentParser:
 
 
 def main(arguments: EvaluationArguments) -> list[System]:
-    names = row_names(arguments)
-    for model in arguments.model:
-        logger.info("%s: %s model", model, model_kind(model))  # a wrong folder is found before BM25 is built
+    check(arguments)
+    systems, setting = retrieved(arguments) if arguments.retrieve else reranked(arguments)
+    baseline = arguments.baseline or (row_names(arguments)[0] if arguments.model else None)
+    evaluations = {system.name: system.evaluation for system in systems}
+    comparison = compare(evaluations, baseline if len(systems) > 1 else None)
+    output = Path(arguments.output)
+    for system in systems:
+        write_system(output / folder_name(system.name), system, setting, comparison)
+    table = markdown_table(systems, setting, comparison)
+    write_text(output / "table.md", table)
+    print(table)
+    return systems
+
+
+def reranked(arguments: EvaluationArguments) -> tuple[list[System], dict]:
+    """A row for each model that scores the candidates, after one for the candidates' own order if it is known."""
     candidates = find_candidates(arguments)
     systems = []
     if candidates.run is not None:
-        systems.append(measured("BM25", "bm25s", candidates.run, candidates, arguments, None))
-    for model, name in zip(arguments.model, names, strict=True):
+        evaluation = evaluated(arguments, candidates.run, candidates.qrels)
+        systems.append(System(candidates.ranker, candidates.ranker, candidates.run, evaluation))
+    for model, name in zip(arguments.model, row_names(arguments), strict=True):
         scorer = load_scorer(model, arguments.dtype, arguments.pooling)
         start = time.perf_counter()
-        ranked = run_of_scores(candidates.lists, scorer.score_lists(candidates.lists))
-        seconds = time.perf_counter() - start
-        systems.append(measured(name, model, ranked, candidates, arguments, seconds))
-    write_results(systems, candidates, arguments)
-    return systems
+        run_ = run_of_scores(candidates.lists, scorer.score_lists(candidates.lists))
+        speed = sum(map(len, run_.values())) / (time.perf_counter() - start)
+        evaluation = evaluated(arguments, run_, candidates.qrels)
+        systems.append(System(name, model, run_, evaluation, {"documents_per_second": round(speed, 1)}))
+    data = arguments.data if candidates.run is not None else arguments.candidates
+    setting = {"data": Path(data).name, "split": arguments.split, "candidates": candidates.name}
+    setting |= {"candidate_recall": candidates.recall, "depth": arguments.depth, "dtype": arguments.dtype}
+    return systems, setting
+
+
+def retrieved(arguments: EvaluationArguments) -> tuple[list[System], dict]:
+    """A row for BM25 and for each model, each searching the whole collection."""
+    collection = judged_queries(read_data(arguments.data, arguments.split, arguments.cache_dir), arguments.max_queries)
+    index = BM25Index.build(collection.documents, cache_dir=arguments.cache_dir)
+    run_ = bm25_run(collection, index, arguments.depth)
+    systems = [System("BM25", "BM25", run_, evaluated(arguments, run_, collection.qrels, collection.queries))]
+    for model, name in zip(arguments.model, row_names(arguments), strict=True):
+        scorer = load_scorer(model, arguments.dtype, arguments.pooling)
+        run_, facts = search_all(arguments, scorer, collection)
+        evaluation = evaluated(arguments, run_, collection.qrels, collection.queries)
+        systems.append(System(name, model, run_, evaluation, facts))
+    setting = {"data": Path(arguments.data).name, "split": arguments.split, "depth": arguments.depth}
+    setting |= {"candidates": f"all {len(collection.documents):,} documents", "dtype": arguments.dtype}
+    return systems, setting
+
+
+def search_all(arguments: EvaluationArguments, scorer: Scorer, collection: Collection) -> tuple[Run, dict]:
+    """The best documents of all, and facts about how they were found."""
+    queries, depth = collection.queries, arguments.depth
+    if not isinstance(scorer, DenseScorer):
+        return retrieve_by_scoring(scorer, queries, collection.documents, depth), {}
+    encoded = cached_encoding(scorer, collection.documents, arguments.cache_dir)
+    facts = {"number_format": encoded.description["format"]}
+    if arguments.index is None:
+        return retrieve(scorer, queries, encoded, depth), facts
+    run_, recall = retrieve_by_index(scorer, queries, encoded, depth, arguments.index, arguments.probes)
+    return run_, {**facts, "index": arguments.index, "index_recall": recall}
+
+
+def evaluated(arguments: EvaluationArguments, run_: Run, qrels: Qrels, queries=None) -> Evaluation:
+    measures = (*MEASURES, "Recall@1000") if arguments.depth >= 1000 else MEASURES
+    return evaluate_run(run_, qrels, queries, measures, arguments.relevance_level)
+
+
+def check(arguments: EvaluationArguments) -> None:
+    """Find mistakes before anything is built or scored."""
+    names = row_names(arguments)
+    if arguments.depth < 1:
+        raise InputError(f"--depth: expected at least 1, got {arguments.depth}")
+    if arguments.max_queries is not None and arguments.max_queries < 1:
+        raise InputError(f"--max_queries: expected at least 1, got {arguments.max_queries}")
+    if arguments.candidates != "bm25" and not Path(arguments.candidates).exists():
+        raise InputError(f"--candidates: {arguments.candidates} does not exist; expected bm25, a run file or a folder")
+    if arguments.baseline not in (None, "BM25", *names):
+        raise InputError(f"--baseline: no row is called {arguments.baseline!r}; there are {', '.join(names)} and BM25")
+    if not arguments.retrieve and (arguments.index or arguments.probes):
+        raise InputError("--index and --probes are for --retrieve")
+    for model in arguments.model:
+        logger.info("%s: %s model", model, model_kind(model))
 
 
 def row_names(arguments: EvaluationArguments) -> list[str]:
@@ -85,7 +167,8 @@ def row_names(arguments: EvaluationArguments) -> list[str]:
     if arguments.name and len(arguments.name) != len(arguments.model):
         raise InputError(f"--name: {len(arguments.name)} names for {len(arguments.model)} models")
     names = arguments.name or [Path(model).name for model in arguments.model]
-    folders = [folder_name(name) for name in ["BM25", *names]]
+    first = "BM25" if arguments.retrieve or arguments.candidates == "bm25" else Path(arguments.candidates).stem
+    folders = [folder_name(name) for name in [first, *names]]
     if twice := [name for name, folder in zip(names, folders[1:], strict=True) if folders.count(folder) > 1]:
         raise InputError(f"--name: {twice[0]!r} would stand for two rows of the table; give each model its own name")
     return names
@@ -97,10 +180,6 @@ def folder_name(name: str) -> str:
 
 def find_candidates(arguments: EvaluationArguments) -> Candidates:
     use_bm25 = arguments.candidates == "bm25"
-    if not use_bm25 and not Path(arguments.candidates).exists():
-        raise InputError(f"--candidates: {arguments.candidates} does not exist; expected bm25, a run file or a folder")
-    if arguments.depth < 1:
-        raise InputError(f"--depth: expected at least 1, got {arguments.depth}")
     if not use_bm25 and Path(arguments.candidates).is_dir():
         lists = RankingLists.load(arguments.candidates)
         kept = first_by_hash(lists.rows["query_id"][:], arguments.max_queries or len(lists.rows))
@@ -120,37 +199,6 @@ def judged_queries(collection: Collection, count: int | None) -> Collection:
         raise InputError(f"{collection.name}: no query with a judgment to evaluate")
     collection.queries = {query: text for query, text in collection.queries.items() if query in kept}
     return collection
-
-
-def measured(
-    name: str,
-    source: str,
-    ranked: Run,
-    candidates: Candidates,
-    arguments: EvaluationArguments,
-    seconds: float | None = None,
-) -> System:
-    evaluation = evaluate_run(ranked, candidates.qrels, relevance_level=arguments.relevance_level)
-    pairs = sum(map(len, ranked.values()))
-    return System(name, source, ranked, evaluation, pairs / seconds if seconds else None)
-
-
-def write_results(systems: list[System], candidates: Candidates, arguments: EvaluationArguments) -> None:
-    own_lists = candidates.run is None
-    setting = {
-        "data": Path(arguments.candidates if own_lists else arguments.data).name,
-        "split": arguments.split,
-        "candidates": candidates.name,
-        "candidate_recall": candidates.recall,
-        "depth": arguments.depth,
-        "dtype": arguments.dtype,
-    }
-    output = Path(arguments.output)
-    for system in systems:
-        write_system(output / folder_name(system.name), system, setting)
-    table = markdown_table(systems, ["MRR@10", "nDCG@10"], setting)
-    write_text(output / "table.md", table)
-    print(table)
 
 
 if __name__ == "__main__":

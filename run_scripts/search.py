@@ -8,18 +8,15 @@ The first search embeds the collection and keeps that; from then on an answer ta
 import time
 from argparse import Namespace
 from dataclasses import dataclass, field
-from hashlib import blake2b
-from pathlib import Path
 from textwrap import shorten
 
 from transformers import HfArgumentParser
 
 from run_scripts.cli import run
-from trainers.data import DocumentTable, read_data
-from trainers.evaluation.encoded import EncodedCollection, encode_collection
+from trainers.data import read_data
+from trainers.evaluation.encoded import EncodedCollection, cached_encoding
 from trainers.evaluation.loading import load_embedder
 from trainers.evaluation.retrieval import retrieve
-from trainers.evaluation.scorers import DenseScorer
 
 
 @dataclass
@@ -45,7 +42,11 @@ def make_parser() -> HfArgumentParser:
 def main(arguments: SearchArguments, rest: Namespace) -> None:
     scorer = load_embedder(arguments.model, arguments.dtype, arguments.pooling)
     documents = read_data(arguments.collection, arguments.split, arguments.cache_dir).documents
-    encoded = encoding_of(scorer, documents, arguments.cache_dir, arguments.encoding)
+    if arguments.encoding is None:
+        encoded = cached_encoding(scorer, documents, arguments.cache_dir)
+    else:
+        encoded = EncodedCollection(arguments.encoding)
+        encoded.check(scorer.fingerprint, documents.fingerprint)
     started = time.perf_counter()
     found = retrieve(scorer, dict(zip(rest.query, rest.query, strict=True)), encoded, arguments.top, progress=False)
     print(f"{len(documents):,} documents searched in {time.perf_counter() - started:.2f} s")
@@ -54,19 +55,6 @@ def main(arguments: SearchArguments, rest: Namespace) -> None:
         texts = documents.texts(list(scores))
         for rank, (name, text) in enumerate(zip(scores, texts, strict=True), start=1):
             print(f"{rank:3d}. {scores[name]:9.3f}  {name}\n{'':16}{shorten(text.removeprefix(name), 100)}")
-
-
-def encoding_of(
-    scorer: DenseScorer, documents: DocumentTable, cache_dir: str, folder: str | None
-) -> EncodedCollection:
-    """The collection as this model embeds it: from `folder`, or from the cache, where it is put first if need be."""
-    if folder is None:
-        key = blake2b(f"{scorer.fingerprint} {documents.fingerprint}".encode(), digest_size=8).hexdigest()
-        folder = str(Path(cache_dir) / f"encoding-{key}")
-        encode_collection(scorer, documents, folder)
-    encoded = EncodedCollection(folder)
-    encoded.check(scorer.fingerprint, documents.fingerprint)
-    return encoded
 
 
 if __name__ == "__main__":

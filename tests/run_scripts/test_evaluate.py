@@ -40,7 +40,8 @@ def test_one_table_and_one_folder_per_row(models, beir, tmp_path, capsys):
     assert capsys.readouterr().out.strip() == table.strip()
     names = [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("|")]
     assert names == ["model", "---", "BM25", "CA", "DE M3SE"]
-    assert "3 queries, BM25 top 2" in table
+    assert "3 queries, re-ranking the top 2 of BM25" in table
+    assert "against CA, two-sided, 10,000 permutations, Holm-corrected over 2 rows" in table
     for folder in ("bm25", "ca", "de-m3se"):
         folder = tmp_path / "out" / folder
         metrics = json.loads((folder / "metrics.json").read_text())
@@ -50,6 +51,9 @@ def test_one_table_and_one_folder_per_row(models, beir, tmp_path, capsys):
         assert metrics["candidate_recall"] == pytest.approx(1.0)
         rows = [json.loads(line) for line in (folder / "per_query.jsonl").read_text().splitlines()]
         assert {row.pop("query_id"): row for row in rows} == again.per_query
+        low, high = metrics["intervals_95"]["MRR@10"]
+        assert low <= metrics["MRR@10"] <= high
+        assert metrics.get("p_values", {"against": "CA"})["against"] == "CA"
 
 
 def test_candidates_of_a_run_file_bound_what_can_be_reached(models, beir, tmp_path):
@@ -72,6 +76,36 @@ def test_ranking_lists_are_judged_by_their_own_labels(models, tmp_path):
     assert json.loads((tmp_path / "out" / "student" / "metrics.json").read_text())["candidate_recall"] is None
 
 
+def test_retrieval_searches_everything_and_reports_what_an_index_loses(models, beir, tmp_path):
+    pytest.importorskip("faiss")
+    arguments = ["--model", *models, "--data", beir, "--retrieve", "--depth", 4, "--dtype", "float32"]
+    systems = {system.name: system for system in evaluate(*arguments, "--output", tmp_path / "exact")}
+    assert list(systems) == ["BM25", "teacher", "student"]
+    assert [len(scores) for scores in systems["student"].run.values()] == [4, 4, 4]
+    assert "searching all 7 documents" in (tmp_path / "exact" / "table.md").read_text()
+    arguments[2:3] = []
+    arguments[1:2] = [models[1]]
+    flat, cells = (
+        evaluate(*arguments, "--index", index, "--output", tmp_path / "index")[1] for index in ("Flat", "IVF4,Flat")
+    )
+    assert flat.run.keys() == systems["student"].run.keys()
+    for query, scores in flat.run.items():
+        assert scores == pytest.approx(systems["student"].run[query])
+    assert flat.facts["index_recall"] == 1.0
+    found = [len(set(scores) & set(systems["student"].run[query])) / 4 for query, scores in cells.run.items()]
+    assert cells.facts["index_recall"] == pytest.approx(sum(found) / 3)
+    assert cells.facts["index_recall"] < 1
+    assert json.loads((tmp_path / "index" / "student" / "metrics.json").read_text())["index"] == "IVF4,Flat"
+
+
+@pytest.mark.parametrize(("index", "message"), [("Nonsense7", "--index Nonsense7"), ("IVF64,Flat", "--index IVF64")])
+def test_an_index_that_cannot_be_built_is_named(models, beir, tmp_path, index, message):
+    pytest.importorskip("faiss")
+    arguments = ["--model", models[1], "--data", beir, "--retrieve", "--index", index, "--output", tmp_path / "out"]
+    with pytest.raises(InputError, match=message):
+        evaluate(*arguments)
+
+
 def test_max_queries_takes_the_same_queries_whatever_the_models(beir, tmp_path):
     chosen = [list(evaluate("--data", beir, "--max_queries", 2, "--output", tmp_path)[0].run) for _ in range(2)]
     assert chosen[0] == chosen[1]
@@ -85,6 +119,9 @@ def test_max_queries_takes_the_same_queries_whatever_the_models(beir, tmp_path):
         (["--model", "{model}", "--name", "bm25"], "'bm25' would stand for two rows"),
         (["--candidates", "nothing.trec"], "nothing.trec does not exist"),
         (["--depth", "0"], "--depth: expected at least 1"),
+        (["--max_queries", "0"], "--max_queries: expected at least 1"),
+        (["--baseline", "CA"], "no row is called 'CA'"),
+        (["--index", "Flat"], "--index and --probes are for --retrieve"),
         (["--model", "{data}"], "config.json is missing"),
         (["--split", "dev"], "no split 'dev'"),
     ],

@@ -14,18 +14,20 @@ from trainers.evaluation.runs import Run, read_run, top
 @dataclass
 class Candidates:
     """`lists` to re-rank for the queries of `qrels`. `recall` is the share of the relevant documents that they hold,
-    a bound on what re-ranking can reach (None: not known). `run` has the scores that they were found with, if any."""
+    a bound on what re-ranking can reach (None: not known). `run` has the scores that `ranker` found them with, if
+    they are known."""
 
     name: str
     lists: RankingLists
     qrels: Qrels
     recall: float | None
+    ranker: str = ""
     run: Run | None = None
 
 
 def bm25_candidates(collection: Collection, index: BM25Index, depth: int, relevance_level: int = 1) -> Candidates:
     """BM25's best `depth` documents of every query."""
-    return candidates_of(f"BM25 top {depth}", bm25_run(collection, index, depth), collection, depth, relevance_level)
+    return candidates_of("BM25", bm25_run(collection, index, depth), collection, depth, relevance_level)
 
 
 def bm25_run(collection: Collection, index: BM25Index, depth: int) -> Run:
@@ -48,7 +50,7 @@ def file_candidates(path: str | Path, collection: Collection, depth: int, releva
     run = top(run, depth)
     if missing := collection.documents.missing(list({name for scores in run.values() for name in scores})):
         raise InputError(f"{path}: {len(missing)} documents are not in {collection.name}, {missing[0]!r} among them")
-    return candidates_of(f"{Path(path).name} top {depth}", run, collection, depth, relevance_level)
+    return candidates_of(Path(path).stem, run, collection, depth, relevance_level)
 
 
 def list_candidates(lists: RankingLists, name: str, depth: int, queries: set[str] | None = None) -> Candidates:
@@ -60,14 +62,15 @@ def list_candidates(lists: RankingLists, name: str, depth: int, queries: set[str
     return Candidates(f"the lists of {name}", RankingLists(rows, lists.documents), qrels, None)
 
 
-def candidates_of(name: str, run: Run, collection: Collection, depth: int, relevance_level: int) -> Candidates:
+def candidates_of(ranker: str, run: Run, collection: Collection, depth: int, relevance_level: int) -> Candidates:
     rows = dataset_of(
         (row_of(collection, query, list(scores)) for query, scores in run.items() if scores), ROW_FEATURES
     )
     qrels = {query: collection.qrels[query] for query in collection.queries}
     measure = f"Recall@{depth}"
     recall = evaluate_run(run, qrels, measures=[measure], relevance_level=relevance_level).values[measure]
-    return Candidates(name, RankingLists(rows, collection.documents), qrels, recall, run)
+    name = f"the top {depth} of {ranker}"
+    return Candidates(name, RankingLists(rows, collection.documents), qrels, recall, ranker, run)
 
 
 def run_of_scores(lists: RankingLists, scores: list[list[float]]) -> Run:

@@ -12,6 +12,7 @@ killed, and go on with the shards that are missing.
 import json
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +132,23 @@ def encode_collection(
             if not np.isfinite(embeddings).all():
                 raise InputError(f"{folder}: the model gives embeddings that are not finite")
             write_shard(folder, rows.start // shard_size, ids, embeddings, number_format)
+
+
+def cached_encoding(scorer: DenseScorer, documents: DocumentTable, cache_dir: str | Path) -> EncodedCollection:
+    """The collection as this model embeds it, from its folder in the cache; what is missing there is encoded first."""
+    folder = encoding_folder(scorer, documents, cache_dir)
+    options = {}
+    if (folder / DESCRIPTION).exists():  # begun, perhaps in another format
+        description = read_description(folder)
+        options = {"number_format": description["format"], "shard_size": description["shard_size"]}
+    encode_collection(scorer, documents, folder, **options)
+    return EncodedCollection(folder)
+
+
+def encoding_folder(scorer: DenseScorer, documents: DocumentTable, cache_dir: str | Path) -> Path:
+    """Where the cache keeps what this model makes of this collection."""
+    key = blake2b(f"{scorer.fingerprint} {documents.fingerprint}".encode(), digest_size=8).hexdigest()
+    return Path(cache_dir) / f"encoding-{key}"
 
 
 def write_shard(folder: Path, shard: int, ids: list[str], embeddings: np.ndarray, number_format: str) -> None:

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from trainers.data.documents import DocumentTable
 from trainers.errors import InputError
 from trainers.evaluation.encoded import EncodedCollection
+from trainers.evaluation.faiss_index import open_index, recall_against, search_index
 from trainers.evaluation.runs import Run
 from trainers.evaluation.scorers import DenseScorer, Scorer, inner_products
 
@@ -106,6 +107,22 @@ def retrieve(
     return named(list(queries), scores, rows, collection.ids)
 
 
+def retrieve_by_index(
+    scorer: DenseScorer,
+    queries: dict[str, str],
+    collection: EncodedCollection,
+    k: int,
+    factory: str,
+    probes: int | None = None,
+) -> tuple[Run, float]:
+    """What the FAISS index `factory` finds of the best k, and the share of the exact best k that is among it."""
+    index = open_index(collection, factory)
+    embeddings = scorer.encode(list(queries.values()), "query", None)
+    scores, rows = search_index(index, embeddings, k, probes)
+    _, exact = search(embeddings, collection, k, scorer.device)
+    return named(list(queries), scores, rows, collection.ids), recall_against(exact, rows)
+
+
 def retrieve_by_scoring(
     scorer: Scorer, queries: dict[str, str], documents: DocumentTable, k: int, block_size: int = 4_096
 ) -> Run:
@@ -120,8 +137,8 @@ def retrieve_by_scoring(
 
 
 def named(queries: list[str], scores: np.ndarray, rows: np.ndarray, ids: Callable[[list[int]], list[str]]) -> Run:
-    """Scores and rows [B, k] as a run; `ids` gives the document ids of rows."""
+    """Scores and rows [B, k] as a run; `ids` gives the document ids of rows. A row of −1 is no document."""
     return {
-        query: dict(zip(ids(found.tolist()), values.tolist(), strict=True))
+        query: dict(zip(ids(found[found >= 0].tolist()), values[found >= 0].tolist(), strict=True))
         for query, values, found in zip(queries, scores, rows, strict=True)
     }

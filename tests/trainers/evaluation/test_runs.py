@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainers.errors import InputError
@@ -11,6 +11,7 @@ def test_the_file_is_trec_format_best_first(tmp_path):
     assert (tmp_path / "run.trec").read_text() == "q1 Q0 b 1 1.5 de\nq1 Q0 a 2 0.25 de\nq2 Q0 c 1 -1.0 de\n"
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text("aé1", min_size=1), st.floats(allow_nan=False), min_size=1))
 def test_scores_survive_to_the_last_bit(tmp_path_factory, scores):
     path = tmp_path_factory.mktemp("runs") / "run.trec"
