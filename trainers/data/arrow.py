@@ -34,6 +34,12 @@ def save_dataset(dataset: Dataset, path: str | Path) -> Dataset:
     return _write(batches, dataset.features.arrow_schema, Path(path))
 
 
+def read_batches(file: str | Path) -> Iterator[pa.RecordBatch]:
+    """The record batches of a file that `dataset_of` or `save_dataset` wrote, read without a memory map."""
+    with pa.OSFile(str(file)) as source, pa.ipc.open_stream(source) as reader:
+        yield from reader
+
+
 def _write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path) -> Dataset:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")

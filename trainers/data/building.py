@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
 from pathlib import Path
 
+import numpy as np
 from datasets import Dataset
 
 from trainers.data.arrow import complete_folder, dataset_of, save_dataset
-from trainers.data.documents import DOCUMENT_FEATURES, DocumentTable, RepeatedId, distinct
+from trainers.data.documents import DOCUMENT_FEATURES, DocumentTable, RepeatedId, surplus_rows
 from trainers.data.files import shorten
 from trainers.data.schema import Collection
 from trainers.errors import InputError
@@ -61,17 +62,20 @@ def _write(source: str | Path, entries: Entries, folder: Path) -> dict[str, int]
             yield {"id": document, "text": text}
 
     file = folder / "table.arrow"
-    read = dataset_of(rows(), DOCUMENT_FEATURES, file)
-    if len(read) == 0:
+    if len(dataset_of(rows(), DOCUMENT_FEATURES, file)) == 0:
         raise InputError(f"{source}: no documents")
+    table = DocumentTable.unchecked(file)
     try:
-        kept, dropped = distinct(read)
+        surplus = surplus_rows(table)
     except RepeatedId as repeated:
         raise InputError(_two_texts(source, entries, str(repeated))) from None
-    if len(kept) < len(read):
-        save_dataset(kept, file)
-    DocumentTable(Dataset.from_file(str(file))).save_index(folder)
-    return {name: count for name, count in (counts + dropped).items() if count}
+    if surplus:
+        counts["documents_dropped_as_repeated"] = len(surplus)
+        rows_read = Dataset.from_file(str(file))
+        save_dataset(rows_read.select(np.setdiff1d(np.arange(len(rows_read)), surplus)), file)
+        table = DocumentTable.unchecked(file)
+    table.save_index(folder)
+    return {reason: count for reason, count in counts.items() if count}
 
 
 def _two_texts(source: str | Path, entries: Entries, repeated: str, what: str = "document") -> str:

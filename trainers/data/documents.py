@@ -2,11 +2,12 @@
 
 Texts stay in a memory-mapped Arrow file. The index is two numpy arrays, the sorted 64-bit hashes of the ids and the
 positions they belong to: 16 bytes per document, where a dict of 8.8 million ids takes more than a gigabyte. Hashes may
-collide, so an id is compared with the stored one on every access.
+collide, so an id is compared with the stored one on every access. Passes over the whole table read the file instead of
+its memory map, which would make every page that was touched resident.
 """
 
 import json
-from collections import Counter
+import shutil
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from hashlib import blake2b
@@ -17,12 +18,11 @@ import pyarrow as pa
 from datasets import Dataset, Features, Value
 from xxhash import xxh3_64_intdigest
 
-from trainers.data.arrow import complete_folder, save_dataset
+from trainers.data.arrow import ROWS_PER_BATCH, complete_folder, read_batches, save_dataset
 from trainers.errors import InputError
 
 
 DOCUMENT_FEATURES = Features({"id": Value("string"), "text": Value("string")})
-HASHED_ROWS = 10_000
 FILES = ("documents.json", "hashes.npy", "order.npy", "table.arrow")
 
 
@@ -33,7 +33,7 @@ class DocumentTable:
     """
 
     def __init__(self, dataset: Dataset):
-        self._set(dataset, *_index(dataset))
+        self._set(dataset, None)
         if repeated := self.repeated():
             first, count = next(iter(repeated)), len(repeated)
             raise InputError(f"document id {first!r} occurs more than once (ids that do: {count})")
@@ -45,16 +45,23 @@ class DocumentTable:
         return cls(Dataset(table))
 
     @classmethod
-    def unchecked(cls, dataset: Dataset) -> "DocumentTable":
-        """A table in which ids may repeat, to look for those that do."""
+    def unchecked(cls, file: Path) -> "DocumentTable":
+        """The table in an Arrow file of ours, whose ids may repeat: to look for those that do."""
         table = cls.__new__(cls)
-        table._set(dataset, *_index(dataset))
+        table._set(Dataset.from_file(str(file)), file)
         return table
 
-    def _set(self, dataset: Dataset, hashes: np.ndarray, order: np.ndarray) -> None:
+    def _set(self, dataset: Dataset, file: Path | None, index: tuple[np.ndarray, np.ndarray] | None = None) -> None:
         self._dataset = dataset.with_format(None)
-        self._hashes = hashes
-        self._order = order
+        self._file = file
+        self._hashes, self._order = index or _index(self._scan())
+
+    def _scan(self) -> Iterator[pa.RecordBatch]:
+        """All rows, in batches of any size."""
+        if self._file is not None:
+            return read_batches(self._file)
+        tables = self._dataset.with_format("arrow").iter(ROWS_PER_BATCH)
+        return (batch for table in tables for batch in table.to_batches())
 
     def __len__(self) -> int:
         return len(self._dataset)
@@ -111,24 +118,30 @@ class DocumentTable:
         return [ids[i] for i in np.flatnonzero(self.find(ids) < 0)]
 
     def batches(self, size: int = 1_000) -> Iterator[tuple[list[str], list[str]]]:
-        """All ids and texts in the order of the table, `size` at a time."""
-        for batch in self._dataset.iter(size):
-            yield batch["id"], batch["text"]
+        """All ids and texts in the order of the table, at most `size` at a time."""
+        for batch in self._scan():
+            for start in range(0, len(batch), size):
+                part = batch.slice(start, size)
+                yield part.column("id").to_pylist(), part.column("text").to_pylist()
 
     @cached_property
     def fingerprint(self) -> str:
         """A hash of all ids and texts in their order: equal in every process and on every machine."""
-        digest = blake2b(digest_size=16)
-        for rows in self._dataset.with_format("arrow").iter(HASHED_ROWS):
-            for column in ("id", "text"):
-                for part in _content(rows.column(column)):
-                    digest.update(part)
-        return digest.hexdigest()
+        digests = [blake2b(digest_size=16) for _ in range(4)]
+        for batch in self._scan():
+            for digest, part in zip(
+                digests, [*_content(batch.column("id")), *_content(batch.column("text"))], strict=True
+            ):
+                digest.update(part)
+        return blake2b(b"".join(digest.digest() for digest in digests), digest_size=16).hexdigest()
 
     def save(self, folder: str | Path) -> None:
         """Write the table and its index to `folder`, which appears only when complete."""
         with complete_folder(folder) as new:
-            save_dataset(self._dataset, new / "table.arrow")
+            if self._file is not None:
+                shutil.copyfile(self._file, new / "table.arrow")
+            else:
+                save_dataset(self._dataset, new / "table.arrow")
             self.save_index(new)
 
     def save_index(self, folder: Path) -> None:
@@ -146,8 +159,8 @@ class DocumentTable:
             if not (folder / part).exists():
                 raise InputError(f"{folder}: not a document table: {part} is missing")
         table = cls.__new__(cls)
-        arrays = [np.load(folder / name, mmap_mode="r", allow_pickle=False) for name in ("hashes.npy", "order.npy")]
-        table._set(Dataset.from_file(str(folder / "table.arrow")), *arrays)
+        hashes, order = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("hashes", "order"))
+        table._set(Dataset.from_file(str(folder / "table.arrow")), folder / "table.arrow", (hashes, order))
         description = json.loads((folder / "documents.json").read_text(encoding="utf-8"))
         table.fingerprint = description["fingerprint"]
         return table
@@ -167,37 +180,28 @@ class DocumentTable:
         return ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids
 
 
-def distinct(dataset: Dataset) -> tuple[Dataset, Counter[str]]:
-    """Documents without repetitions, and how many rows were left out.
+def surplus_rows(table: DocumentTable) -> list[int]:
+    """Row numbers of all but the first of the rows with the same id and the same text.
 
     Raises:
         RepeatedId: an id occurs with different texts.
     """
-    table = DocumentTable.unchecked(dataset)
     surplus: list[int] = []
     for name, rows in table.repeated().items():
-        texts = table.texts_at(rows)
-        if len(set(texts)) > 1:
+        if len(set(table.texts_at(rows))) > 1:
             raise RepeatedId(name)
         surplus += rows[1:]
-    if not surplus:
-        return dataset, Counter()
-    kept = np.setdiff1d(np.arange(len(dataset)), surplus)
-    return dataset.select(kept), Counter(documents_dropped_as_repeated=len(surplus))
+    return surplus
 
 
 class RepeatedId(Exception):
     """A document id that stands for two texts; the reader knows in which file and lines."""
 
 
-def _index(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+def _index(batches: Iterator[pa.RecordBatch]) -> tuple[np.ndarray, np.ndarray]:
     """Sorted hashes of the ids [N] (uint64) and the positions they belong to [N] (int64)."""
-    hashes = np.empty(len(dataset), dtype=np.uint64)
-    start = 0
-    for batch in dataset.select_columns("id").iter(HASHED_ROWS):
-        ids = batch["id"]
-        hashes[start : start + len(ids)] = _hashed(ids)
-        start += len(ids)
+    hashed = [_hashed(batch.column("id").to_pylist()) for batch in batches]
+    hashes = np.concatenate(hashed) if hashed else np.empty(0, np.uint64)
     order = np.argsort(hashes, kind="stable")
     return hashes[order], order
 
@@ -206,9 +210,8 @@ def _hashed(ids: Sequence[str]) -> np.ndarray:
     return np.fromiter((xxh3_64_intdigest(name.encode()) for name in ids), np.uint64, len(ids))
 
 
-def _content(column: pa.ChunkedArray) -> Iterator[bytes]:
-    """Lengths and bytes of the strings of a column, whatever its chunks."""
-    strings = column.combine_chunks().cast(pa.large_binary())
+def _content(column: pa.StringArray) -> tuple[bytes, memoryview]:
+    """Lengths and bytes of strings."""
+    strings = column.cast(pa.large_binary())
     offsets = np.frombuffer(strings.buffers()[1], np.int64)[strings.offset : strings.offset + len(strings) + 1]
-    yield np.diff(offsets).tobytes()
-    yield memoryview(strings.buffers()[2] or b"")[offsets[0] : offsets[-1]]
+    return np.diff(offsets).tobytes(), memoryview(strings.buffers()[2] or b"")[offsets[0] : offsets[-1]]
