@@ -17,6 +17,7 @@ significance, pictures, paper.
 """
 
 import json
+import re
 from pathlib import Path
 
 from huggingface_hub import ModelCardData
@@ -56,6 +57,13 @@ def render_card(**values) -> str:
         known, measures=measures(known["metrics"]) if "metrics" in known else None
     )
     return f"---\n{metadata(known).to_yaml()}\n---\n\n{tidy(body)}"
+
+
+def render_collection(title: str, description: str, rows: list[dict], datasets: list[str]) -> str:
+    """The card of a study: `rows` of {name, id or None, role, kind, results {measure: value}, dataset or None}."""
+    measures = list(dict.fromkeys(name for row in rows for name in row["results"]))
+    template = ENVIRONMENT.get_template("collection.md")
+    return tidy(template.render(title=title, description=description, rows=rows, datasets=datasets, measures=measures))
 
 
 def metadata(values: dict) -> ModelCardData:
@@ -114,4 +122,15 @@ def number(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
-ENVIRONMENT.filters.update(duration=duration, number=number, json=json.dumps)
+def text(value: str) -> str:
+    """A name from outside on one line, without what Markdown or HTML would take for markup."""
+    return re.sub(r"([\\`*_\[\]<>|#~])", r"\\\1", " ".join(str(value).split()))
+
+
+def hub_link(name: str) -> str:
+    """A Hub id as a link, any other name as text."""
+    linked = re.fullmatch(r"[\w.-]+/[\w.-]+", name)
+    return f"[{name}](https://huggingface.co/{name})" if linked else text(name)
+
+
+ENVIRONMENT.filters.update(hub_link=hub_link, duration=duration, number=number, text=text, json=json.dumps)

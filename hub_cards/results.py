@@ -25,6 +25,14 @@ class Benchmark:
     measure: str
 
 
+def parse_benchmark(text: str) -> Benchmark:
+    """ "org/dataset:task:measure" -> its parts; raises ValueError."""
+    parts = text.split(":")
+    if len(parts) != 3 or not all(parts) or parts[0].count("/") != 1:
+        raise ValueError(f"benchmark must be org/dataset:task:measure, got {text!r}")
+    return Benchmark(*parts)
+
+
 def measures(metrics: dict) -> dict[str, float]:
     """The measures among the values of a metrics.json, in its order.
 
@@ -57,7 +65,7 @@ def model_index(metrics: dict, dataset: str, split: str | None = None) -> list[E
     ]
 
 
-def write_eval_results(folder: Path, metrics: dict, benchmark: Benchmark, notes: str) -> Path:
+def write_eval_results(folder: Path, metrics: dict, benchmark: Benchmark) -> Path:
     """`.eval_results/{benchmark}.yaml`, which the Hub shows on the model page and on the benchmark's leaderboard.
 
     Raises:
@@ -66,11 +74,12 @@ def write_eval_results(folder: Path, metrics: dict, benchmark: Benchmark, notes:
     values = measures(metrics)
     if benchmark.measure not in values:
         raise ValueError(f"{benchmark.dataset_id} asks for {benchmark.measure}, measured were only {sorted(values)}")
+    setting = [f"{metrics[name]} {name}" for name in ("queries", "candidates", "ties") if name in metrics]
     entry = EvalResultEntry(
         dataset_id=benchmark.dataset_id,
         task_id=benchmark.task_id,
         value=round(float(values[benchmark.measure]), 6),
-        notes=notes,
+        notes=", ".join([benchmark.measure, *setting]),
     )
     path = folder / ".eval_results" / f"{benchmark.dataset_id.replace('/', '--')}.yaml"
     path.parent.mkdir(exist_ok=True)

@@ -34,6 +34,24 @@ def training_values(path: Path) -> dict:
     return values
 
 
+def evaluation_values(metrics: Path | None, table: Path | None, significance: Path | None, given: dict) -> dict:
+    """Card values from the files of an evaluation; `given` may hold the name of the data set they lack.
+
+    Raises:
+        InputError: a file cannot be read, or nobody says which data the metrics were measured on.
+    """
+    texts = {"table": table, "significance": significance}
+    values: dict = {name: read_text(path).strip() for name, path in texts.items() if path is not None}
+    if metrics is None:
+        return values
+    values["metrics"] = read_json(metrics)
+    values["dataset"] = given.get("dataset") or values["metrics"].get("data")
+    values["split"] = given.get("split") or values["metrics"].get("split")
+    if values["dataset"] is None:
+        raise InputError(f"{metrics} does not say which data it was measured on: name the dataset")
+    return values
+
+
 def data_summary(data: dict) -> dict:
     """{name, queries, documents, documents_per_query} of the training lists, as far as the record has them."""
     lists, collection = data.get("lists", {}), data.get("collection", {})

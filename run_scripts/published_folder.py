@@ -1,5 +1,6 @@
 """A trained model's directory → the clean folder that is published: layout, card, results. No network."""
 
+import shutil
 import string
 from pathlib import Path
 
@@ -11,9 +12,11 @@ from transformers.dynamic_module_utils import get_relative_import_files
 from hub_cards import layouts
 from hub_cards.card import render_card
 from hub_cards.folder import check_clean, new_folder
+from hub_cards.results import parse_benchmark, write_eval_results
 from modeling import ColBERT, CrossEncoder, DualEncoder
 from modeling.colbert_inputs import token_fields
-from run_scripts.card_values import example_scores, read_json, read_text, training_values
+from run_scripts.card_values import evaluation_values, example_scores, read_json, training_values
+from run_scripts.onnx_export import export_onnx
 from trainers.errors import InputError
 
 
@@ -33,15 +36,21 @@ def build_folder(
     load_id: str | None = None,
     metrics: Path | None = None,
     table: Path | None = None,
+    significance: Path | None = None,
+    benchmark: str | None = None,
+    pictures: dict[Path, str] | None = None,
+    onnx: bool = False,
     example_query: str = EXAMPLE_QUERY,
     example_documents: tuple[str, ...] = EXAMPLE_DOCUMENTS,
     **card_values,
 ) -> Path:
     """Write the published folder of the model in `model_dir` and return it; it appears whole or not at all.
 
-    `model_dir` holds a checkpoint of one of our classes, its tokenizer, and may hold training.json. `metrics` is a
-    metrics.json, `table` a Markdown table. `load_id` is the Hub id that the card's snippets load (default: the
-    folder's name). `card_values` are those of `hub_cards.card`; they win over what training.json says.
+    `model_dir` holds a checkpoint of one of our classes, its tokenizer, and may hold training.json. `load_id` is the
+    Hub id that the card's snippets load (default: the folder's name). `metrics` is a metrics.json, `table` and
+    `significance` are files of Markdown, `pictures` maps image files to captions, `benchmark` is
+    "org/dataset:task:measure". `onnx` adds the encoder for ONNX Runtime. `card_values` are those of `hub_cards.card`;
+    they win over what training.json says.
 
     Raises:
         InputError: no model of ours in `model_dir`, a file that is missing or unreadable, or a `folder` that must not
@@ -49,28 +58,48 @@ def build_folder(
     """
     if model_dir.resolve() == folder.resolve():
         raise InputError(f"{folder}: the published folder cannot be the model's own directory")
+    evaluation = evaluation_values(metrics, table, significance, card_values)
     model, tokenizer = load(model_dir)
-    values = model_values(model, tokenizer) | training_values(model_dir / "training.json")
-    if metrics is not None:
-        values["metrics"] = read_json(metrics)
-        values |= {ours: values["metrics"].get(theirs) for ours, theirs in (("dataset", "data"), ("split", "split"))}
-    if table is not None:
-        values["table"] = read_text(table).strip()
     documents = list(example_documents)
     scores = example_scores(model, tokenizer, example_query, documents)
-    values["example"] = {"query": example_query, "documents": documents, "scores": scores}
+    values = model_values(model, tokenizer) | training_values(model_dir / "training.json") | evaluation
     values |= {"name": folder.name, "load_id": load_id or folder.name}
+    values |= {"example": {"query": example_query, "documents": documents, "scores": scores}}
     values |= {name: value for name, value in card_values.items() if value is not None}
-    if metrics is not None and values["dataset"] is None:
-        raise InputError("metrics need the name of the data set they were measured on (dataset)")
     try:
         with new_folder(folder) as staging:
             write_layout(staging, model, tokenizer)
+            values["pictures"] = copy_pictures(staging, pictures or {})
+            if benchmark is not None:
+                write_eval_results(staging, values.get("metrics", {}), parse_benchmark(benchmark))
+            if onnx:
+                export_onnx(model, tokenizer, staging / "onnx" / "model.onnx")
+                values["onnx"] = True
             (staging / "README.md").write_text(render_card(**values), encoding="utf-8")
-            check_clean(staging, [model_dir.resolve(), Path.cwd(), Path.home()], get_token())
+            check_clean(staging, [model_dir.resolve(), Path.home()], get_token())
     except ValueError as error:
         raise InputError(str(error)) from error
     return folder
+
+
+def copy_pictures(folder: Path, pictures: dict[Path, str]) -> list[dict]:
+    """Copy picture files into `folder`/images -> the card's {file, caption} of each."""
+    copied = []
+    for file, caption in pictures.items():
+        if not file.is_file():
+            raise InputError(f"{file}: no such picture")
+        (folder / "images").mkdir(exist_ok=True)
+        shutil.copyfile(file, folder / "images" / file.name)
+        copied.append({"file": f"images/{file.name}", "caption": caption})
+    return copied
+
+
+def compare_scores(model_dir: Path, published: Path) -> None:
+    """Raise InputError unless the published model gives the trained model's scores (to 1e-4 of their size)."""
+    texts = EXAMPLE_QUERY, list(EXAMPLE_DOCUMENTS)
+    trained, again = (torch.tensor(example_scores(*load(path), *texts)) for path in (model_dir, published))
+    if not torch.allclose(trained, again, rtol=1e-4, atol=1e-4):
+        raise InputError(f"{published} scores {again.tolist()}, but {model_dir} scores {trained.tolist()}")
 
 
 def load(model_dir: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

@@ -27,15 +27,15 @@ json.dump(outputs, open(sys.argv[1], "w"))
 """
 
 
-def run_all(snippets: dict[str, str], cwd: Path) -> dict[str, str]:
-    """What each snippet prints, all run in one fresh process in `cwd`."""
+def run_all(snippets: dict[str, str], cwd: Path, **settings: str) -> dict[str, str]:
+    """What each snippet prints, all run in one fresh process in `cwd`; `settings` go into its environment."""
     exchange = cwd / "snippets.json"
     exchange.write_text(json.dumps(snippets))
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     finished = subprocess.run(
         [sys.executable, "-c", REFUSE + RUN_ALL, str(exchange)],
         cwd=cwd,
-        env=environment | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "HF_HOME": str(cwd / "hf_home")},
+        env=environment | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "HF_HOME": str(cwd / "hf_home")} | settings,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

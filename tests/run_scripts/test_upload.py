@@ -1,0 +1,305 @@
+"""Publishing over real HTTP to a Hub on this machine, and every way it can go wrong."""
+
+import json
+import shutil
+
+import pytest
+import torch
+import yaml
+from huggingface_hub import HfApi
+
+from run_scripts.cli import parse
+from run_scripts.collection import make_collection, write_collection_card
+from run_scripts.publish import main, make_parser, publish
+from run_scripts.published_folder import build_folder
+from run_scripts.upload import downloaded, make_plan, upload
+from tests import tiny
+from tests.hub_server import serve
+from tests.run_scripts.apart import run_all
+from trainers.errors import InputError
+
+
+REPO = "org/de-tiny"
+SECRET = "hf_" + "x" * 34
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A trained model's directory with everything that must not be published."""
+    folder = tmp_path_factory.mktemp("trained")
+    tiny.dual_encoder().save_pretrained(folder)
+    tiny.tokenizer().save_pretrained(folder)
+    torch.save({"hub_token": SECRET}, folder / "training_args.bin")
+    record = {
+        "loss": "m3se",
+        "hyperparameters": {"learning_rate": 0.1, "hub_token": SECRET, "output_dir": str(folder)},
+    }
+    (folder / "training.json").write_text(json.dumps(record | {"teacher": str(folder)}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def built(trained, tmp_path_factory):
+    """The published folder of that model."""
+    return build_folder(trained, tmp_path_factory.mktemp("built") / "de-tiny")
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)  # waits between retries
+    with serve() as hub:
+        yield hub
+
+
+@pytest.fixture
+def api(hub):
+    return HfApi(endpoint=hub.url, token="writer")
+
+
+def put(folder, api, repo=REPO):
+    """Only what needs the network, for a folder that is there -> commit."""
+    return upload(api, folder, make_plan(api, folder, repo))
+
+
+def send(trained, tmp_path, api, repo=REPO, **options):
+    return publish(trained, tmp_path / "de-tiny", repo, api=api, **options)
+
+
+def folder_files(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_repository_holds_exactly_the_folder_after_one_commit(trained, tmp_path, hub, api, capsys):
+    commit = send(trained, tmp_path, api)
+    assert hub.files(REPO, commit) == hub.files(REPO) == folder_files(tmp_path / "de-tiny")
+    assert hub.repositories[REPO].messages == ["Publish de-tiny"]
+    assert hub.repositories[REPO].commits[commit]["model.safetensors"].lfs
+    assert not hub.repositories[REPO].private
+    out = capsys.readouterr().out
+    assert f"to {REPO}, branch main (new repository)" in out and "+ model.safetensors" in out
+    assert "every file and score is the same" in out
+
+
+def test_no_token_path_or_training_file_leaves_the_machine(trained, tmp_path, hub, api, capfd):
+    send(trained, tmp_path, api)
+    for name, content in hub.files(REPO).items():
+        assert "training" not in name
+        assert SECRET.encode() not in content and b"writer" not in content and str(trained).encode() not in content
+    written = capfd.readouterr()
+    assert SECRET not in written.out + written.err and "writer" not in written.out + written.err
+
+
+def test_the_same_again_makes_no_second_commit(trained, tmp_path, hub, api):
+    assert send(trained, tmp_path, api) == send(trained, tmp_path, api)
+    assert len(hub.repositories[REPO].messages) == 1
+
+
+def test_private_branches_and_what_others_put_there(trained, tmp_path, hub, api, capsys):
+    api.create_repo(REPO, private=True)
+    for name in ("notes.ipynb", "modules.json", "artifact.metadata"):
+        api.upload_file(path_or_fileobj=b"{}", path_in_repo=name, repo_id=REPO)
+    before = hub.files(REPO)
+    send(trained, tmp_path, api, private=True, revision="v2")
+    assert hub.files(REPO) == before
+    assert set(hub.files(REPO, "v2")) == {*folder_files(tmp_path / "de-tiny"), "notes.ipynb"}
+    out = capsys.readouterr().out
+    assert "- artifact.metadata (of an earlier publication)" in out and "notes.ipynb stays (not ours)" in out
+
+
+def test_private_is_refused_for_a_repository_that_is_public(trained, tmp_path, hub, api):
+    api.create_repo(REPO)
+    with pytest.raises(InputError, match="org/de-tiny is public: --private would not hide"):
+        send(trained, tmp_path, api, private=True)
+
+
+def test_a_dry_run_shows_and_changes_nothing(trained, tmp_path, hub, api, capsys):
+    assert send(trained, tmp_path, api, dry_run=True) is None
+    assert hub.repositories == {}
+    assert "+ README.md" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("token", "repo", "message"),
+    [
+        ("writer", "elsewhere/de", r"the token may not write to elsewhere/de \(403\); nothing was created"),
+        ("reader", REPO, r"the token may not write to org/de-tiny \(403\); nothing was created"),
+        ("hf_wrong", REPO, r"does not accept the token.*\(401\)"),
+        ("writer", "not a name", "repo: .*not a name"),
+    ],
+)
+def test_who_may_not_write_is_told_so(trained, tmp_path, hub, token, repo, message):
+    with pytest.raises(InputError, match=message) as error:
+        send(trained, tmp_path, HfApi(endpoint=hub.url, token=token), repo)
+    assert hub.repositories == {} and "hf_wrong" not in str(error.value)
+
+
+def test_without_a_token_nothing_is_even_built(trained, tmp_path, monkeypatch, hub):
+    monkeypatch.setattr("run_scripts.upload.get_token", lambda: None)
+    with pytest.raises(InputError, match="no access token: set HF_TOKEN"):
+        send(trained, tmp_path, HfApi(endpoint=hub.url))
+    assert not (tmp_path / "de-tiny").exists()
+
+
+@pytest.mark.parametrize("status", [429, 500, 503, None], ids=str)
+@pytest.mark.parametrize("where", [("POST", "/preupload/"), ("PUT", "/lfs/"), ("POST", "/commit/")], ids=str)
+def test_a_passing_failure_is_retried(built, hub, api, status, where):
+    hub.fail_next(*where, times=2, status=status)
+    commit = put(built, api)
+    assert hub.files(REPO, commit) == folder_files(built)
+    assert len(hub.repositories[REPO].messages) == 1
+
+
+@pytest.mark.parametrize(
+    ("where", "left"),
+    [
+        (("POST", "/repos/create"), "nothing was created"),
+        (("POST", "/preupload/"), "org/de-tiny was created and is empty"),
+        (("PUT", "/lfs/"), "org/de-tiny was created and is empty"),
+        (("POST", "/commit/"), "org/de-tiny was created and is empty"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("status", [500, None], ids=str)
+def test_a_lasting_failure_leaves_nothing_half_done_and_can_be_repeated(built, hub, api, where, left, status):
+    hub.fail_next(*where, times=50, status=status)
+    with pytest.raises(InputError, match=f"{left}: run the same command again"):
+        put(built, api)
+    assert REPO not in hub.repositories or hub.files(REPO) == {}
+    hub.failures.clear()
+    commit = put(built, api)
+    assert hub.files(REPO, commit) == folder_files(built)
+
+
+def test_a_lasting_failure_leaves_an_older_publication_whole(built, changed, hub, api):
+    first = put(built, api)
+    hub.fail_next("POST", "/commit/", times=50, status=500)
+    with pytest.raises(InputError, match="the Hub failed .500.; org/de-tiny holds what it held before"):
+        put(changed, api)
+    assert hub.files(REPO) == hub.files(REPO, first)
+
+
+@pytest.fixture
+def changed(built, tmp_path):
+    """The same folder with another card."""
+    folder = shutil.copytree(built, tmp_path / "de-tiny")
+    (folder / "README.md").write_text("---\nlicense: mit\n---\n")
+    return folder
+
+
+@pytest.mark.parametrize("times", [1, 50])
+def test_a_commit_that_arrived_though_the_answer_was_lost_is_recognised(built, hub, api, times):
+    hub.fail_next("POST", "/commit/", times=times, after=True)
+    commit = put(built, api)
+    assert hub.files(REPO, commit) == folder_files(built)
+    assert len(hub.repositories[REPO].messages) == 1
+
+
+def test_somebody_elses_commit_meanwhile_is_not_overwritten(built, changed, hub, api):
+    put(built, api)
+    repository, commit_route = hub.repositories[REPO], hub.failure
+
+    def interfere(method, path):
+        if "/commit/" in path and len(repository.messages) == 1:
+            repository.commit("main", {}, "theirs")
+        return commit_route(method, path)
+
+    hub.failure = interfere
+    with pytest.raises(InputError, match="changed by somebody else during the upload .412.; somebody else has"):
+        put(changed, api)
+    assert hub.files(REPO) == {}
+
+
+def test_when_the_hub_is_out_of_reach_it_says_so(built):
+    with serve() as hub:
+        gone = hub.url
+    with pytest.raises(InputError, match="no connection to the Hub"):
+        put(built, HfApi(endpoint=gone, token="writer"))
+
+
+def test_a_file_that_comes_back_changed_is_noticed(built, changed, hub, api):
+    commit = put(changed, api)
+    with (
+        pytest.raises(InputError, match="was uploaded, but README.md comes back changed"),
+        downloaded(api, REPO, commit, built),
+    ):
+        pass
+
+
+def run_script(hub, monkeypatch, *arguments):
+    """publish.py as a user starts it, but for the process of its own."""
+    address = f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)  # HF_ENDPOINT was read on import
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", address)
+    monkeypatch.setenv("HF_TOKEN", "writer")
+    main(*parse(make_parser(), [str(argument) for argument in arguments]))
+
+
+def test_the_script_publishes_and_others_load_it_by_its_id(trained, tmp_path, hub, monkeypatch, capsys):
+    results = tmp_path / "metrics.json"
+    results.write_text(json.dumps({"MRR@10": 0.5, "queries": 20}))
+    (tmp_path / "curve.png").write_bytes(b"\x89PNG\r\n\xff")
+    folder, picture = tmp_path / "de-tiny", f"{tmp_path / 'curve.png'}=How it learned"
+    known = ["--metrics", results, "--dataset", "pydocs", "--split", "test", "--license", "mit", "--pictures", picture]
+    report = ["--benchmark", "org/bench:ranking:MRR@10"]
+    run_script(hub, monkeypatch, "--model", trained, "--folder", folder, "--repo", REPO, *known, *report)
+    assert b"![How it learned](images/curve.png)" in hub.files(REPO)["README.md"]
+    assert yaml.safe_load(hub.files(REPO)[".eval_results/org--bench.yaml"]) == [
+        {"dataset": {"id": "org/bench", "task_id": "ranking"}, "value": 0.5, "notes": "MRR@10, 20 queries"}
+    ]
+    code = {
+        "class": f"from transformers import AutoModel; print(type(AutoModel.from_pretrained({REPO!r})).__name__)",
+        "commit": f"from huggingface_hub import model_info; print(model_info({REPO!r}).sha)",
+        "metric": f"from huggingface_hub import ModelCard; "
+        f"print(ModelCard.load({REPO!r}).data.eval_results[0].metric_value)",
+    }
+    printed = run_all(code, tmp_path, HF_ENDPOINT=hub.url, HF_HUB_OFFLINE="0", HF_HUB_DISABLE_XET="1")
+    assert printed["class"].strip() == "BertModel"
+    assert float(printed["metric"]) == 0.5
+    assert printed["commit"].strip() in capsys.readouterr().out
+
+
+def test_what_is_no_model_is_refused_before_anything_is_sent(tmp_path, hub, monkeypatch):
+    with pytest.raises(InputError, match="config.json: cannot be read"):
+        run_script(hub, monkeypatch, "--model", tmp_path, "--folder", tmp_path / "x", "--repo", REPO)
+    with pytest.raises(InputError, match="--model: which directory"):
+        run_script(hub, monkeypatch, "--folder", tmp_path / "x")
+    assert not (tmp_path / "x").exists() and hub.requests == []
+
+
+def publish_study(tmp_path):
+    """A teacher and a student as published folders, the student measured."""
+    results = tmp_path / "metrics.json"
+    results.write_text(json.dumps({"MRR@10": 0.5, "nDCG@10": 0.6, "data": "py|docs", "split": "test"}))
+    for name, model, metrics in (("ca", tiny.cross_encoder(), None), ("de", tiny.dual_encoder(), results)):
+        model.save_pretrained(tmp_path / "trained" / name)
+        tiny.tokenizer().save_pretrained(tmp_path / "trained" / name)
+        build_folder(tmp_path / "trained" / name, tmp_path / name, metrics=metrics)
+    return [tmp_path / "de", tmp_path / "ca"]
+
+
+def test_a_collection_links_teacher_students_and_data(tmp_path, hub, api):
+    members = publish_study(tmp_path)
+    card = write_collection_card("A study", members, tmp_path / "study", "org", ["org/pydocs"]).read_text()
+    assert "| [de](https://huggingface.co/org/de) | student | dense | 0.500 | 0.600 |" in card
+    assert "| [ca](https://huggingface.co/org/ca) | teacher | cross-encoder | – | – |" in card
+    assert "[org/pydocs](https://huggingface.co/datasets/org/pydocs)" in card
+    assert r"Measured on py\|docs" in card
+    for _ in range(2):
+        address = make_collection(api, "A study", members, "org", ["org/pydocs"])
+    made = hub.collections[address.partition("/collections/")[2]]
+    assert [(item["type"], item["id"]) for item in made["items"]] == [
+        ("model", "org/ca"),
+        ("model", "org/de"),
+        ("dataset", "org/pydocs"),
+    ]
+    assert made["items"][1]["note"]["text"] == "student: dense; MRR@10 0.500, nDCG@10 0.600"
+
+
+def test_a_collection_needs_members_with_cards(tmp_path):
+    with pytest.raises(InputError, match="--members: name the published folders"):
+        write_collection_card("A study", [], tmp_path / "study", None, [])
+    with pytest.raises(InputError, match="not a published folder"):
+        write_collection_card("A study", [tmp_path], tmp_path / "study", None, [])
+    assert not (tmp_path / "study").exists()
