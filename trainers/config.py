@@ -16,6 +16,7 @@ RANGES = {
     "one_hot_weight": (0, 1),
     "token_dropout": (0, 1),
     "mlm_weight": (0, math.inf),
+    "sample_documents": (2, math.inf),
     "uniform_negatives": (0, math.inf),
     "forward_chunk_size": (1, math.inf),
     "train_sample_size": (0, math.inf),
@@ -45,6 +46,9 @@ class RankingConfig(TrainingArguments):
     )
     one_hot_weight: float = field(
         default=0.0, metadata={"help": "Share w of the one-hot loss: (1 - w) * loss + w * softmax_ce."}
+    )
+    sample_documents: int | None = field(
+        default=None, metadata={"help": "Of longer lists this many documents a step, others in every epoch."}
     )
     in_batch_negatives: bool = field(
         default=False, metadata={"help": "Other queries' documents, of all processes, become negatives (C.12)."}
@@ -94,8 +98,15 @@ class RankingConfig(TrainingArguments):
                     f"{name}: expected {f'{low} to {high}' if high < math.inf else f'at least {low}'}, got {value}"
                 )
         self.check_best_metric()
+        if self.sample_documents is not None and self.dataloader_persistent_workers:
+            raise InputError("sample_documents: needs dataloader_persistent_workers false, which would keep one epoch")
         self.choose_precision()
+        # Trainer's own upload would take its arguments along, a pickle with paths, and a stub for a card.
+        self.publish, self.push_to_hub = self.push_to_hub, False
         super().__post_init__()
+        if self.lr_scheduler_type == "reduce_lr_on_plateau":  # PyTorch takes a falling nDCG for an improvement
+            better = {"mode": "max" if self.greater_is_better else "min"}
+            self.lr_scheduler_kwargs = better | (self.lr_scheduler_kwargs or {})
 
     def check_best_metric(self) -> None:
         """Raise InputError for a metric that `DistillationTrainer.evaluate` does not measure, or never measures."""

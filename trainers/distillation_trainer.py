@@ -1,4 +1,6 @@
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from datasets import Dataset
@@ -15,6 +17,7 @@ from trainers.losses import LOSSES, softmax_ce, usable_queries
 from trainers.meter import Meter
 from trainers.negatives import add_columns, append_documents, draw_documents, negative_columns
 from trainers.regularisers import hide_tokens, masked_lm_loss
+from trainers.sampling import NewEpoch, SampledRows
 
 
 RANKING_MODELS = (ColBERT, CrossEncoder, DualEncoder)
@@ -27,7 +30,8 @@ class DistillationTrainer(Trainer):
 
     Takes Trainer's own arguments except `compute_metrics`: `args` a RankingConfig, `data_collator` a RankingCollator,
     `train_dataset` and `eval_dataset` rows of `trainers.data`. Each evaluation measures the dev rows and a fixed
-    sample of the training rows, because the gap between the two is what the paper is about.
+    sample of the training rows, because the gap between the two is what the paper is about. `publisher` is what
+    `push_to_hub` calls with the trained model's directory.
 
     Raises:
         InputError: an option asks for what the tokeniser or the document table does not have.
@@ -37,10 +41,14 @@ class DistillationTrainer(Trainer):
     data_collator: RankingCollator
     loss_is_scaled_for_ga = False  # our losses are means over the micro-batch: Trainer divides by the accumulation
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args, publisher: Callable[[Path], object] | None = None, **kwargs):
         super().__init__(*args, compute_metrics=mean_metrics, **kwargs)
+        self.publisher = publisher
         self.check_options()
         self.train_sample = sample_rows(self.train_dataset, self.args.train_sample_size, self.args.seed)
+        if self.args.sample_documents is not None and self.train_dataset is not None:
+            self.train_dataset = SampledRows(self.train_dataset, self.args.sample_documents, self.args.seed)
+            self.add_callback(NewEpoch(self.train_dataset))
         self.draws = (-1, 0)  # optimiser step, and how often negatives were drawn in it
         self.ranking_model = find_ranking_model(self.model)
         self.ranking_model.chunk_size = self.args.forward_chunk_size
@@ -54,9 +62,21 @@ class DistillationTrainer(Trainer):
         hides = self.args.token_dropout or self.args.mlm_weight
         if hides and self.processing_class.mask_token_id is None:
             raise InputError("token_dropout and mlm_weight need a tokeniser with a mask token")
+        if self.args.publish and self.publisher is None:
+            raise InputError("push_to_hub: needs a publisher, as run_scripts/distill.py gives one")
         collection = len(self.data_collator.documents)
         if self.args.uniform_negatives > collection:
             raise InputError(f"uniform_negatives: expected at most {collection}, the size of the collection")
+
+    def push_to_hub(self, *args, **kwargs) -> object:
+        """Hand `output_dir` to the publisher, on the first process; returns what it returns.
+
+        Raises:
+            InputError: there is no publisher.
+        """
+        if self.publisher is None:
+            raise InputError("push_to_hub: there is no publisher; run_scripts/publish.py publishes a trained model")
+        return self.publisher(Path(self.args.output_dir)) if self.is_world_process_zero() else None
 
     def training_step(self, *args, **kwargs):
         started = time.perf_counter()

@@ -58,6 +58,11 @@ def test_every_hyperparameter_of_every_loss_is_checked():
         ({"token_dropout": -0.1}, "token_dropout: expected 0 to 1, got -0.1"),
         ({"mlm_weight": -1.0}, "mlm_weight: expected at least 0, got -1.0"),
         ({"uniform_negatives": -1}, "uniform_negatives: expected at least 0, got -1"),
+        ({"sample_documents": 1}, "sample_documents: expected at least 2, got 1"),
+        (
+            {"sample_documents": 2, "dataloader_persistent_workers": True, "dataloader_num_workers": 1},
+            "sample_documents: needs dataloader_persistent_workers false",
+        ),
         ({"forward_chunk_size": 0}, "forward_chunk_size: expected at least 1, got 0"),
         ({"precision": "int8"}, "precision: expected auto, bf16, fp16 or fp32, got 'int8'"),
         ({"precision": "fp32", "bf16": True}, "precision: fp32 and bf16 contradict each other"),
@@ -78,6 +83,13 @@ def test_what_cannot_be_is_refused_by_name(options, message):
 @pytest.mark.parametrize("metric", ["nDCG@10", "eval_MRR@10", "loss"])
 def test_metrics_that_are_measured_are_accepted(metric):
     assert make_config(metric_for_best_model=metric).greater_is_better == (metric != "loss")
+
+
+@pytest.mark.parametrize(("metric", "mode"), [("nDCG@10", "max"), ("loss", "min")])
+def test_a_plateau_is_one_of_the_metric_in_its_own_direction(metric, mode):
+    plateau = {"lr_scheduler_type": "reduce_lr_on_plateau", "eval_strategy": "steps", "metric_for_best_model": metric}
+    config = make_config(lr_scheduler_kwargs={"patience": 15}, **plateau)
+    assert config.lr_scheduler_kwargs == {"mode": mode, "patience": 15}
 
 
 def test_early_stopping_keeps_the_best_checkpoint():
