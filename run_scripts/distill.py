@@ -7,12 +7,14 @@ the same options and data is reused; an interrupted one goes on from its last ch
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from transformers import HfArgumentParser, PreTrainedModel
 
 from modeling import ColBERT, CrossEncoder, DualEncoder
 from run_scripts import training
 from run_scripts.cli import run
+from run_scripts.push import make_publisher
 from trainers import InputError, RankingConfig
 from trainers.config import parse_mapping
 from trainers.data import RankingLists
@@ -60,16 +62,19 @@ def main(
     run_arguments: training.RunArguments,
     config: RankingConfig,
 ) -> None:
+    publisher = make_publisher(config)
     tokenizer = training.load_tokenizer(model_arguments.encoder)
     lists = load_lists(student, config)
     dev = training.dev_lists(student.data, dev_arguments)
     arguments = [student, model_arguments]
     key = training.run_key(config, arguments, model_arguments.encoder, {"data": lists, "dev": dev})
     if training.already_done(config, key, run_arguments.overwrite):
+        if publisher is not None and config.process_index == 0:
+            publisher(Path(config.output_dir))
         return
     training.seed(config)
     model = build_model(student, model_arguments)
-    training.fit(model, tokenizer, lists, dev, config, training.describe(config, arguments, lists))
+    training.fit(model, tokenizer, lists, dev, config, training.describe(config, arguments, lists), publisher)
 
 
 def build_model(student: StudentArguments, arguments: training.ModelArguments) -> PreTrainedModel:

@@ -14,6 +14,7 @@ from transformers import HfArgumentParser, PreTrainedTokenizerBase
 from modeling import CrossEncoder
 from run_scripts import training
 from run_scripts.cli import run
+from run_scripts.push import make_publisher
 from trainers import InputError, RankingConfig
 from trainers.data import BM25Index, RankingLists, read_data, training_lists
 
@@ -43,6 +44,7 @@ def main(
     run_arguments: training.RunArguments,
     config: RankingConfig,
 ) -> None:
+    publisher = make_publisher(config)
     tokenizer = training.load_tokenizer(model_arguments.encoder)
     check_pairs(tokenizer)
     lists = prepare_lists(data, dev_arguments.cache_dir, config.seed)
@@ -50,6 +52,8 @@ def main(
     arguments = [data, model_arguments]
     key = training.run_key(config, arguments, model_arguments.encoder, {"data": lists, "dev": dev})
     if training.already_done(config, key, run_arguments.overwrite):
+        if publisher is not None and config.process_index == 0:
+            publisher(Path(config.output_dir))
         return
     training.seed(config)
     model = CrossEncoder.from_encoder(
@@ -59,7 +63,7 @@ def main(
         document_length=model_arguments.document_length,
     )
     training.set_dropout(model, model_arguments.dropout)
-    training.fit(model, tokenizer, lists, dev, config, training.describe(config, arguments, lists))
+    training.fit(model, tokenizer, lists, dev, config, training.describe(config, arguments, lists), publisher)
 
 
 def prepare_lists(data: TeacherData, cache_dir: str, seed: int) -> RankingLists:

@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from hashlib import blake2b, file_digest
 from importlib.metadata import version
@@ -133,6 +134,7 @@ def fit(
     dev: RankingLists | None,
     config: RankingConfig,
     record: dict,
+    publisher: Callable[[Path], object] | None = None,
 ) -> None:
     """Train, resuming from the last checkpoint if there is one, and write the model and its record to output_dir."""
     say_precision(config)
@@ -145,7 +147,9 @@ def fit(
         data_collator=collator,
         train_dataset=lists.rows,
         eval_dataset=dev.rows if dev else None,
+        eval_documents=dev.documents if dev else None,
         processing_class=tokenizer,
+        publisher=publisher,
     )
     output = Path(config.output_dir)
     last = last_checkpoint(output)
@@ -163,6 +167,8 @@ def fit(
     if trainer.is_world_process_zero():
         write_json(output / RECORD, record)
         logger.info("wrote %s", output)
+    if publisher is not None:
+        trainer.push_to_hub()
 
 
 def last_checkpoint(output: Path) -> str | None:

@@ -1,0 +1,30 @@
+"""--push_to_hub of the training scripts: the model goes through publish.py, never through Trainer's own upload."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from huggingface_hub import HfApi
+
+from run_scripts.publish import publish
+from run_scripts.upload import check_token
+from trainers import InputError, RankingConfig
+
+
+def make_publisher(config: RankingConfig) -> Callable[[Path], None] | None:
+    """What publishes the trained model's directory when the options ask for it; None when they do not.
+
+    Raises:
+        InputError: --push_to_hub without --hub_model_id or without an access token: better known before training.
+    """
+    if not config.publish:
+        return None
+    if not config.hub_model_id:
+        raise InputError("push_to_hub: name the repository with --hub_model_id, such as org/de-m3se")
+    check_token(HfApi())
+
+    def publisher(directory: Path) -> None:
+        folder = directory / "published" / Path(config.hub_model_id).name
+        revision = config.hub_revision or "main"
+        publish(directory, folder, config.hub_model_id, private=bool(config.hub_private_repo), revision=revision)
+
+    return publisher
