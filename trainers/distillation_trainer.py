@@ -1,5 +1,6 @@
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from modeling import ColBERT, CrossEncoder, DualEncoder
 from modeling.gathering import gather_rows
 from trainers.collators import RankingCollator
 from trainers.config import RankingConfig
+from trainers.data import DocumentTable
 from trainers.errors import InputError
 from trainers.evaluation.metrics import ndcg, reciprocal_rank
 from trainers.losses import LOSSES, softmax_ce, usable_queries
@@ -30,8 +32,9 @@ class DistillationTrainer(Trainer):
 
     Takes Trainer's own arguments except `compute_metrics`: `args` a RankingConfig, `data_collator` a RankingCollator,
     `train_dataset` and `eval_dataset` rows of `trainers.data`. Each evaluation measures the dev rows and a fixed
-    sample of the training rows, because the gap between the two is what the paper is about. `publisher` is what
-    `push_to_hub` calls with the trained model's directory.
+    sample of the training rows, because the gap between the two is what the paper is about. `eval_documents` holds the
+    texts of the dev rows where that is another table than the collator's; `publisher` is what `push_to_hub` calls with
+    the trained model's directory.
 
     Raises:
         InputError: an option asks for what the tokeniser or the document table does not have.
@@ -41,8 +44,15 @@ class DistillationTrainer(Trainer):
     data_collator: RankingCollator
     loss_is_scaled_for_ga = False  # our losses are means over the micro-batch: Trainer divides by the accumulation
 
-    def __init__(self, *args, publisher: Callable[[Path], object] | None = None, **kwargs):
+    def __init__(
+        self,
+        *args,
+        eval_documents: DocumentTable | None = None,
+        publisher: Callable[[Path], object] | None = None,
+        **kwargs,
+    ):
         super().__init__(*args, compute_metrics=mean_metrics, **kwargs)
+        self.eval_documents = self.data_collator.documents if eval_documents is None else eval_documents
         self.publisher = publisher
         self.check_options()
         self.train_sample = sample_rows(self.train_dataset, self.args.train_sample_size, self.args.seed)
@@ -193,18 +203,22 @@ class DistillationTrainer(Trainer):
         Keys: `eval_MRR@10`, `eval_nDCG@10`, `eval_loss` where the loss applies, and `train_MRR@10`, `train_nDCG@10`
         unless another data set was given.
         """
-        metrics = self.measure(self.eval_dataset if eval_dataset is None else eval_dataset, metric_key_prefix)
+        rows = self.eval_dataset if eval_dataset is None else eval_dataset
+        metrics = self.measure(rows, self.eval_documents, metric_key_prefix)
         if eval_dataset is None and len(self.train_sample):
-            metrics |= self.measure(self.train_sample, "train")
+            metrics |= self.measure(self.train_sample, self.data_collator.documents, "train")
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
-    def measure(self, rows: Dataset, prefix: str) -> dict[str, float]:
+    def measure(self, rows: Dataset, documents: DocumentTable, prefix: str) -> dict[str, float]:
         """Mean metrics of rows, each row counted once whatever the number of processes."""
         started = time.perf_counter()
-        # the test loader: a kept evaluation loader would give the dev rows again
-        metrics = self.evaluation_loop(self.get_test_dataloader(rows), prefix, metric_key_prefix=prefix).metrics
+        train_collator = self.data_collator
+        self.data_collator = replace(train_collator, documents=documents)
+        loader = self.get_test_dataloader(rows)  # a kept evaluation loader would give the dev rows again
+        self.data_collator = train_collator
+        metrics = self.evaluation_loop(loader, prefix, metric_key_prefix=prefix).metrics
         return metrics | {f"{prefix}_seconds": round(time.perf_counter() - started, 2)}
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
