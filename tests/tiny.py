@@ -9,7 +9,7 @@ import torch
 from datasets import Dataset
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast, PreTrainedModel
 
-from modeling import CrossEncoder, CrossEncoderConfig, DualEncoder, DualEncoderConfig
+from modeling import ColBERT, ColBERTConfig, CrossEncoder, CrossEncoderConfig, DualEncoder, DualEncoderConfig
 from trainers import DistillationTrainer, RankingCollator, RankingConfig
 from trainers.data import DocumentTable, RankingLists
 
@@ -45,6 +45,13 @@ def bert(seed: int = 0, dropout: float = 0.0, **fields) -> BertConfig:
 def dual_encoder(seed: int = 0, dropout: float = 0.0, **fields) -> DualEncoder:
     fields = LENGTHS | {"pooling": "mean", "embedding_dropout": dropout} | fields
     return DualEncoder(DualEncoderConfig(encoder_config=bert(seed, dropout), **fields))
+
+
+def colbert(seed: int = 0, dropout: float = 0.0, **fields) -> ColBERT:
+    """The first three words are its markers and the one word it does not compare."""
+    ids = {"mask_token_id": 4, "query_marker_id": 5, "document_marker_id": 6, "skiplist_ids": [7]}
+    fields = LENGTHS | ids | {"projection_size": 6, "embedding_dropout": dropout} | fields
+    return ColBERT(ColBERTConfig(encoder_config=bert(seed, dropout), **fields))
 
 
 def cross_encoder(seed: int = 0, dropout: float = 0.0) -> CrossEncoder:
@@ -110,5 +117,6 @@ def make_trainer(
         data_collator=collator(lists),
         train_dataset=lists.rows,
         eval_dataset=dev.rows if dev else None,
+        eval_documents=dev.documents if dev else None,
         processing_class=tokenizer(),
     )

@@ -1,53 +1,230 @@
+import json
+from types import SimpleNamespace
+
 import pytest
 import torch
+from transformers import TrainerCallback
 
 from tests import tiny
-from trainers import LOSSES, DistillationTrainer, RankingConfig
+from trainers import LOSSES, InputError
+from trainers.evaluation.metrics import ndcg, reciprocal_rank
 
 
-QUIET = {"use_cpu": True, "report_to": "none", "disable_tqdm": True, "save_strategy": "no"}
-PLAIN_SGD = {"optim": "sgd", "max_grad_norm": 0.0, "learning_rate": 0.05, "lr_scheduler_type": "constant"}
+BUILDERS = [tiny.dual_encoder, tiny.cross_encoder]
+STANDING_STILL = {"learning_rate": 0.0, "logging_steps": 1}  # what is logged can be computed again afterwards
 
 
-def make_trainer(model, lists, folder, dev=None, **options):
-    """A trainer on the CPU, in float32 and silent, unless `options` say otherwise."""
-    args = RankingConfig(output_dir=str(folder), **QUIET | {"precision": "fp32", "max_steps": 2} | options)
-    return DistillationTrainer(
-        model=model,
-        args=args,
-        data_collator=tiny.collator(lists),
-        train_dataset=lists.rows,
-        eval_dataset=dev.rows if dev else None,
-        processing_class=tiny.tokenizer(),
-    )
+def train_logs(trainer):
+    return [entry for entry in trainer.state.log_history if "loss" in entry]
 
 
-@pytest.mark.parametrize("build", [tiny.dual_encoder, tiny.cross_encoder])
+def eval_logs(trainer):
+    return [entry for entry in trainer.state.log_history if "eval_MRR@10" in entry]
+
+
+def scores_one_by_one(model, lists):
+    """The scores [K_i] of each row alone."""
+    model.eval()
+    with torch.no_grad():
+        return [model(**tiny.model_inputs(tiny.batch(lists, [i]))).scores[0] for i in range(len(lists.rows))]
+
+
 @pytest.mark.parametrize("loss", LOSSES)
-def test_every_loss_trains_every_model(build, loss, lists, tmp_path):
-    trainer = make_trainer(build(), lists, tmp_path, loss=loss)
-    start = tiny.flat_weights(trainer.model)
-    trainer.train()
-    assert not torch.equal(tiny.flat_weights(trainer.model), start)
+def test_every_loss_gives_every_weight_in_use_a_gradient(loss, lists, tmp_path):
+    trainer = tiny.make_trainer(tiny.dual_encoder(), lists, tmp_path, loss=loss)
+    trainer.compute_loss(trainer.model.train(), tiny.batch(lists)).backward()
+    for name, weight in trainer.model.named_parameters():
+        in_use = "pooler" not in name and "key.bias" not in name  # a key's bias shifts all attention alike: no effect
+        if in_use:
+            assert weight.grad is not None and weight.grad.abs().max() > 0, name
 
 
-@pytest.mark.parametrize("build", [tiny.dual_encoder, tiny.cross_encoder])
+@pytest.mark.parametrize("build", BUILDERS)
 @pytest.mark.parametrize(
     "options",
     [
-        {"in_batch_negatives": True},
-        {"uniform_negatives": 3},
-        {"in_batch_negatives": True, "uniform_negatives": 3},
-        {"token_dropout": 0.3},
-        {"mlm_weight": 0.1},
-        {"one_hot_weight": 0.5},
-        {"forward_chunk_size": 3},
-        {"precision": "bf16"},
+        {"in_batch_negatives": True, "token_dropout": 0.3, "one_hot_weight": 0.5},
+        {"uniform_negatives": 3, "mlm_weight": 0.1, "forward_chunk_size": 3, "precision": "bf16"},
     ],
     ids=str,
 )
-def test_every_option_trains_every_model(build, options, lists, tmp_path):
-    trainer = make_trainer(build(), lists, tmp_path, loss="m3se", per_device_train_batch_size=4, **options)
+def test_options_train_every_model(build, options, lists, tmp_path):
+    trainer = tiny.make_trainer(build(), lists, tmp_path, loss="m3se", learning_rate=0.01, **options)
     start = tiny.flat_weights(trainer.model)
     trainer.train()
-    assert not torch.equal(tiny.flat_weights(trainer.model), start)
+    assert (tiny.flat_weights(trainer.model) - start).abs().max() > 1e-3
+
+
+def test_a_distilled_student_ranks_like_its_teacher(lists, tmp_path):
+    trainer = tiny.make_trainer(
+        tiny.dual_encoder(), lists, tmp_path, max_steps=60, learning_rate=0.03, logging_steps=20
+    )
+    trainer.train()
+    agreements = [entry["teacher_top1_agreement"] for entry in train_logs(trainer)]
+    assert agreements[0] < 1
+    assert agreements[-1] == 1
+
+
+@pytest.mark.parametrize("build", BUILDERS)
+def test_the_training_log_says_what_happened(build, tmp_path):
+    lists = tiny.ranking_lists(queries=4)
+    lists.rows = lists.rows.map(lambda row, i: row if i else {"labels": [0.0] * len(row["labels"])}, with_indices=True)
+    trainer = tiny.make_trainer(build(), lists, tmp_path, loss="margin_mse", **STANDING_STILL)
+    trainer.train()
+    scores = scores_one_by_one(trainer.model, lists)
+    teacher = [torch.tensor(row["teacher_scores"]) for row in lists.rows]
+    agreeing = [s.argmax() == t.argmax() for s, t in zip(scores, teacher, strict=True)]
+    batch = tiny.batch(lists)
+    queries, documents = (batch[f"{side}_attention_mask"] for side in ("query", "document"))
+    if build is tiny.cross_encoder:
+        pairs = queries.sum(1)[:, None] + documents.sum(1)[batch["document_index"]] - 1
+        tokens, places = pairs[batch["mask"]].sum(), pairs[batch["mask"]].max() * batch["mask"].sum()
+    else:
+        tokens, places = queries.sum() + documents.sum(), queries.numel() + documents.numel()
+    for entry in train_logs(trainer):
+        assert entry["teacher_top1_agreement"] == pytest.approx(sum(agreeing) / 4)
+        assert entry["skipped_queries"] == 1  # the first has no positive
+        assert entry["padding"] == pytest.approx(1 - (tokens / places).item(), abs=1e-4)
+        assert entry["documents_per_second"] > 0
+    assert len(train_logs(trainer)) == 2
+
+
+@pytest.mark.parametrize("batch_size", [3, 8])
+def test_evaluation_measures_dev_and_a_sample_of_the_training_queries(batch_size, lists, tmp_path):
+    dev = tiny.ranking_lists(queries=7, seed=1)
+    dev.rows = dev.rows.map(lambda row, i: row if i else {"labels": [0.0] * len(row["labels"])}, with_indices=True)
+    trainer = tiny.make_trainer(
+        tiny.dual_encoder(),
+        lists,
+        tmp_path,
+        dev,
+        loss="margin_mse",
+        eval_strategy="steps",
+        eval_steps=1,
+        train_sample_size=5,
+        per_device_eval_batch_size=batch_size,
+        **STANDING_STILL,
+    )
+    trainer.train()
+    sample = SimpleNamespace(rows=trainer.train_sample, documents=lists.documents)
+    assert len(sample.rows) == 5
+    assert set(sample.rows["query_id"]) < set(lists.rows["query_id"])
+    for prefix, part in (("eval", dev), ("train", sample)):
+        per_query = []
+        for scores, row in zip(scores_one_by_one(trainer.model, part), part.rows, strict=True):
+            labels, teacher = torch.tensor(row["labels"]), torch.tensor(row["teacher_scores"])
+            each = [values[None] for values in (scores, labels)]
+            loss = LOSSES["margin_mse"](scores[None], teacher[None], labels[None], torch.ones(1, len(labels)).bool())
+            per_query.append([reciprocal_rank(*each).item(), ndcg(*each).item(), loss.item(), labels.any().item()])
+        ranks, gains, losses, usable = torch.tensor(per_query).T
+        for entry in eval_logs(trainer):
+            assert entry[f"{prefix}_MRR@10"] == pytest.approx(ranks.mean().item())
+            assert entry[f"{prefix}_nDCG@10"] == pytest.approx(gains.mean().item())
+            assert entry[f"{prefix}_loss"] == pytest.approx((losses.sum() / usable.sum()).item(), rel=1e-5)
+    assert len(eval_logs(trainer)) == 2
+
+
+def test_dev_lists_without_teacher_scores_are_ranked_but_have_no_loss(lists, tmp_path):
+    dev = tiny.ranking_lists(queries=3, seed=1, scored=False)
+    metrics = tiny.make_trainer(tiny.dual_encoder(), lists, tmp_path, dev, loss="m3se").evaluate()
+    assert {"eval_MRR@10", "eval_nDCG@10", "train_MRR@10", "train_nDCG@10", "train_loss"} <= metrics.keys()
+    assert "eval_loss" not in metrics
+
+
+def test_the_training_sample_depends_on_the_seed_only(lists, tmp_path):
+    samples = [
+        tiny.make_trainer(tiny.dual_encoder(), lists, tmp_path, train_sample_size=3, seed=seed).train_sample[
+            "query_id"
+        ]
+        for seed in (1, 1, 2)
+    ]
+    assert samples[0] == samples[1] != samples[2]
+
+
+class WorseAndWorse(TrainerCallback):
+    """Turns the weights round after the given step, as a training run that fails from then on."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_step_end(self, args, state, control, model=None, **kwargs):
+        if state.global_step > self.step:
+            with torch.no_grad():
+                for name, weight in model.named_parameters():
+                    if "word_embeddings" in name:
+                        weight.copy_(weight.roll(1, dims=0))
+
+
+def stopping_trainer(lists, folder, **options):
+    return tiny.make_trainer(
+        tiny.dual_encoder(), lists, folder, lists, max_steps=20, learning_rate=0.03, eval_strategy="steps",
+        save_strategy="steps", eval_steps=2, save_steps=2, early_stopping_patience=2, **options,
+    )  # fmt: skip
+
+
+def test_training_stops_early_and_keeps_the_best_checkpoint(lists, tmp_path):
+    trainer = stopping_trainer(lists, tmp_path)
+    trainer.add_callback(WorseAndWorse(step=6))
+    trainer.train()
+    quality = {entry["step"]: entry["eval_nDCG@10"] for entry in eval_logs(trainer)}
+    best = max(quality, key=lambda step: (quality[step], -step))
+    assert trainer.state.best_global_step == best
+    assert trainer.state.global_step == best + 4 < 20
+    assert max(quality.values()) > quality[trainer.state.global_step]
+    kept = type(trainer.model).from_pretrained(tmp_path / f"checkpoint-{best}")
+    assert torch.equal(tiny.flat_weights(trainer.model), tiny.flat_weights(kept))
+    assert trainer.evaluate()["eval_nDCG@10"] == quality[best]
+
+
+def test_a_resumed_run_goes_on_counting_its_patience(lists, tmp_path):
+    first = stopping_trainer(lists, tmp_path)
+    first.add_callback(WorseAndWorse(step=0))
+    first.train()
+    stopped = first.state.global_step
+    second = stopping_trainer(lists, tmp_path)
+    second.add_callback(WorseAndWorse(step=0))
+    second.train(resume_from_checkpoint=str(tmp_path / f"checkpoint-{stopped - 2}"))
+    assert second.state.global_step == stopped
+
+
+def test_a_loss_that_is_not_finite_stops_training_with_step_and_queries(lists, tmp_path):
+    rows = [dict(row) for row in lists.rows]
+    rows[5]["teacher_scores"] = [float("inf"), 1.0, 1.0]
+    lists.rows = lists.rows.from_list(rows)
+    trainer = tiny.make_trainer(tiny.dual_encoder(), lists, tmp_path, loss="margin_mse")
+    with pytest.raises(FloatingPointError, match=r"^the loss is (inf|nan) at step 0, queries q5$"):
+        trainer.train()
+
+
+def test_scores_that_are_not_numbers_stop_training(lists, tmp_path):
+    trainer = tiny.make_trainer(tiny.dual_encoder(), lists, tmp_path, per_device_train_batch_size=2)
+    with torch.no_grad():
+        trainer.model.encoder.embeddings.LayerNorm.bias.fill_(torch.nan)
+    with pytest.raises(FloatingPointError, match=r"^the loss is nan at step 0, queries q\d, q\d$"):
+        trainer.train()
+
+
+def test_targets_of_another_shape_are_refused(lists, tmp_path):
+    trainer = tiny.make_trainer(tiny.dual_encoder(), lists, tmp_path)
+    batch = tiny.batch(lists)
+    batch["labels"] = batch["labels"][:, :1]
+    with pytest.raises(ValueError, match=r"scores \[8, 4\], labels \[8, 1\]"):
+        trainer.compute_loss(trainer.model, batch)
+
+
+def test_more_uniform_negatives_than_documents_are_refused(lists, tmp_path):
+    with pytest.raises(InputError, match="uniform_negatives: expected at most 40"):
+        tiny.make_trainer(tiny.dual_encoder(), lists, tmp_path, uniform_negatives=41)
+
+
+def test_other_models_are_refused(lists, tmp_path):
+    with pytest.raises(TypeError, match="expected one of .*DualEncoder.*, got BertModel"):
+        tiny.make_trainer(tiny.dual_encoder().encoder, lists, tmp_path)
+
+
+def test_log_history_is_plain_json(lists, tmp_path):
+    trainer = tiny.make_trainer(
+        tiny.dual_encoder(), lists, tmp_path, lists, logging_steps=1, eval_strategy="steps", eval_steps=1
+    )
+    trainer.train()
+    json.dumps(trainer.state.log_history, allow_nan=False)
