@@ -96,12 +96,18 @@ def digests(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def kill(folder: Path, kills: int, seconds: float) -> list[dict]:
-    """Kill a fresh run at random moments of the `seconds` it takes, then let a second one finish."""
+def kill(folder: Path, kills: int, shards: int) -> list[dict]:
+    """Kill a fresh run, which writes `shards` in all, at random moments; then let a second one finish.
+
+    A moment is a number of shards and a few milliseconds, not a time: it then falls on work on a busy machine too. A
+    run may be through before it is killed when the moment is after its last shard, while the output is written.
+    """
     generator, results = random.Random(0), []
     for number in range(kills):
         killed = Run(folder, f"killed-{number}", f"cache-killed-{number}")
-        time.sleep(generator.uniform(0, seconds))
+        progress = (number + generator.random()) / kills  # every stage gets its kills, however few there are
+        killed.wait_for_shards(min(int(1.1 * progress * shards), shards))
+        time.sleep(generator.uniform(0, 0.03))
         killed.signal(signal.SIGKILL)
         first = killed.finish()
         results.append({"first": first, "second": Run(folder, f"killed-{number}", f"cache-killed-{number}").finish()})
@@ -137,12 +143,10 @@ def lose_a_rank(folder: Path) -> dict:
 
 
 def main(folder: Path, kills: int) -> dict:
-    start = time.monotonic()
     undisturbed = Run(folder, "undisturbed", "cache-undisturbed").finish()
-    seconds = time.monotonic() - start
     return {
         "undisturbed": undisturbed,
-        "killed": kill(folder, kills, seconds),
+        "killed": kill(folder, kills, undisturbed["shards"]),
         "SIGINT": interrupt(folder, signal.SIGINT),
         "SIGTERM": interrupt(folder, signal.SIGTERM),
         "sharing": share_cache(folder),

@@ -228,11 +228,11 @@ def test_a_run_killed_at_any_moment_ends_with_the_bytes_of_an_undisturbed_one(di
     assert disturbed["undisturbed"]["status"] == 0
     assert len(disturbed["killed"]) == 5
     for killed in disturbed["killed"]:
-        assert killed["first"]["status"] == -9
+        assert killed["first"]["status"] in (-9, 0)
         assert killed["first"]["files"] in ({}, disturbed["undisturbed"]["files"])
         expect_as_undisturbed(disturbed, killed["second"])
         assert killed["second"]["shards"] == disturbed["undisturbed"]["shards"]  # none was computed twice
-    assert any(0 < killed["first"]["shards"] < killed["second"]["shards"] for killed in disturbed["killed"])
+    assert sum(0 < killed["first"]["shards"] < killed["second"]["shards"] for killed in disturbed["killed"]) >= 2
 
 
 @pytest.mark.parametrize("signal", ["SIGINT", "SIGTERM"])
