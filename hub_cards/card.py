@@ -33,6 +33,7 @@ ENVIRONMENT = Environment(
     lstrip_blocks=True,
     keep_trailing_newline=True,
 )
+REQUIRED = ("kind", "custom_code", "name", "load_id", "fields", "architecture", "example")
 PIPELINE_TAGS = {
     "dual_encoder": "sentence-similarity",
     "colbert": "feature-extraction",
@@ -49,10 +50,12 @@ def render_card(**values) -> str:
     """README.md of a model: YAML metadata and Markdown; see the module for the values.
 
     Raises:
-        jinja2.UndefinedError: a required value is missing; the message names it.
-        ValueError: the metrics hold no measure, or one that is not a number.
+        ValueError: a required value is missing; the metrics hold no measure, or one that is not a number.
+        jinja2.UndefinedError: part of a value is missing; the message names it.
     """
     known = {key: value for key, value in values.items() if value is not None}
+    if missing := [name for name in REQUIRED if name not in known]:
+        raise ValueError(f"a card needs {', '.join(missing)}")
     body = ENVIRONMENT.get_template("model.md").render(
         known, measures=measures(known["metrics"]) if "metrics" in known else None
     )
@@ -119,12 +122,17 @@ def duration(seconds: float) -> str:
 
 def number(value: float) -> str:
     """Thousands apart, and four digits behind the point at most."""
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+    return f"{value:.4g}" if isinstance(value, float) else f"{int(value):,}"
+
+
+def quoted(value: object, indent: int | None = None) -> str:
+    """A value as JSON, which for texts and lists of texts is Python too; what is undefined is an error."""
+    return json.dumps(value, indent=indent, default=str)
 
 
 def text(value: str) -> str:
     """A name from outside on one line, without what Markdown or HTML would take for markup."""
-    return re.sub(r"([\\`*_\[\]<>|#~])", r"\\\1", " ".join(str(value).split()))
+    return re.sub(r"([\\`*\[\]<>|])", r"\\\1", " ".join(str(value).split()))
 
 
 def hub_link(name: str) -> str:
@@ -133,4 +141,4 @@ def hub_link(name: str) -> str:
     return f"[{name}](https://huggingface.co/{name})" if linked else text(name)
 
 
-ENVIRONMENT.filters.update(hub_link=hub_link, duration=duration, number=number, text=text, json=json.dumps)
+ENVIRONMENT.filters.update(hub_link=hub_link, duration=duration, number=number, text=text, json=quoted)
