@@ -1,0 +1,150 @@
+import pytest
+import torch
+from transformers import BertModel
+
+from modeling import DualEncoder, DualEncoderConfig, dot_scores
+from tests import tiny
+
+
+SHAPES = [
+    {},
+    {"pooling": "cls"},
+    {"tied": False},
+    {"projection_size": 6},
+    {"output_norm": True},
+    {"tied": False, "projection_size": 6, "output_norm": True, "pooling": "cls"},
+]
+
+
+def score(model, batch):
+    with torch.no_grad():
+        return model(**tiny.model_inputs(batch)).scores
+
+
+@pytest.mark.parametrize("fields", SHAPES, ids=str)
+def test_scores_are_inner_products_of_embeddings(fields, lists):
+    model, batch = tiny.dual_encoder(**fields).eval(), tiny.batch(lists)
+    queries = model.embed(batch["query_input_ids"], batch["query_attention_mask"], "query")
+    documents = model.embed(batch["document_input_ids"], batch["document_attention_mask"], "document")
+    expected = dot_scores(queries, documents[batch["document_index"]])
+    found = score(model, batch)
+    torch.testing.assert_close(found[batch["mask"]], expected[batch["mask"]], rtol=1e-4, atol=1e-4)
+    assert (found[~batch["mask"]] == -torch.inf).all()
+
+
+def test_embeddings_are_pooled_hidden_states():
+    ids, mask = torch.tensor([[2, 7, 9, 3, 0]]), torch.tensor([[1, 1, 1, 1, 0]])
+    for pooling in ("cls", "mean"):
+        model = tiny.dual_encoder(pooling=pooling).eval()
+        hidden = model.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
+        expected = hidden[:, 0] if pooling == "cls" else hidden[:, :4].mean(dim=1)
+        torch.testing.assert_close(model.embed(ids, mask), expected)
+
+
+def test_untied_encoders_embed_each_side_with_their_own_weights():
+    ids, mask = torch.tensor([[2, 7, 9, 3]]), torch.ones(1, 4, dtype=torch.long)
+    untied, tied = tiny.dual_encoder(tied=False, projection_size=6).eval(), tiny.dual_encoder().eval()
+    assert not torch.allclose(untied.embed(ids, mask, "query"), untied.embed(ids, mask, "document"))
+    assert torch.equal(tied.embed(ids, mask, "query"), tied.embed(ids, mask, "document"))
+
+
+@pytest.mark.parametrize("fields", [{"pooling": "cls"}, {"pooling": "mean"}], ids=str)
+def test_a_score_does_not_depend_on_batch_neighbours_or_padding(fields, lists):
+    model = tiny.dual_encoder(**fields).eval()
+    together = score(model, tiny.batch(lists))
+    for i, row in enumerate(lists.rows):
+        alone = tiny.batch(lists, [i])
+        for side in ("query", "document"):
+            for name in ("input_ids", "attention_mask"):
+                alone[f"{side}_{name}"] = torch.nn.functional.pad(alone[f"{side}_{name}"], (0, 5))
+        count = len(row["document_ids"])
+        torch.testing.assert_close(score(model, alone)[0], together[i, :count], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("fields", SHAPES, ids=str)
+def test_a_trained_model_saved_and_loaded_scores_the_same(fields, lists, tmp_path):
+    trainer = tiny.make_trainer(
+        tiny.dual_encoder(**fields), lists, tmp_path, learning_rate=0.01, in_batch_negatives=True
+    )
+    trainer.train()
+    trainer.save_model(str(tmp_path))
+    batch, loaded = tiny.batch(lists), DualEncoder.from_pretrained(tmp_path)
+    assert not loaded.training
+    assert torch.equal(score(loaded, batch), score(trainer.model.eval(), batch))
+    assert not torch.equal(score(loaded, batch), score(tiny.dual_encoder(**fields).eval(), batch))
+
+
+def test_what_changes_a_score_is_in_the_saved_config(tmp_path):
+    fields = {
+        "tied": False,
+        "pooling": "cls",
+        "query_length": 9,
+        "document_length": 21,
+        "projection_size": 6,
+        "output_norm": True,
+        "embedding_dropout": 0.2,
+    }
+    tiny.dual_encoder(**fields).save_pretrained(tmp_path)
+    loaded = DualEncoderConfig.from_pretrained(tmp_path)
+    assert {name: getattr(loaded, name) for name in fields} == fields
+    assert set(fields) == set(DualEncoderConfig.__annotations__) - {"encoder_config", "model_type"}
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_a_document_without_a_token_scores_minus_infinity_and_harms_no_gradient(pooling, lists):
+    model, batch = tiny.dual_encoder(pooling=pooling), tiny.batch(lists)
+    batch["document_attention_mask"][batch["document_index"][0, 1]] = 0
+    scores = model(**tiny.model_inputs(batch)).scores
+    assert scores[0, 1] == -torch.inf
+    scores[scores.isfinite()].sum().backward()
+    assert all(weight.grad.isfinite().all() for weight in model.parameters() if weight.grad is not None)
+
+
+def test_scores_are_float32_under_bfloat16_autocast(dual_encoder, lists):
+    """bfloat16 keeps 3 digits: sums near 700, as the paper's, would tie."""
+    batch = tiny.batch(lists)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        scores = score(dual_encoder, batch)
+    assert scores.dtype == torch.float32
+    assert not torch.equal(scores[batch["mask"]], scores[batch["mask"]].bfloat16().float())
+
+
+def test_an_encoder_is_wrapped_whole_or_by_its_first_layers(tmp_path):
+    bert = BertModel(tiny.bert(num_hidden_layers=3))
+    bert.save_pretrained(tmp_path)
+    ids = torch.tensor([[2, 7, 9, 3]])
+    mask = torch.ones_like(ids)
+    whole = DualEncoder.from_encoder(str(tmp_path), pooling="mean").eval()
+    states = bert.eval()(ids, mask, output_hidden_states=True).hidden_states
+    torch.testing.assert_close(whole.embed(ids, mask), states[3].mean(dim=1))
+    two = DualEncoder.from_encoder(str(tmp_path), layers=2, pooling="mean").eval()
+    torch.testing.assert_close(two.embed(ids, mask), states[2].mean(dim=1))
+    assert two.config.encoder_config.num_hidden_layers == 2
+    untied = DualEncoder.from_encoder(str(tmp_path), tied=False).eval()
+    assert torch.equal(untied.embed(ids, mask, "query"), untied.embed(ids, mask, "document"))
+
+
+@pytest.mark.parametrize("layers", [0, 4])
+def test_layers_that_an_encoder_does_not_have_are_refused(layers, tmp_path):
+    BertModel(tiny.bert(num_hidden_layers=3)).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=rf"layers must be 1 to 3 for .*, got {layers}"):
+        DualEncoder.from_encoder(str(tmp_path), layers=layers)
+
+
+def test_another_pooling_is_refused():
+    with pytest.raises(ValueError, match="pooling must be 'cls' or 'mean', got 'max'"):
+        DualEncoderConfig(encoder_config=tiny.bert(), pooling="max")
+
+
+def test_a_bare_backbone_is_not_loaded_with_a_guessed_pooling(tmp_path):
+    BertModel(tiny.bert()).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="bare bert model: use from_encoder"):
+        DualEncoder.from_pretrained(tmp_path)
+
+
+def test_poolers_take_no_part_in_training():
+    model = tiny.dual_encoder()
+    assert {name for name, weight in model.named_parameters() if not weight.requires_grad} == {
+        "encoder.pooler.dense.weight",
+        "encoder.pooler.dense.bias",
+    }

@@ -1,0 +1,106 @@
+"""Small training runs that one process and two must end alike: `python -m tests.trainers.distributed_jobs FOLDER`.
+
+Each process of a launch runs all jobs and writes `rank<r>.safetensors` (final weights by job) and `rank<r>.json`.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from modeling.gathering import gather_rows
+from tests import tiny
+
+
+GLOBAL_BATCH = 8
+PLAIN_SGD = {"optim": "sgd", "max_grad_norm": 0.0, "learning_rate": 0.05, "lr_scheduler_type": "constant"}
+MARGINS = {"loss": "m3se", **PLAIN_SGD}
+# name: how the model is built, and with which options it is trained
+JOBS = {
+    "plain": (tiny.dual_encoder, PLAIN_SGD),
+    "in_batch": (tiny.dual_encoder, {"in_batch_negatives": True, **PLAIN_SGD}),
+    "uniform": (tiny.dual_encoder, {"uniform_negatives": 5, **MARGINS}),
+    "both": (tiny.dual_encoder, {"in_batch_negatives": True, "uniform_negatives": 5, **MARGINS}),
+    "chunks": (tiny.dual_encoder, {"in_batch_negatives": True, "forward_chunk_size": 3, **PLAIN_SGD}),
+    "accumulated": (tiny.dual_encoder, {"gradient_accumulation_steps": 2, **PLAIN_SGD}),
+    "checkpointed": (tiny.dual_encoder, {"in_batch_negatives": True, "gradient_checkpointing": True, **PLAIN_SGD}),
+    "colbert": (tiny.colbert, {"in_batch_negatives": True, "uniform_negatives": 3, **PLAIN_SGD}),
+    "cross_encoder": (tiny.cross_encoder, {"in_batch_negatives": True, "uniform_negatives": 3, **PLAIN_SGD}),
+}
+RANDOM = {
+    "sample_documents": 2,
+    "in_batch_negatives": True,
+    "uniform_negatives": 3,
+    "token_dropout": 0.3,
+    "mlm_weight": 0.1,
+}
+
+
+def train_job(name: str, folder: Path, processes: int) -> torch.Tensor:
+    """Weights after two steps of GLOBAL_BATCH queries, whatever the number of processes."""
+    build, options = JOBS[name]
+    size = GLOBAL_BATCH // processes // options.get("gradient_accumulation_steps", 1)
+    lists = tiny.ranking_lists(queries=2 * GLOBAL_BATCH)
+    trainer = tiny.make_trainer(build(), lists, folder / name, per_device_train_batch_size=size, **options)
+    assert trainer.args.world_size == processes
+    trainer.train()
+    return tiny.flat_weights(trainer.model)
+
+
+def evaluate_job(folder: Path, processes: int) -> dict[str, float]:
+    """Metrics on 7 dev and 5 training queries, which two processes cannot share evenly."""
+    dev = tiny.ranking_lists(queries=7, seed=1)
+    options = {"train_sample_size": 5, "per_device_eval_batch_size": 2, "loss": "margin_mse"}
+    trainer = tiny.make_trainer(tiny.dual_encoder(), tiny.ranking_lists(), folder / "evaluate", dev, **options)
+    assert trainer.args.world_size == processes
+    return {name: value for name, value in trainer.evaluate().items() if not name.endswith(("seconds", "time"))}
+
+
+def resumable_trainer(folder: Path, processes: int, seed: int = 0):
+    """Everything random at once: dropout, hidden tokens, drawn documents, shuffled rows. Two steps are an epoch."""
+    return tiny.make_trainer(
+        tiny.dual_encoder(seed, dropout=0.2), tiny.ranking_lists(), folder, max_steps=5, save_strategy="steps",
+        save_steps=1, gradient_accumulation_steps=2, per_device_train_batch_size=2 // processes, learning_rate=0.01,
+        **RANDOM,
+    )  # fmt: skip
+
+
+def resume_job(folder: Path, processes: int, checkpoints: list[int]) -> dict[str, torch.Tensor]:
+    """Weights of a run that was never interrupted, and of runs that went on from its checkpoints."""
+    whole = resumable_trainer(folder, processes)
+    whole.train()
+    weights = {"never": tiny.flat_weights(whole.model)}
+    for step in checkpoints:
+        again = resumable_trainer(folder, processes, seed=7)  # other weights: they must come from the checkpoint
+        again.args.save_strategy = "no"
+        again.train(resume_from_checkpoint=str(folder / f"checkpoint-{step}"))
+        weights[f"at {step}"] = tiny.flat_weights(again.model)
+    return weights
+
+
+def gather_job(rank: int) -> dict[str, torch.Tensor]:
+    """Rows [rank + 1, 2] of each process gathered; their gradient for (rank + 1) * sum(rows * (1, 1, 2, 2, ...))."""
+    rows = (10.0 * rank + torch.arange(2.0 * (rank + 1))).reshape(-1, 2).requires_grad_()
+    gathered = gather_rows(rows)
+    ((rank + 1) * (gathered * torch.arange(1.0, 7.0).reshape(3, 2)).sum()).backward()
+    return {"gathered": gathered.detach(), "gathered gradient": rows.grad}
+
+
+def main(folder: Path) -> None:
+    torch.set_num_threads(1)
+    processes, rank = int(os.environ["WORLD_SIZE"]), int(os.environ["RANK"])
+    weights = {name: train_job(name, folder, processes) for name in JOBS}
+    weights |= {f"resumed {name}": values for name, values in resume_job(folder / "resume", processes, [3]).items()}
+    weights |= gather_job(rank)
+    assert torch.distributed.get_world_size() == processes == 2
+    save_file(weights, folder / f"rank{rank}.safetensors")
+    (folder / f"rank{rank}.json").write_text(json.dumps(evaluate_job(folder, processes)), encoding="utf-8")
+    torch.distributed.barrier()
+    os._exit(0)  # gloo can hang when it is taken down while a DDP reducer lives
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

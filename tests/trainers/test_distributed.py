@@ -1,0 +1,80 @@
+"""Two processes (gloo, one launch for all tests) do what one does with the same global batch."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests import tiny
+from tests.trainers.distributed_jobs import JOBS, evaluate_job, train_job
+
+
+ROOT = Path(__file__).parents[2]
+TIMEOUT = 600  # seconds; takes about 20 on two free cores
+LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"]
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory):
+    """What the launch wrote: for each rank, final weights by job and the metrics of the evaluation."""
+    folder = tmp_path_factory.mktemp("two_processes")
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    command = [*LAUNCH, "tests.trainers.distributed_jobs", str(folder)]
+    launch = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        _, errors = launch.communicate(timeout=TIMEOUT)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(launch.pid, signal.SIGKILL)  # workers outlive a launcher that is killed
+    assert launch.returncode == 0, errors[-4000:]
+    metrics = [json.loads((folder / f"rank{rank}.json").read_text(encoding="utf-8")) for rank in (0, 1)]
+    return [load_file(folder / f"rank{rank}.safetensors") for rank in (0, 1)], metrics
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_two_processes_train_like_one_with_the_same_global_batch(name, two_processes, tmp_path):
+    expected = train_job(name, tmp_path, processes=1)
+    start = tiny.flat_weights(JOBS[name][0]())
+    assert (expected - start).abs().max() > 1e-3
+    torch.testing.assert_close(two_processes[0][0][name], expected, atol=2e-6, rtol=1e-4)
+
+
+def test_all_processes_hold_the_same_weights(two_processes):
+    first, second = two_processes[0]
+    assert first.keys() == second.keys()
+    for name in first.keys() - {"gathered gradient"}:
+        assert torch.equal(first[name], second[name]), name
+
+
+def test_negatives_of_the_other_process_matter(two_processes):
+    weights = two_processes[0][0]
+    assert (weights["in_batch"] - weights["plain"]).abs().max() > 1e-4
+    torch.testing.assert_close(weights["chunks"], weights["in_batch"], atol=2e-6, rtol=1e-4)
+
+
+def test_rows_of_different_numbers_are_gathered_in_rank_order_and_gradients_come_back_summed(two_processes):
+    first, second = two_processes[0]
+    assert first["gathered"].tolist() == [[0, 1], [10, 11], [12, 13]]
+    # weights 1 and 2 from the two processes: three times 1..2 for the rows of rank 0, three times 3..6 for rank 1
+    assert first["gathered gradient"].tolist() == [[3, 6]]
+    assert second["gathered gradient"].tolist() == [[9, 12], [15, 18]]
+
+
+def test_evaluation_counts_every_query_once(two_processes, tmp_path):
+    expected = evaluate_job(tmp_path, processes=1)
+    for metrics in two_processes[1]:
+        assert metrics == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_resumed_run_of_two_processes_ends_bit_identical(two_processes):
+    weights = two_processes[0][0]
+    assert torch.equal(weights["resumed at 3"], weights["resumed never"])
