@@ -60,8 +60,12 @@ def _record_batches(rows: Iterable[dict], schema: pa.Schema) -> Iterator[pa.Reco
 
 
 @contextmanager
-def complete_folder(folder: str | Path) -> Iterator[Path]:
-    """A new folder to fill, which takes the name `folder` (replacing what had it) only when the block succeeds."""
+def complete_folder(folder: str | Path, replace: bool = True) -> Iterator[Path]:
+    """A new folder to fill, which takes the name `folder` only when the block succeeds.
+
+    It replaces what had the name; with `replace` off, as for caches whose name says what they hold, the one that was
+    there first stays, so that processes that prepare the same at the same time do not disturb each other.
+    """
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
@@ -70,9 +74,13 @@ def complete_folder(folder: str | Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
-        if folder.exists():
+        if replace and folder.exists():
             os.replace(folder, replaced)
-        os.replace(temporary, folder)
+        try:
+            os.replace(temporary, folder)
+        except OSError:
+            if replace or not folder.exists():
+                raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(replaced, ignore_errors=True)

@@ -2,14 +2,15 @@
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
 
 import bm25s
 import numpy as np
 import Stemmer
-from bm25s.tokenization import Tokenizer
+from bm25s.tokenization import Tokenized, Tokenizer
 from tqdm import tqdm
 
 from trainers.data.arrow import complete_folder
@@ -59,7 +60,7 @@ class BM25Index:
         if folder.exists():
             logger.info("BM25: reusing %s", folder)
         else:
-            with complete_folder(folder) as new:
+            with complete_folder(folder, replace=False) as new:
                 engine = _engine(documents, tokenizer, k1, b)
                 engine.save(new, show_progress=False)
                 tokenizer.save_vocab(new)
@@ -111,9 +112,29 @@ def _tokenizer(stemmer: str | None) -> Tokenizer:
 def _engine(documents: DocumentTable, tokenizer: Tokenizer, k1: float, b: float) -> bm25s.BM25:
     texts = (text for _, some in documents.batches() for text in some)
     bar = tqdm(texts, desc="BM25: reading", total=len(documents), unit="document")
-    tokens = list(tokenizer.streaming_tokenize(bar, update_vocab=True, allow_empty=False))
-    if not any(tokens):
+    tokens = FlatTokens(tokenizer.streaming_tokenize(bar, update_vocab=True, allow_empty=False))
+    if not tokens.flat:
         raise InputError("BM25: no document has a word to search for")
-    engine = bm25s.BM25(k1=k1, b=b, method="lucene", backend="numpy")
-    engine.index((tokens, tokenizer.get_vocab_dict()), show_progress=False)
+    engine = bm25s.BM25(k1=k1, b=b, method="lucene", backend="numpy", csc_backend="auto")
+    engine.index(Tokenized(ids=tokens, vocab=tokenizer.get_vocab_dict()), show_progress=False)
     return engine
+
+
+class FlatTokens:
+    """Lists of token ids one behind the other: 4 bytes per token, where lists of integers take 8 and 56 per list."""
+
+    def __init__(self, lists: Iterable[list[int]]):
+        self.flat = array("i")
+        self._ends = array("q")
+        for tokens in lists:
+            self.flat.extend(tokens)
+            self._ends.append(len(self.flat))
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __iter__(self) -> Iterator[array]:
+        start = 0
+        for end in self._ends:
+            yield self.flat[start:end]
+            start = end

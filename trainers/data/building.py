@@ -47,7 +47,7 @@ def documents_of(source: str | Path, entries: Entries, key: list, cache_dir: str
     if folder.exists():
         logger.info("%s: reusing the documents in %s", source, folder)
     else:
-        with complete_folder(folder) as new:
+        with complete_folder(folder, replace=False) as new:
             counts = _write(source, entries, new)
             (new / "counts.json").write_text(json.dumps(counts), encoding="utf-8")
     return DocumentTable.load(folder), json.loads((folder / "counts.json").read_text(encoding="utf-8"))

@@ -69,7 +69,7 @@ def brought_lists(
     if folder.exists():
         logger.info("%s: reusing the lists in %s", name, folder)
     else:
-        with complete_folder(folder) as new:
+        with complete_folder(folder, replace=False) as new:
             collector = _Collector(names, documents, PairSpool(new))
             for some in _chunks(pairs()):
                 collector.add(some)

@@ -106,7 +106,7 @@ def _build(folder: Path, versions: dict[str, str | None]) -> None:
         "dropped": dict(dropped),
         "documents": len(pairs),
     }
-    with complete_folder(folder) as new:
+    with complete_folder(folder, replace=False) as new:
         names, texts = [name for name, _, _ in pairs], [text for _, _, text in pairs]
         DocumentTable.from_texts(names, texts).save(new / "documents")
         for split in SPLITS:

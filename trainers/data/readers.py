@@ -3,6 +3,10 @@
 import logging
 from pathlib import Path
 
+import numpy as np
+import pyarrow.compute as pc
+from datasets import Dataset
+
 from trainers.data.beir import is_beir, read_beir
 from trainers.data.building import file_key
 from trainers.data.dpr import read_dpr
@@ -26,6 +30,7 @@ EXPECTED = (
     "qrels.<split>.tsv; or laid out like a Hub data set), a file (DPR json, triples of texts, top1000), "
     "ir_datasets:<id>, or a Hub data set org/name[:configuration]"
 )
+NOTED = ("_dropped", "_without_text", "_empty_text", "in_two_ways", "scored_differently")
 DATA_SUFFIXES = {".parquet", ".jsonl", ".json", ".csv", ".arrow", ".gz", ".zst"}  # of a folder like a Hub data set
 
 
@@ -54,19 +59,26 @@ def read_data(
 
 
 def summary(collection: Collection) -> str:
-    """What was found, in one line, with all that was dropped."""
+    """What was found, in one line, with all that was dropped or is empty."""
     report = collection.report
     positives = sum(label > 0 for judged in collection.qrels.values() for label in judged.values())
     line = (
-        f"{collection.name} ({report.get('format', 'pydocs')}): {len(collection.queries):,} queries, "
+        f"{collection.name} ({report.get('format', 'embedded')}): {len(collection.queries):,} queries, "
         f"{len(collection.documents):,} documents, {sum(map(len, collection.qrels.values())):,} judgments, "
         f"{positives / max(len(collection.queries), 1):.2f} positives per query"
     )
     if collection.candidates is not None:
         scored = " with teacher scores" if "teacher_scores" in collection.candidates.column_names else ""
-        line += f", lists{scored} for {len(collection.candidates):,} queries"
-    dropped = {reason: count for reason, count in report.items() if isinstance(count, int) and "_dropped" in reason}
-    return line + "".join(f"; {reason.replace('_', ' ')}: {count:,}" for reason, count in dropped.items())
+        line += f", {_lengths(collection.candidates)}{scored}"
+    noted = {reason: count for reason, count in report.items() if any(word in reason for word in NOTED)}
+    return line + "".join(f"; {reason.replace('_', ' ')}: {count:,}" for reason, count in noted.items())
+
+
+def _lengths(candidates: Dataset) -> str:
+    batches = candidates.select_columns("document_ids").with_format("arrow").iter(10_000)
+    lengths = np.concatenate([pc.list_value_length(batch["document_ids"]).to_numpy() for batch in batches])
+    low, middle, high = lengths.min(), np.median(lengths), lengths.max()
+    return f"lists of {low:,} to {high:,} documents (median {middle:,.0f}) for {len(lengths):,} queries"
 
 
 def _read(

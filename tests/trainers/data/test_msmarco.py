@@ -78,6 +78,14 @@ def test_teacher_scores_make_lists_of_the_highest_with_positives_kept(folder, ca
     assert lists.report["lists"]["lists_shorter_than_k"] == 1
 
 
+def test_the_log_says_how_long_the_lists_are(folder, cache, write, caplog):
+    run = write("bm25.trec", "7 Q0 1 1 9 x\n7 Q0 0 2 8 x\n8 Q0 3 1 7 x\n77 Q0 0 1 7 x\n")
+    with caplog.at_level("INFO"):
+        read_data(str(folder), "train", cache, candidates=run)
+    assert "lists of 1 to 2 documents (median 2) for 2 queries; " in caplog.text
+    assert "pairs dropped of unknown queries: 1" in caplog.text
+
+
 def test_a_constant_teacher_is_refused(folder, cache, write):
     scores = write("scores.tsv", "2\t2\t8\t1\t3\n2\t2.0\t7\t0\t3\n")
     with pytest.raises(InputError, match="scores.tsv: all teacher scores are 2; a constant teacher teaches nothing"):

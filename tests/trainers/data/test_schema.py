@@ -67,3 +67,12 @@ def test_an_interrupted_write_leaves_nothing(tmp_path):
     with pytest.raises(KeyboardInterrupt), complete_folder(tmp_path / "folder"):
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
+
+
+def test_of_two_processes_that_prepare_the_same_the_first_one_stays(tmp_path):
+    with complete_folder(tmp_path / "cache", replace=False) as first:
+        (first / "by").write_text("the slower one")
+        (tmp_path / "cache").mkdir()
+        (tmp_path / "cache" / "by").write_text("the faster one")
+    assert (tmp_path / "cache" / "by").read_text() == "the faster one"
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
