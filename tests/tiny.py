@@ -17,7 +17,7 @@ from trainers.data import DocumentTable, RankingLists
 TEXT = "red blue green tree river stone cloud fish bird horse bread salt iron glass paper sound light night"
 WORDS = TEXT.split()
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-PIECES = ["##s", "##ed", "##ing", "##er"]
+PIECES = ["##s", "##ed", "##ing", "##er", "[unused0]", "[unused1]"]  # the last two mark texts for ColBERT
 LENGTHS = {"query_length": 8, "document_length": 16}
 
 

