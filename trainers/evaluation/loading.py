@@ -2,6 +2,7 @@
 
 import json
 from hashlib import blake2b
+from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
@@ -66,6 +67,9 @@ def compute_dtype(name: str, device: torch.device) -> torch.dtype:
 def model_kind(name_or_path: str) -> str:
     """ "dual_encoder", "cross_encoder", "colbert", "sentence_transformers" or "encoder" (bare), from config.json and
     modules.json. Raises InputError when there is no config.json to be found."""
+    path = Path(name_or_path)
+    if not path.exists() and (path.is_absolute() or name_or_path.startswith(".") or len(path.parts) > 2):
+        raise InputError(f"{name_or_path}: no such model folder")
     try:
         config = read_json(name_or_path, "config.json")
     except OSError as error:
@@ -83,6 +87,13 @@ def model_kind(name_or_path: str) -> str:
     if FIELDS_KEY in config:
         return "dual_encoder"
     return "encoder" if read_json(name_or_path, "modules.json") is None else "sentence_transformers"
+
+
+def embedding_size(name_or_path: str) -> int:
+    """Numbers of the vector that a model makes of a text or, for a cross-encoder, of a pair."""
+    config = read_json(name_or_path, "config.json")
+    fields = {**config, **config.get(FIELDS_KEY, {})}
+    return fields.get("projection_size") or (fields.get("encoder_config") or fields)["hidden_size"]
 
 
 def load_dual_encoder(name_or_path: str, pooling: str | None, device: torch.device, dtype: torch.dtype) -> DenseScorer:

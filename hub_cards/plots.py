@@ -1,0 +1,178 @@
+"""The paper's pictures: plain arrays in, a matplotlib `Figure` out.
+
+Colours are those of Okabe & Ito (2008), which colour-blind readers can tell apart; lines differ in style and areas in
+hatching as well, so that a grey print can be read. Every picture is 8 inches wide with letters of 9 points: readable
+at the width of a model card. Titles come from the caller, who knows data set, number of queries and models.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+LINES = ("-", "--", "-.", ":")
+POSITIVE, NEGATIVE = "#0072B2", "#E69F00"
+WIDTH = 8.0  # inches
+LETTERS = 9  # points
+BINS = 60
+Numbers = Sequence[float] | np.ndarray
+
+
+def learning_curves(curves: Mapping[str, Mapping[str, Numbers]], measure: str, title: str) -> Figure:
+    """Figure 4: a measure against steps, train dashed, dev solid; model → {"step", "train", "dev"} of one length."""
+    figure, (axes,) = panels(1, 4.0, title)
+    for index, (model, curve) in enumerate(curves.items()):
+        colour = COLOURS[index % len(COLOURS)]
+        axes.plot(curve["step"], curve["dev"], "-", marker="o", markersize=3, color=colour, label=f"{model}, dev")
+        axes.plot(curve["step"], curve["train"], "--", marker="s", markersize=3, color=colour, label=f"{model}, train")
+    label(axes, "training step", measure)
+    return figure
+
+
+def embedding_sizes(points: Mapping[str, Mapping[str, Numbers]], measure: str, title: str) -> Figure:
+    """Figures 1 and 3: a measure against embedding size; model → {"size", "train", "dev"}. A model of one size is
+    drawn as a line across, since its score does not depend on the others' size."""
+    figure, axes = panels(2, 3.6, title, share_y=True)
+    for split, panel in zip(("train", "dev"), axes, strict=True):
+        for index, (model, values) in enumerate(points.items()):
+            style = {"color": COLOURS[index % len(COLOURS)], "linestyle": LINES[index % len(LINES)], "label": model}
+            if len(values["size"]) == 1:
+                panel.axhline(values[split][0], **style)
+            else:
+                order = np.argsort(values["size"])
+                panel.plot(np.asarray(values["size"])[order], np.asarray(values[split])[order], marker="o", **style)
+        sizes_axis(panel, np.concatenate([values["size"] for values in points.values()]))
+        panel.set_title(split, fontsize=LETTERS)
+        label(panel, "embedding size", measure)
+    return figure
+
+
+def score_distributions(models: Mapping[str, tuple[Numbers, Numbers]], title: str) -> Figure:
+    """Figures 2, 5 and 6: densities of the scores of positives and negatives, one panel per model; model →
+    (positives, negatives), all on one scale when they are centred and each on its own when they are not."""
+    figure, axes = panels(len(models), 2.9, title)
+    for panel, (model, (positives, negatives)) in zip(axes, models.items(), strict=True):
+        draw_densities(panel, positives, negatives)
+        label(panel, f"{model} score", "density")
+    return figure
+
+
+def stage_distributions(stages: Mapping[str, Mapping[str, tuple[Numbers, Numbers]]], title: str) -> Figure:
+    """Figure 7: as `score_distributions`, one row per stage of training; stage → model → (positives, negatives). The
+    last stage has every model, in the order of the columns."""
+    names = list(list(stages.values())[-1])
+    figure = Figure(figsize=(WIDTH, 2.2 * len(stages) + 0.5), layout="constrained", dpi=150)
+    figure.suptitle(title, fontsize=LETTERS + 1)
+    grid = figure.subplots(len(stages), len(names), squeeze=False)
+    for row, (stage, models) in zip(grid, stages.items(), strict=True):
+        for panel, name in zip(row, names, strict=True):
+            if name not in models:
+                panel.set_axis_off()
+                continue
+            draw_densities(panel, *models[name])
+            panel.set_title(f"{name}, {stage}", fontsize=LETTERS)
+            label(panel, "score", "density", legend=panel is grid[-1][0])
+    return figure
+
+
+def margin_distributions(models: Mapping[str, Numbers], title: str) -> Figure:
+    """Figures 2 (right) and 8: densities of the normalised margins (s⁺ − s⁻)/ρ; model → margins. Left of 0 the
+    negative document ranks first."""
+    figure, (axes,) = panels(1, 3.6, title)
+    edges = np.histogram_bin_edges(np.concatenate([np.asarray(values) for values in models.values()]), BINS)
+    for index, (model, values) in enumerate(models.items()):
+        style = {"color": COLOURS[index % len(COLOURS)], "linestyle": LINES[index % len(LINES)], "linewidth": 1.8}
+        axes.hist(values, edges, density=True, histtype="step", label=model, **style)
+    axes.axvline(0, color="grey", linewidth=0.8)
+    label(axes, "normalised margin", "density")
+    return figure
+
+
+def calibrations(
+    teacher: str, scores: Mapping[str, tuple[Numbers, Numbers]], taus: Mapping[str, Numbers], title: str
+) -> Figure:
+    """Teacher against student scores (student → (teacher scores, its own)): the darker a cell, the fewer documents;
+    below, Kendall's τ of each query."""
+    figure = Figure(figsize=(WIDTH, 5.4), layout="constrained", dpi=150)
+    figure.suptitle(title, fontsize=LETTERS + 1)
+    above, below = figure.subplots(2, len(scores), squeeze=False)
+    for panel, (student, (theirs, own)) in zip(above, scores.items(), strict=True):
+        panel.hexbin(theirs, own, gridsize=40, bins="log", cmap="cividis", mincnt=1)
+        panel.xaxis.set_major_locator(MaxNLocator(5))
+        label(panel, f"{teacher} score", f"{student} score", legend=False)
+    for panel, student in zip(below, scores, strict=True):
+        panel.hist(taus[student], np.linspace(-1, 1, 41), color=POSITIVE)
+        panel.axvline(np.mean(taus[student]) if len(taus[student]) else 0, color="black", linestyle="--", label="mean")
+        label(panel, f"Kendall τ of {teacher} and {student}", "queries")
+    return figure
+
+
+def capacity(ranks: Numbers, errors: Mapping[str, Numbers], singular_values: Numbers, title: str) -> Figure:
+    """Section 3.1: what the best dot product of each size misses (name → relative error per rank), and the singular
+    values."""
+    figure, (left, right) = panels(2, 3.4, title)
+    for index, (name, values) in enumerate(errors.items()):
+        left.plot(ranks, values, LINES[index % len(LINES)], marker="o", color=COLOURS[index], label=name)
+    sizes_axis(left, ranks)
+    left.set_ylim(bottom=0)
+    label(left, "embedding size r", "relative error")
+    right.plot(np.arange(1, len(singular_values) + 1), singular_values, color=COLOURS[0])
+    right.set_yscale("log")
+    label(right, "index", "singular value", legend=False)
+    return figure
+
+
+def gradient_ratios(temperatures: Numbers, ratios: Mapping[str, Numbers], title: str) -> Figure:
+    """Proposition 3: τ² times the gradient of softmax cross-entropy over ⅛ of margin MSE's; name → ratio per τ."""
+    figure, (axes,) = panels(1, 3.6, title)
+    for index, (name, values) in enumerate(ratios.items()):
+        style = {"color": COLOURS[index % len(COLOURS)], "linestyle": LINES[index % len(LINES)]}
+        axes.plot(temperatures, values, linewidth=1.8, label=name, **style)
+    axes.axhline(1, color="grey", linewidth=0.8)
+    axes.set_xscale("log")
+    label(axes, "temperature τ", "gradient ratio")
+    return figure
+
+
+def panels(count: int, height: float, title: str, share_y: bool = False) -> tuple[Figure, list[Axes]]:
+    """A figure with `count` panels in a row under one title."""
+    figure = Figure(figsize=(WIDTH, height), layout="constrained", dpi=150)
+    figure.suptitle(title, fontsize=LETTERS + 1)
+    return figure, list(figure.subplots(1, count, squeeze=False, sharey=share_y)[0])
+
+
+def draw_densities(axes: Axes, positives: Numbers, negatives: Numbers) -> None:
+    """Histograms of both on the same bins, each of area 1."""
+    positives, negatives = np.asarray(positives), np.asarray(negatives)
+    edges = np.histogram_bin_edges(np.concatenate([positives, negatives]), BINS)
+    for values, name, colour, hatch in (
+        (negatives, "negative", NEGATIVE, ""),
+        (positives, "positive", POSITIVE, "////"),
+    ):
+        if len(values):
+            style = {"facecolor": colour, "edgecolor": colour, "alpha": 0.45, "hatch": hatch}
+            axes.hist(values, edges, density=True, histtype="stepfilled", label=name, **style)
+
+
+def sizes_axis(axes: Axes, sizes: Numbers) -> None:
+    """A logarithmic axis with a mark at each size, as far apart as their numbers need."""
+    axes.set_xscale("log", base=2)
+    marked: list[float] = []
+    for size in np.unique(sizes):
+        if not marked or size >= 1.4 * marked[-1]:
+            marked.append(size)
+    axes.set_xticks(marked, [f"{size:g}" for size in marked])
+    axes.minorticks_off()
+
+
+def label(axes: Axes, x: str, y: str, legend: bool = True) -> None:
+    axes.set_xlabel(x, fontsize=LETTERS)
+    axes.set_ylabel(y, fontsize=LETTERS)
+    axes.tick_params(labelsize=LETTERS - 1)
+    axes.spines[["top", "right"]].set_visible(False)
+    if legend:
+        axes.legend(fontsize=LETTERS - 1, frameon=False)

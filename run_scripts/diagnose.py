@@ -1,0 +1,166 @@
+"""Why a dual encoder lags behind its teacher: the paper's figures for any models, with the numbers behind them.
+
+    python run_scripts/diagnose.py --model CA=outputs/quickstart/teacher DE=outputs/quickstart/de-one-hot \
+        DIST=outputs/quickstart/de-m3se-run --data pydocs --output outputs/diagnostics
+
+The first model is the teacher, the last two are compared side by side. Writes diagnostics.md, which shows the pictures
+and tables, and beside each of them its data as parquet. --stage CA@0=DIR … adds earlier checkpoints (Figure 7);
+--size DE=DIR DE=DIR … adds models of other embedding sizes (Figures 1 and 3).
+"""
+
+import logging
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+from transformers import HfArgumentParser
+
+from run_scripts import diagnostics_sections as sections
+from run_scripts.cli import run
+from run_scripts.diagnostics_report import Report
+from run_scripts.evaluate import EvaluationArguments, find_candidates
+from run_scripts.training import first_by_hash
+from trainers.errors import InputError
+from trainers.evaluation import diagnostics
+from trainers.evaluation.candidates import Candidates, run_of_scores
+from trainers.evaluation.loading import embedding_size, load_scorer, model_kind
+from trainers.evaluation.measures import evaluate_run
+from trainers.evaluation.scored import ScoredLists, scored_lists
+from trainers.evaluation.scorers import Scorer
+
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class DiagnosisArguments:
+    model: list[str] = field(metadata={"help": "NAME=FOLDER of each model: the teacher first, then its students."})
+    output: str = field(metadata={"help": "Folder for diagnostics.md, pictures and parquet files."})
+    stage: list[str] = field(default_factory=list, metadata={"help": "NAME@STEP=FOLDER of earlier checkpoints."})
+    size: list[str] = field(default_factory=list, metadata={"help": "NAME=FOLDER of models of other embedding sizes."})
+    data: str = field(default="pydocs", metadata={"help": "pydocs, or another collection."})
+    split: str = field(default="dev", metadata={"help": "The held-out queries."})
+    train_split: str = field(default="train", metadata={"help": "The queries trained on; none: leave them out."})
+    candidates: str = field(default="bm25", metadata={"help": "bm25, or a run file or folder of lists for --split."})
+    depth: int = field(default=50, metadata={"help": "Candidates of a query."})
+    max_queries: int = field(default=200, metadata={"help": "Queries of each split, the first by hash of their id."})
+    capacity_queries: int = field(default=64, metadata={"help": "Rows of the teacher's score matrix."})
+    capacity_documents: int = field(default=128, metadata={"help": "Its columns: candidates of those queries."})
+    top: int = field(default=20, metadata={"help": "Rows of the table of disagreements."})
+    dtype: str = field(default="auto", metadata={"help": "float32, bfloat16, or auto: bfloat16 where it is fast."})
+    pooling: str | None = field(default=None, metadata={"help": "cls or mean, for bare encoders only."})
+    cache_dir: str = field(default="outputs/cache", metadata={"help": "Where prepared collections and indexes go."})
+
+
+def make_parser() -> HfArgumentParser:
+    return HfArgumentParser(DiagnosisArguments, description=__doc__)
+
+
+def main(arguments: DiagnosisArguments) -> None:
+    models, stages, sizes = (named_folders(option) for option in (arguments.model, arguments.stage, arguments.size))
+    check(arguments, models, stages, sizes)
+    splits = {"dev": candidates_of(arguments, arguments.split, arguments.candidates)}
+    if arguments.train_split != "none":
+        splits["train"] = candidates_of(arguments, arguments.train_split, "bm25")
+    scores = {model: score(arguments, model[1], splits) for model in models + sizes}
+    scored = {split: scored_lists(c.lists, of_split(scores, models, split)) for split, c in splits.items()}
+    for split, lists in scored.items():
+        if not any(diagnostics.pairs_of_lists(lists.labels, lists.labels, lists.rows)):
+            raise InputError(f"{split}: no query has both a relevant and another document among its candidates")
+    report = Report(Path(arguments.output), Path(arguments.data).name, [name for name, _ in models])
+    sections.learning_curves(report, models)
+    if sizes and "train" in splits:
+        sections.embedding_sizes(report, size_points(models + sizes, splits, scores), len(splits["dev"].qrels))
+    for split, lists in scored.items():
+        sections.distributions(report, lists, split)
+    if stages:
+        dev = {"dev": splits["dev"]}
+        earlier = {stage: score(arguments, stage[1], dev) for stage in stages}
+        lists = scored_lists(splits["dev"].lists, of_split(earlier, stages, "dev"))
+        sections.stage_distributions(report, lists, scored["dev"])
+    sections.margins(report, scored["dev"])
+    sections.calibration(report, scored["dev"])
+    sections.disagreements(report, scored["dev"], arguments.top)
+    sections.side_by_side(report, scored["dev"])
+    sections.capacity(report, models[0][0], score_matrix(arguments, models[0][1], scored["dev"]))
+    sections.gradient_ratios(report, scored["dev"])
+    print(report.write())
+
+
+def named_folders(options: list[str]) -> list[tuple[str, str]]:
+    """NAME=FOLDER options as pairs."""
+    pairs = [tuple(option.split("=", 1)) for option in options]
+    if wrong := [option for option, pair in zip(options, pairs, strict=True) if len(pair) != 2 or not all(pair)]:
+        raise InputError(f"expected NAME=FOLDER, got {wrong[0]!r}")
+    return pairs
+
+
+def check(arguments: DiagnosisArguments, models: list, stages: list, sizes: list) -> None:
+    """Find mistakes before anything is scored."""
+    names = [name for name, _ in models]
+    if len(models) < 2 or len(set(names)) < len(names):
+        raise InputError(f"--model: expected a teacher and at least one student with names of their own, got {names}")
+    if wrong := [name for name, _ in stages if name.partition("@")[0] not in names or "@" not in name]:
+        raise InputError(f"--stage: expected NAME@STEP=FOLDER with a NAME of {', '.join(names)}, got {wrong[0]!r}")
+    values = asdict(arguments)
+    for option in ("depth", "max_queries", "capacity_queries", "capacity_documents", "top"):
+        if values[option] < 1:
+            raise InputError(f"--{option}: expected at least 1, got {values[option]}")
+    for _, folder in models + stages + sizes:
+        model_kind(folder)
+
+
+def candidates_of(arguments: DiagnosisArguments, split: str, source: str) -> Candidates:
+    return find_candidates(
+        EvaluationArguments(
+            output="",
+            data=arguments.data,
+            split=split,
+            candidates=source,
+            depth=arguments.depth,
+            max_queries=arguments.max_queries,
+            cache_dir=arguments.cache_dir,
+        )
+    )
+
+
+def load(arguments: DiagnosisArguments, folder: str) -> Scorer:
+    return load_scorer(folder, arguments.dtype, arguments.pooling if model_kind(folder) == "encoder" else None)
+
+
+def score(arguments: DiagnosisArguments, folder: str, splits: dict[str, Candidates]) -> dict[str, list[list[float]]]:
+    """The model's scores of each split's lists."""
+    logger.info("scoring with %s", folder)
+    scorer = load(arguments, folder)
+    return {split: scorer.score_lists(candidates.lists) for split, candidates in splits.items()}
+
+
+def of_split(scores: dict, models: list[tuple[str, str]], split: str) -> dict[str, list[list[float]]]:
+    """Name → scores of one split."""
+    return {name: scores[name, folder][split] for name, folder in models}
+
+
+def size_points(models: list[tuple[str, str]], splits: dict[str, Candidates], scores: dict) -> dict[str, dict]:
+    """Name → embedding sizes, and the measure on both splits at each."""
+    points: dict[str, dict[str, list]] = {}
+    for name, folder in models:
+        values = points.setdefault(name, {"size": [], "train": [], "dev": []})
+        values["size"].append(embedding_size(folder))
+        for split, candidates in splits.items():
+            ranked = run_of_scores(candidates.lists, scores[name, folder][split])
+            values[split].append(evaluate_run(ranked, candidates.qrels).values[sections.MEASURE])
+    return points
+
+
+def score_matrix(arguments: DiagnosisArguments, folder: str, scored: ScoredLists) -> np.ndarray:
+    """The teacher's scores [B, N] of some queries and of documents that are candidates of some of them."""
+    rows = sorted(int(row) for row in first_by_hash([str(r) for r in set(scored.rows)], arguments.capacity_queries))
+    queries = [scored.lists.rows[row]["query"] for row in rows]
+    candidates = list(dict.fromkeys(scored.document_ids[np.isin(scored.rows, rows)]))
+    names = sorted(first_by_hash(candidates, arguments.capacity_documents))
+    matrix = load(arguments, folder).score_matrix(queries, scored.lists.documents.texts(names))
+    return matrix[:, np.isfinite(matrix).all(axis=0)]
+
+
+if __name__ == "__main__":
+    run(make_parser, main)
