@@ -7,6 +7,8 @@ not changed since the last run is reused.
 """
 
 import logging
+import subprocess
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,15 +53,21 @@ def main(arguments: QuickstartArguments) -> None:
     parsed = {name: parse(STAGES[name][1].make_parser(), ["--recipe", path]) for name, path in recipes.items()}
     for number, (name, (title, script)) in enumerate(STAGES.items(), start=1):
         logger.info("\n[%d/%d] %s (%s)", number, len(STAGES) + 1, title, recipes[name])
-        if script in (train_teacher, distill):
-            parsed[name][3].overwrite = arguments.overwrite
-        script.main(*parsed[name])
+        options = ["--overwrite", "true"] if arguments.overwrite and script in (train_teacher, distill) else []
+        run_stage(script.__file__, ["--recipe", recipes[name], *options])
     logger.info("\n[%d/%d] write the published folder", len(STAGES) + 1, len(STAGES) + 1)
     folder = publish(Path(parsed["de_m3se"][-1].output_dir), parsed["evaluate"][0])
     print(f"\nDone in {(time.perf_counter() - started) / 60:.1f} minutes. Next, search your Python's documentation:\n")
     print(f'  python run_scripts/search.py --model {folder} --collection pydocs "eigenvalues of a symmetric matrix"\n')
     print("or load the folder anywhere, without this package:\n")
     print(f"  python -c \"from transformers import AutoModel; print(AutoModel.from_pretrained('{folder}'))\"")
+
+
+def run_stage(script: str, options: list[str]) -> None:
+    """A stage is a process of its own: its memory ends with it. Its failure, already explained, ends this one."""
+    status = subprocess.run([sys.executable, script, *options]).returncode
+    if status:
+        sys.exit(status)
 
 
 def publish(model: Path, evaluation: evaluate.EvaluationArguments) -> Path:
