@@ -39,7 +39,7 @@ def test_every_loss_gives_every_weight_in_use_a_gradient(loss, lists, tmp_path):
             assert weight.grad is not None and weight.grad.abs().max() > 0, name
 
 
-@pytest.mark.parametrize("build", BUILDERS)
+@pytest.mark.parametrize("build", [*BUILDERS, tiny.colbert])
 @pytest.mark.parametrize(
     "options",
     [

@@ -13,6 +13,7 @@ BUILDERS = {
     "dual encoder": tiny.dual_encoder,
     "untied": lambda: tiny.dual_encoder(tied=False, projection_size=6, output_norm=True),
     "cross-encoder": tiny.cross_encoder,
+    "colbert": tiny.colbert,
 }
 
 

