@@ -51,13 +51,13 @@ def embedding_sizes(points: Mapping[str, Mapping[str, Numbers]], measure: str, t
     return figure
 
 
-def score_distributions(models: Mapping[str, tuple[Numbers, Numbers]], title: str) -> Figure:
+def score_distributions(models: Mapping[str, tuple[Numbers, Numbers]], title: str, same_scale: bool = False) -> Figure:
     """Figures 2, 5 and 6: densities of the scores of positives and negatives, one panel per model; model →
-    (positives, negatives), all on one scale when they are centred and each on its own when they are not."""
-    figure, axes = panels(len(models), 2.9, title)
+    (positives, negatives). On the same scale it shows which model's scores are spread widest."""
+    figure, axes = panels(len(models), 2.9, title, share_x=same_scale)
     for panel, (model, (positives, negatives)) in zip(axes, models.items(), strict=True):
         draw_densities(panel, positives, negatives)
-        label(panel, f"{model} score", "density")
+        label(panel, f"{model} score", "density", legend=panel is axes[0])
     return figure
 
 
@@ -138,11 +138,13 @@ def gradient_ratios(temperatures: Numbers, ratios: Mapping[str, Numbers], title:
     return figure
 
 
-def panels(count: int, height: float, title: str, share_y: bool = False) -> tuple[Figure, list[Axes]]:
+def panels(
+    count: int, height: float, title: str, share_x: bool = False, share_y: bool = False
+) -> tuple[Figure, list[Axes]]:
     """A figure with `count` panels in a row under one title."""
     figure = Figure(figsize=(WIDTH, height), layout="constrained", dpi=150)
     figure.suptitle(title, fontsize=LETTERS + 1)
-    return figure, list(figure.subplots(1, count, squeeze=False, sharey=share_y)[0])
+    return figure, list(figure.subplots(1, count, squeeze=False, sharex=share_x, sharey=share_y)[0])
 
 
 def draw_densities(axes: Axes, positives: Numbers, negatives: Numbers) -> None:

@@ -70,7 +70,8 @@ def distributions(report: Report, scored: ScoredLists, split: str) -> None:
         both = {
             name: diagnostics.split_scores(values, scored.labels, centred) for name, values in scored.scores.items()
         }
-        figure = plots.score_distributions(both, report.title(f"Scores, {kind}", split, scored.queries))
+        title = report.title(f"Scores, {kind}", split, scored.queries)
+        figure = plots.score_distributions(both, title, same_scale=centred)
         name, heading = f"distributions_{split}_{kind}", f"Score distributions, {split}, {kind}"
         report.picture(name, heading, f"Common area of the densities, and AUC. {text}.", figure, scored.columns())
 

@@ -75,6 +75,13 @@ def test_densities_have_area_1_each_on_the_same_bins():
         assert areas(axes) == pytest.approx({"negative": 1.0, "positive": 1.0})
 
 
+def test_panels_share_their_scale_when_asked():
+    one, other = plots.score_distributions(SCORES, "t", same_scale=True).axes
+    assert one.get_xlim() == other.get_xlim()
+    one, other = plots.score_distributions(SCORES, "t").axes
+    assert one.get_xlim() != other.get_xlim()
+
+
 def test_stages_are_rows_and_models_columns():
     figure = FIGURES["stage_distributions"]()
     assert [axes.get_title() for axes in figure.axes] == ["", "DE, step 0", "CA, end", "DE, end"]
