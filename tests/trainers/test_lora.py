@@ -39,7 +39,9 @@ def test_adapters_train_save_reload_and_merge_to_equal_scores(name, lists, tmp_p
     merged = trainer.model.merge_and_unload()
     torch.testing.assert_close(score(merged, lists), expected, rtol=1e-5, atol=1e-5)
     merged.save_pretrained(tmp_path / "merged")
-    assert torch.equal(score(type(merged).from_pretrained(tmp_path / "merged"), lists), score(merged, lists))
+    reloaded = type(merged).from_pretrained(tmp_path / "merged")
+    assert torch.equal(tiny.flat_weights(reloaded), tiny.flat_weights(merged))
+    torch.testing.assert_close(score(reloaded, lists), expected, rtol=1e-5, atol=1e-5)
     assert merged.state_dict().keys() == BUILDERS[name]().state_dict().keys()
 
 
@@ -110,7 +112,7 @@ def test_an_adapter_resumes_bit_identical_and_its_best_checkpoint_is_restored(li
     again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
     assert torch.equal(score(whole.model, lists), score(again.model, lists))
     best = PeftModel.from_pretrained(tiny.dual_encoder(), tmp_path / f"checkpoint-{whole.state.best_global_step}")
-    assert torch.equal(score(whole.model, lists), score(best, lists))
+    torch.testing.assert_close(score(whole.model, lists), score(best, lists))
 
 
 @pytest.mark.parametrize("kind", [DualEncoder, CrossEncoder])
