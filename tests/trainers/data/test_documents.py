@@ -3,6 +3,7 @@ import sys
 
 import numpy as np
 import pytest
+from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,6 +37,20 @@ def test_an_unknown_id_is_an_input_error_that_names_it(table):
 
 def test_ids_are_all_ids_in_order(table):
     assert list(table.ids) == ["7", "07", "b"] and len(table) == 3
+
+
+def test_all_rows_come_in_order_some_at_a_time(table, tmp_path):
+    expected = [(["7", "07"], ["seven", "zero seven"]), (["b"], ["bee"])]
+    assert list(table.batches(2)) == expected
+    table.save(tmp_path / "table")
+    assert list(DocumentTable.load(tmp_path / "table").batches(2)) == expected
+
+
+def test_a_part_of_a_data_set_is_a_table_of_its_own():
+    rows = Dataset.from_dict({"id": ["a", "b", "c", "d"], "text": ["A", "B", "C", "D"]}).select([3, 1, 0])
+    table = DocumentTable(rows)
+    assert table.texts(["a", "d"]) == ["A", "D"] and "c" not in table and table.ids_at([0, 1]) == ["d", "b"]
+    assert table.fingerprint == DocumentTable.from_texts(["d", "b", "a"], ["D", "B", "A"]).fingerprint
 
 
 def test_ids_whose_hashes_collide_are_told_apart(monkeypatch):
