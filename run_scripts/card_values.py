@@ -10,6 +10,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trainers.errors import InputError
 
 
+DATA_NOTES = {
+    "msmarco": "The training data is MS MARCO, which its licence restricts to non-commercial research.",
+    "pydocs": "The training texts are docstrings of Python libraries, each under its library's licence.",
+}
 # Values of training.json that say where something lay or who was allowed, not how the model was trained.
 PRIVATE = re.compile(r"(^|_)(dir|token|path|file|files|hub|name|checkpoint|callback|port|address)(_|$)")
 
@@ -23,6 +27,7 @@ def training_values(path: Path) -> dict:
     values = {name: record[name] for name in names if record.get(name) is not None}
     if "data" in record:
         values["data"] = data_summary(record["data"])
+        values["data_notes"] = data_notes(values["data"].get("name", ""))
     for name in ("recipe", "teacher"):
         if name in values:
             values[name] = public_name(values[name])
@@ -63,6 +68,12 @@ def data_summary(data: dict) -> dict:
     return {name: value for name, value in summary.items() if value is not None} | {
         name: value for name, value in data.items() if name not in ("lists", "collection")
     }
+
+
+def data_notes(name: str) -> str | None:
+    """What the licence of a known data set asks of a model trained on it; None for any other."""
+    plain = re.sub(r"[^a-z]", "", name.lower())
+    return next((notes for known, notes in DATA_NOTES.items() if known in plain), None)
 
 
 def public_name(name: str) -> str:

@@ -45,6 +45,7 @@ class CardArguments:
         default=None,
         metadata={"help": "Benchmark registered on the Hub to report to: org/dataset:task:measure."},
     )
+    diagnostics: str | None = field(default=None, metadata={"help": "Output folder of run_scripts/diagnose.py."})
     pictures: list[str] = field(default_factory=list, metadata={"help": "Pictures, each FILE or FILE=caption."})
     base_model: str | None = field(default=None, metadata={"help": "Hub id of the model it was trained from."})
     license: str | None = field(default=None, metadata={"help": "Licence of the weights, such as apache-2.0."})
@@ -56,10 +57,11 @@ class CardArguments:
     def card_values(self) -> dict:
         """Arguments of `build_folder`."""
         values = {name: value for name, value in vars(self).items() if value not in (None, [])}
-        values |= {name: Path(values[name]) for name in ("metrics", "table", "significance") if name in values}
+        files = values.keys() & {"metrics", "table", "significance", "diagnostics"}
+        values |= {name: Path(values[name]) for name in files}
         if "pictures" in values:
-            pairs = [picture.partition("=") for picture in self.pictures]
-            values["pictures"] = {Path(file): caption or Path(file).stem for file, _, caption in pairs}
+            pairs = [(Path(file), caption) for file, _, caption in (text.partition("=") for text in self.pictures)]
+            values["pictures"] = {file: caption or file.stem.replace("_", " ") for file, caption in pairs}
         return values
 
 

@@ -1,6 +1,5 @@
 """A trained model's directory → the clean folder that is published: layout, card, results. No network."""
 
-import shutil
 import string
 from pathlib import Path
 
@@ -15,12 +14,16 @@ from hub_cards.folder import check_clean, new_folder
 from hub_cards.results import parse_benchmark, write_eval_results
 from modeling import ColBERT, CrossEncoder, DualEncoder
 from modeling.colbert_inputs import token_fields
+from run_scripts.card_pictures import copy_pictures, diagnostic_pictures, draw_learning_curve
 from run_scripts.card_values import evaluation_values, example_scores, read_json, training_values
 from run_scripts.onnx_export import export_onnx
 from trainers.errors import InputError
 
 
 CLASSES = {model.config_class.model_type: model for model in (ColBERT, CrossEncoder, DualEncoder)}
+ONE_LABEL = {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}
+# Without one of these, transformers makes up an empty tokenizer to which all texts are the same.
+TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "*.vocab")
 CODE = Path(layouts.__file__).parent.parent / "modeling"
 EXAMPLE_QUERY = "how tall is a giraffe"
 EXAMPLE_DOCUMENTS = (
@@ -38,6 +41,7 @@ def build_folder(
     table: Path | None = None,
     significance: Path | None = None,
     benchmark: str | None = None,
+    diagnostics: Path | None = None,
     pictures: dict[Path, str] | None = None,
     onnx: bool = False,
     example_query: str = EXAMPLE_QUERY,
@@ -48,9 +52,9 @@ def build_folder(
 
     `model_dir` holds a checkpoint of one of our classes, its tokenizer, and may hold training.json. `load_id` is the
     Hub id that the card's snippets load (default: the folder's name). `metrics` is a metrics.json, `table` and
-    `significance` are files of Markdown, `pictures` maps image files to captions, `benchmark` is
-    "org/dataset:task:measure". `onnx` adds the encoder for ONNX Runtime. `card_values` are those of `hub_cards.card`;
-    they win over what training.json says.
+    `significance` are files of Markdown, `diagnostics` is the output of diagnose.py, `pictures` maps image files to
+    captions, `benchmark` is "org/dataset:task:measure". `onnx` adds the encoder for ONNX Runtime. `card_values` are
+    those of `hub_cards.card`; they win over what training.json says.
 
     Raises:
         InputError: no model of ours in `model_dir`, a file that is missing or unreadable, or a `folder` that must not
@@ -69,7 +73,8 @@ def build_folder(
     try:
         with new_folder(folder) as staging:
             write_layout(staging, model, tokenizer)
-            values["pictures"] = copy_pictures(staging, pictures or {})
+            values["pictures"] = draw_learning_curve(staging, values["name"], values.get("curve", []))
+            values["pictures"] += copy_pictures(staging, diagnostic_pictures(diagnostics) | (pictures or {}))
             if benchmark is not None:
                 write_eval_results(staging, values.get("metrics", {}), parse_benchmark(benchmark))
             if onnx:
@@ -80,18 +85,6 @@ def build_folder(
     except ValueError as error:
         raise InputError(str(error)) from error
     return folder
-
-
-def copy_pictures(folder: Path, pictures: dict[Path, str]) -> list[dict]:
-    """Copy picture files into `folder`/images -> the card's {file, caption} of each."""
-    copied = []
-    for file, caption in pictures.items():
-        if not file.is_file():
-            raise InputError(f"{file}: no such picture")
-        (folder / "images").mkdir(exist_ok=True)
-        shutil.copyfile(file, folder / "images" / file.name)
-        copied.append({"file": f"images/{file.name}", "caption": caption})
-    return copied
 
 
 def compare_scores(model_dir: Path, published: Path) -> None:
@@ -112,10 +105,16 @@ def load(model_dir: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     kind = config.get(layouts.FIELDS_KEY, config).get("model_type")
     if kind not in CLASSES:
         raise InputError(f"{model_dir / 'config.json'}: model_type is {kind!r}; expected one of {', '.join(CLASSES)}")
+    if not any(path for pattern in TOKENIZER_FILES for path in model_dir.glob(pattern)):
+        raise InputError(f"{model_dir} has no tokenizer: expected one of {', '.join(TOKENIZER_FILES)}")
     try:
-        return CLASSES[kind].from_pretrained(str(model_dir)).eval(), AutoTokenizer.from_pretrained(str(model_dir))
+        model, tokenizer = CLASSES[kind].from_pretrained(str(model_dir)), AutoTokenizer.from_pretrained(str(model_dir))
     except OSError as error:
         raise InputError(f"{model_dir}: {str(error).splitlines()[0]}") from error
+    known = model.encoder.config.vocab_size
+    if len(tokenizer) > known:
+        raise InputError(f"{model_dir}: the tokenizer has {len(tokenizer)} tokens, the model knows only {known}")
+    return model.eval(), tokenizer
 
 
 def write_layout(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -136,7 +135,26 @@ def write_layout(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedToke
         prefix, metadata = model.encoder.base_model_prefix, stanford_metadata(model, tokenizer)
         layouts.write_colbert(folder, weights, projection, prefix, encoder_config, fields, metadata, save_tokenizer)
     else:
+        if model.encoder.config.num_labels == 2:
+            weights, encoder_config = one_logit(model.encoder), encoder_config | ONE_LABEL
         layouts.write_cross_encoder(folder, weights, encoder_config, fields, save_tokenizer)
+
+
+def one_logit(classifier: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """The weights of a classifier of two labels, its last layer replaced by the difference that is our score.
+
+    Raises:
+        ValueError: the last layer is not to be found.
+    """
+    weights = classifier.state_dict()
+    heads = [name for name, layer in classifier.named_modules() if isinstance(layer, torch.nn.Linear)]
+    heads = [name for name in heads if classifier.get_submodule(name).out_features == 2]
+    if len(heads) != 1:
+        raise ValueError(f"{type(classifier).__name__} has {len(heads)} layers of two outputs, expected one")
+    for name in (f"{heads[0]}.weight", f"{heads[0]}.bias"):
+        if name in weights:
+            weights[name] = weights[name][1:] - weights[name][:1]
+    return weights
 
 
 def own_fields(model: PreTrainedModel) -> dict:

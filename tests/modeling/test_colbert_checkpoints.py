@@ -14,7 +14,7 @@ from modeling.published import published_fields
 from tests import tiny
 
 
-WORDS = [*tiny.WORDS, "[unused0]", "[unused1]", ",", ".", "[Q] ", "[D] "]
+WORDS = [*tiny.WORDS, ",", ".", "[Q] ", "[D] "]
 QUERY = "red tree, stone"
 DOCUMENTS = [
     "blue , red river. stone",
