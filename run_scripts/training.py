@@ -38,6 +38,7 @@ HYPERPARAMETERS = (
     "warmup_steps",
     "weight_decay",
     "one_hot_weight",
+    "sample_documents",
     "in_batch_negatives",
     "uniform_negatives",
     "token_dropout",

@@ -31,25 +31,24 @@ class RankingCollator:
     document_length: int
 
     def __call__(self, rows: list[dict]) -> dict[str, Tensor | list[str]]:
-        distinct = {name: i for i, name in enumerate(dict.fromkeys(d for row in rows for d in row["document_ids"]))}
-        names = list(distinct)
-        index = ragged([[distinct[name] for name in row["document_ids"]] for row in rows], -1, torch.long)
+        own = [[*row["document_ids"], *row.get("positive_ids", ())] for row in rows]
+        names = list(dict.fromkeys(name for row in own for name in row))
+        keys = dict(zip(names, self.documents.positions(names).tolist(), strict=True))
+        listed = {name: i for i, name in enumerate(dict.fromkeys(d for row in rows for d in row["document_ids"]))}
+        document_keys = [keys[name] for name in listed]
+        index = ragged([[listed[name] for name in row["document_ids"]] for row in rows], -1, torch.long)
         teacher_scores = [row.get("teacher_scores", [torch.nan] * len(row["labels"])) for row in rows]
         return {
             **self.encode([row["query"] for row in rows], "query"),
-            **self.encode(self.documents.texts(names), "document"),
+            **self.encode(self.documents.texts_at(document_keys), "document"),
             "document_index": index,
             "mask": index >= 0,
             "labels": ragged([row["labels"] for row in rows], 0.0, torch.float32),
             "teacher_scores": ragged(teacher_scores, torch.nan, torch.float32),
-            "document_keys": torch.from_numpy(self.documents.positions(names)),
-            "own_keys": ragged([self.own_positions(row) for row in rows], -1, torch.long),
+            "document_keys": torch.tensor(document_keys),
+            "own_keys": ragged([[keys[name] for name in row] for row in own], -1, torch.long),
             "query_ids": [row["query_id"] for row in rows],
         }
-
-    def own_positions(self, row: dict) -> list[int]:
-        """Table positions of what must not become a negative of this query: its list, and positives left out of it."""
-        return self.documents.positions([*row["document_ids"], *row.get("positive_ids", ())]).tolist()
 
     def encode_positions(self, positions: list[int]) -> dict[str, Tensor]:
         """Documents by their position in the table -> ids, mask [M, D] and keys [M]."""

@@ -22,6 +22,12 @@ RANGES = {
     "train_sample_size": (0, math.inf),
     "early_stopping_patience": (1, math.inf),
 }
+# Options of Trainer that its own loss and metrics read, and ours do not.
+REPLACED = {
+    "label_smoothing_factor": "use loss softmax_ce with loss_args label_smoothing",
+    "batch_eval_metrics": "metrics are measured query by query anyway",
+    "eval_do_concat_batches": "metrics are measured query by query anyway",
+}
 # What a hyperparameter of a loss may be: a test of numbers, and the same in words.
 HYPERPARAMETERS = {
     "temperature": (lambda value: 0 < value < math.inf, "a number above 0"),
@@ -97,6 +103,9 @@ class RankingConfig(TrainingArguments):
                 raise InputError(
                     f"{name}: expected {f'{low} to {high}' if high < math.inf else f'at least {low}'}, got {value}"
                 )
+        for name, instead in REPLACED.items():
+            if getattr(self, name) != getattr(TrainingArguments, name):
+                raise InputError(f"{name}: has no effect here; {instead}")
         self.check_best_metric()
         if self.sample_documents is not None and self.dataloader_persistent_workers:
             raise InputError("sample_documents: needs dataloader_persistent_workers false, which would keep one epoch")
@@ -104,6 +113,8 @@ class RankingConfig(TrainingArguments):
         # Trainer's own upload would take its arguments along, a pickle with paths, and a stub for a card.
         self.publish, self.push_to_hub = self.push_to_hub, False
         super().__post_init__()
+        # DataParallel would split the documents of a batch from the queries that point at them
+        self._n_gpu = min(self.n_gpu, 1)
         if self.lr_scheduler_type == "reduce_lr_on_plateau":  # PyTorch takes a falling nDCG for an improvement
             better = {"mode": "max" if self.greater_is_better else "min"}
             self.lr_scheduler_kwargs = better | (self.lr_scheduler_kwargs or {})

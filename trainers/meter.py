@@ -13,7 +13,7 @@ class Meter:
         self.seconds = 0.0
         names = ("documents", "skipped", "agreeing", "compared", "tokens", "places")
         # on the device: counting there does not make the processor wait
-        self.counts = {name: torch.zeros((), dtype=torch.float64, device=self.device) for name in names}
+        self.counts = {name: torch.zeros((), dtype=torch.int64, device=self.device) for name in names}
 
     def watch(self, encoder: nn.Module) -> None:
         """Count the tokens that an encoder reads in training, and the places that they and their padding take."""

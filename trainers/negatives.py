@@ -34,10 +34,11 @@ def negative_columns(document_keys: Tensor, own_keys: Tensor, eligible: Tensor) 
     Of eligible documents with the same key the first is used.
     """
     positions = torch.arange(len(document_keys), device=document_keys.device)
-    same = document_keys[:, None] == document_keys[None, :]
-    first = (same & eligible).int().argmax(dim=1) == positions
+    distinct, which = document_keys.unique(return_inverse=True)
+    candidates = torch.where(eligible, positions, len(positions))
+    first = torch.full_like(distinct, len(positions)).scatter_reduce(0, which, candidates, "amin")
     own = (own_keys[:, :, None] == document_keys).any(dim=1)  # [B, N]
-    return torch.where(~own & (first & eligible), positions, -1)
+    return torch.where(~own & (first[which] == positions), positions, -1)
 
 
 def add_columns(targets: dict[str, Tensor], columns: Tensor) -> dict[str, Tensor]:

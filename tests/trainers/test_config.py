@@ -2,6 +2,7 @@ import inspect
 
 import pytest
 import torch
+from transformers import TrainingArguments
 
 from trainers import LOSSES, InputError, RankingConfig
 from trainers import config as config_module
@@ -64,6 +65,8 @@ def test_every_hyperparameter_of_every_loss_is_checked():
             "sample_documents: needs dataloader_persistent_workers false",
         ),
         ({"forward_chunk_size": 0}, "forward_chunk_size: expected at least 1, got 0"),
+        ({"label_smoothing_factor": 0.1}, "label_smoothing_factor: has no effect here; use loss softmax_ce with"),
+        ({"batch_eval_metrics": True}, "batch_eval_metrics: has no effect here"),
         ({"precision": "int8"}, "precision: expected auto, bf16, fp16 or fp32, got 'int8'"),
         ({"precision": "fp32", "bf16": True}, "precision: fp32 and bf16 contradict each other"),
         (
@@ -95,6 +98,18 @@ def test_a_plateau_is_one_of_the_metric_in_its_own_direction(metric, mode):
 def test_early_stopping_keeps_the_best_checkpoint():
     config = make_config(early_stopping_patience=30, eval_strategy="steps", eval_steps=10, save_steps=10)
     assert config.load_best_model_at_end
+
+
+def test_one_process_uses_one_gpu(monkeypatch):
+    """DataParallel would split the documents of a batch from the queries that point at them."""
+    setup = TrainingArguments.__post_init__
+
+    def with_four_gpus(self):
+        setup(self)
+        self._n_gpu = 4
+
+    monkeypatch.setattr(TrainingArguments, "__post_init__", with_four_gpus)
+    assert make_config().n_gpu == 1
 
 
 @pytest.mark.parametrize("processor_has_bf16", [True, False])
