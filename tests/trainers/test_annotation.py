@@ -176,7 +176,7 @@ def test_processes_score_every_pair_once_in_the_batches_of_a_single_one(tmp_path
     teachers = [LengthTeacher() for _ in range(world_size)]
     for rank, teacher in enumerate(teachers):
         fill_cache(lists, [teacher], tmp_path / "shared", Share(rank, world_size))
-    assert sorted(call for teacher in teachers for call in teacher.calls) == sorted(alone.calls)
+        assert teacher.calls == alone.calls[rank::world_size]
     last = LengthTeacher()
     annotate(lists, [last], tmp_path / "shared")
     assert last.calls == []

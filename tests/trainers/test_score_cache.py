@@ -47,15 +47,17 @@ def largest_file(size):
 @given(
     st.lists(st.sets(st.integers(0, 2**128 - 1) | st.integers(0, 300), max_size=20), max_size=4),
     st.sets(st.integers(0, 300), max_size=20),
+    st.data(),
 )
-def test_a_score_is_found_exactly_when_its_pair_was_added(tmp_path_factory, written, others):
+def test_a_score_is_found_exactly_when_its_pair_was_added(tmp_path_factory, written, others, data):
     cache = ScoreCache(tmp_path_factory.mktemp("cache"), FINGERPRINT)
     score = {number: np.float32(position / 7) for position, number in enumerate(sorted(set().union(*written)))}
     for numbers in filter(None, written):
         numbers = list(numbers)
         keys = np.concatenate([keys_of([number]) for number in numbers])
         cache.add(keys, np.array([score[number] for number in numbers], dtype=np.float32))
-    wanted = sorted(others | set(score), key=lambda number: number.to_bytes(16, "little"))
+    some = data.draw(st.sets(st.sampled_from(sorted(score))) if score else st.just(set()), label="asked for")
+    wanted = sorted(others | some, key=lambda number: number.to_bytes(16, "little"))
     expected = np.array([score.get(number, np.nan) for number in wanted], dtype=np.float32)
     np.testing.assert_array_equal(cache.lookup(keys_of(wanted)), expected)
 
@@ -128,6 +130,15 @@ def test_two_processes_find_each_others_shards(tmp_path):
     second.add(keys_of([2]), np.array([2.0], dtype=np.float32))
     for cache in (first, second):
         assert cache.lookup(keys_of([1, 2])).tolist() == [1.0, 2.0]
+
+
+def test_a_shard_that_another_process_puts_aside_is_passed_over(cache):
+    for number in range(3):
+        cache.add(keys_of([number]), np.ones(1, dtype=np.float32))
+    read = cache.shards()
+    next(read)
+    shards(cache)[1].unlink()
+    assert len(list(read)) == 1
 
 
 def test_a_temporary_file_is_never_read_and_removed_once_its_writer_must_be_gone(tmp_path, cache):

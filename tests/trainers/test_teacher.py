@@ -6,6 +6,8 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertModel
 
 from modeling import CrossEncoder
@@ -120,6 +122,19 @@ def test_empty_texts_get_a_score(tmp_path, save):
     assert np.isfinite(float32(save(tmp_path)).score(["", "how tall", ""], ["a giraffe", "", ""])).all()
 
 
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(), st.text() | st.sampled_from(["\0", "giraffe\u202eeffarig", "😀" * 500, "a" * 100_000, "\r\n\t"]))
+def test_any_text_gets_a_score(hostile_teachers, query, document):
+    for scorer in hostile_teachers:
+        assert np.isfinite(scorer.score([query, "how tall"], [document, document], progress=False)).all()
+
+
+@pytest.fixture
+def hostile_teachers(tmp_path):
+    kinds = (save_cross_encoder, save_classifier, save_roberta)
+    return [float32(save(tmp_path / save.__name__)) for save in kinds]
+
+
 def test_no_pairs_give_no_scores(tmp_path):
     assert float32(save_cross_encoder(tmp_path)).score([], []).shape == (0,)
 
@@ -184,8 +199,7 @@ def test_a_folder_without_a_model_is_named(tmp_path):
         float32(tmp_path)
 
 
-def test_a_folder_that_does_not_exist_is_named(tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def test_a_folder_that_does_not_exist_is_named(tmp_path):
     with pytest.raises(InputError, match="nowhere"):
         float32(tmp_path / "nowhere")
 
