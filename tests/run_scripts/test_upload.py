@@ -8,8 +8,8 @@ import torch
 import yaml
 from huggingface_hub import HfApi
 
+from modeling import DualEncoder
 from run_scripts.cli import parse
-from run_scripts.collection import make_collection, write_collection_card
 from run_scripts.publish import main, make_parser, publish
 from run_scripts.published_folder import build_folder
 from run_scripts.upload import downloaded, make_plan, upload
@@ -211,6 +211,38 @@ def test_somebody_elses_commit_meanwhile_is_not_overwritten(built, changed, hub,
     assert hub.files(REPO) == {}
 
 
+def test_a_repository_and_branch_that_appear_meanwhile_are_used(built, hub, api):
+    plan = make_plan(api, built, REPO, "v2")
+    assert not plan.exists
+    api.create_repo(REPO)
+    api.create_branch(REPO, branch="v2")  # both are now answered by 409
+    commit = upload(api, built, plan)
+    assert hub.files(REPO, "v2") == hub.files(REPO, commit) == folder_files(built)
+    assert ("POST", "/api/repos/create") in hub.requests and hub.files(REPO) == {}
+
+
+def test_our_classes_read_the_branch_and_with_the_token_that_were_asked_for(built, tmp_path, hub, api, monkeypatch):
+    address = f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", address)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    api.create_repo(REPO, private=True)
+    models = {}
+    for seed, branch in ((1, "main"), (2, "v2")):
+        models[branch] = tiny.dual_encoder(seed)
+        models[branch].save_pretrained(tmp_path / branch)
+        tiny.tokenizer().save_pretrained(tmp_path / branch)
+        folder = build_folder(tmp_path / branch, tmp_path / "published" / branch)
+        upload(api, folder, make_plan(api, folder, REPO, branch))
+    for branch, model in models.items():
+        found = DualEncoder.from_pretrained(REPO, revision=branch, token="writer", cache_dir=tmp_path / "cache")
+        torch.testing.assert_close(found.state_dict(), model.state_dict())
+    with pytest.raises(OSError):
+        DualEncoder.from_pretrained(REPO, token=False, cache_dir=tmp_path / "other")
+    with pytest.raises(TypeError, match="in float32: dtype cannot be given"):
+        DualEncoder.from_pretrained(tmp_path / "published" / "main", dtype=torch.bfloat16)
+
+
 def test_when_the_hub_is_out_of_reach_it_says_so(built):
     with serve() as hub:
         gone = hub.url
@@ -266,40 +298,3 @@ def test_what_is_no_model_is_refused_before_anything_is_sent(tmp_path, hub, monk
     with pytest.raises(InputError, match="--model: which directory"):
         run_script(hub, monkeypatch, "--folder", tmp_path / "x")
     assert not (tmp_path / "x").exists() and hub.requests == []
-
-
-def publish_study(tmp_path):
-    """A teacher and a student as published folders, the student measured."""
-    results = tmp_path / "metrics.json"
-    results.write_text(json.dumps({"MRR@10": 0.5, "nDCG@10": 0.6, "data": "py|docs", "split": "test"}))
-    for name, model, metrics in (("ca", tiny.cross_encoder(), None), ("de", tiny.dual_encoder(), results)):
-        model.save_pretrained(tmp_path / "trained" / name)
-        tiny.tokenizer().save_pretrained(tmp_path / "trained" / name)
-        build_folder(tmp_path / "trained" / name, tmp_path / name, metrics=metrics)
-    return [tmp_path / "de", tmp_path / "ca"]
-
-
-def test_a_collection_links_teacher_students_and_data(tmp_path, hub, api):
-    members = publish_study(tmp_path)
-    card = write_collection_card("A study", members, tmp_path / "study", "org", ["org/pydocs"]).read_text()
-    assert "| [de](https://huggingface.co/org/de) | student | dense | 0.500 | 0.600 |" in card
-    assert "| [ca](https://huggingface.co/org/ca) | teacher | cross-encoder | – | – |" in card
-    assert "[org/pydocs](https://huggingface.co/datasets/org/pydocs)" in card
-    assert r"Measured on py\|docs" in card
-    for _ in range(2):
-        address = make_collection(api, "A study", members, "org", ["org/pydocs"])
-    made = hub.collections[address.partition("/collections/")[2]]
-    assert [(item["type"], item["id"]) for item in made["items"]] == [
-        ("model", "org/ca"),
-        ("model", "org/de"),
-        ("dataset", "org/pydocs"),
-    ]
-    assert made["items"][1]["note"]["text"] == "student: dense; MRR@10 0.500, nDCG@10 0.600"
-
-
-def test_a_collection_needs_members_with_cards(tmp_path):
-    with pytest.raises(InputError, match="--members: name the published folders"):
-        write_collection_card("A study", [], tmp_path / "study", None, [])
-    with pytest.raises(InputError, match="not a published folder"):
-        write_collection_card("A study", [tmp_path], tmp_path / "study", None, [])
-    assert not (tmp_path / "study").exists()
