@@ -26,27 +26,43 @@ ROWS_PER_READ = 32_768  # embeddings in memory while results are scored once mor
 class BestScores:
     """The k highest scores seen so far of each of B queries, and the rows of the documents that have them.
 
-    `scores` [B, ≤ k] float32, highest first, and `rows` [B, ≤ k] int64. Of equal scores the lower row comes first, so
-    the result does not depend on how the documents were cut into blocks.
+    Of equal scores the lower row comes first, so the result does not depend on how the documents were cut into blocks.
+    Only scores above a query's k-th best are looked at again, and they are sorted in when k of them have gathered.
     """
 
     def __init__(self, queries: int, k: int, device: torch.device | str = "cpu"):
         self.k = k
         self.scores = torch.empty(queries, 0, device=device)
         self.rows = torch.empty(queries, 0, dtype=torch.long, device=device)
+        self.waiting: list[tuple[Tensor, Tensor]] = []
 
     def update(self, scores: Tensor, first_row: int) -> None:
         """Take in the scores [B, n] of documents first_row … first_row + n − 1; rows must come in ascending order."""
-        values, columns = stable_top_k(scores, self.k)
-        scores = torch.cat([self.scores, values], dim=1)
-        rows = torch.cat([self.rows, columns + first_row], dim=1)
-        self.scores, order = scores.sort(dim=1, descending=True, stable=True)
-        self.scores, self.rows = self.scores[:, : self.k], rows.gather(1, order[:, : self.k])
+        count = min(self.k, scores.shape[1])
+        if self.scores.shape[1] == self.k:  # an equal score comes after those that are there already
+            count = min(count, int((scores > self.scores[:, -1:]).sum(dim=1).max()))
+        if count == 0:
+            return
+        values, columns = stable_top_k(scores, count)
+        self.waiting.append((values, columns + first_row))
+        if self.scores.shape[1] < self.k or sum(values.shape[1] for values, _ in self.waiting) >= self.k:
+            self.sort_in()
+
+    def sort_in(self) -> None:
+        scores = torch.cat([self.scores, *(values for values, _ in self.waiting)], dim=1)
+        rows = torch.cat([self.rows, *(rows for _, rows in self.waiting)], dim=1)
+        scores, order = scores.sort(dim=1, descending=True, stable=True)
+        self.scores, self.rows = scores[:, : self.k], rows.gather(1, order[:, : self.k])
+        self.waiting = []
+
+    def result(self) -> tuple[np.ndarray, np.ndarray]:
+        """Scores float32, highest first, and rows int64, [B, k] each (fewer when there were fewer documents)."""
+        self.sort_in()
+        return self.scores.cpu().numpy(), self.rows.cpu().numpy()
 
 
 def stable_top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The highest k of each row of scores [B, n] -> values and columns [B, min(k, n)]; of equals the lower column."""
-    k = min(k, scores.shape[1])
+    """The highest k of each row of scores [B, n] -> values and columns [B, k], k ≤ n; of equals the lower column."""
     values, columns = scores.topk(k, dim=1)
     columns, order = columns.sort(dim=1)
     values, order = values.gather(1, order).sort(dim=1, descending=True, stable=True)
@@ -81,7 +97,7 @@ def search(
         for first_row, block in collection.blocks(block_size):
             best.update(on_device @ torch.from_numpy(block).to(device).T, first_row)
             bar.update(len(block))
-    return rescored(queries, collection, best.rows.cpu().numpy())
+    return rescored(queries, collection, best.result()[1])
 
 
 def rescored(queries: np.ndarray, collection: EncodedCollection, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -133,7 +149,7 @@ def retrieve_by_scoring(
             scores = scorer.score_matrix(list(queries.values()), texts)
             best.update(torch.from_numpy(scores), bar.n)
             bar.update(len(ids))
-    return named(list(queries), best.scores.numpy(), best.rows.numpy(), lambda rows: documents.ids[rows])
+    return named(list(queries), *best.result(), lambda rows: documents.ids[rows])
 
 
 def named(queries: list[str], scores: np.ndarray, rows: np.ndarray, ids: Callable[[list[int]], list[str]]) -> Run:

@@ -18,7 +18,7 @@ from trainers.evaluation.scorers import DenseScorer
 @settings(max_examples=80, deadline=None)
 @given(st.data())
 def test_any_blocks_give_the_first_k_of_a_full_sort_also_with_ties(data):
-    documents, queries = data.draw(st.integers(1, 20)), 3
+    documents, queries = data.draw(st.integers(1, 40)), 3
     values = data.draw(st.lists(st.integers(0, 4), min_size=documents * queries, max_size=documents * queries))
     scores = torch.tensor(values, dtype=torch.float32).view(queries, documents)
     k = data.draw(st.integers(1, documents))
@@ -27,10 +27,19 @@ def test_any_blocks_give_the_first_k_of_a_full_sort_also_with_ties(data):
         size = data.draw(st.integers(1, documents - start))
         best.update(scores[:, start : start + size], start)
         start += size
+    found, rows = best.result()
     for query in range(queries):
         expected = sorted(range(documents), key=lambda row: (-scores[query, row], row))[:k]
-        assert best.rows[query].tolist() == expected
-        assert best.scores[query].tolist() == scores[query, expected].tolist()
+        assert rows[query].tolist() == expected
+        assert found[query].tolist() == scores[query, expected].tolist()
+
+
+def test_documents_that_score_minus_infinity_are_found_when_there_are_no_better_ones():
+    best = BestScores(1, 3)
+    best.update(torch.tensor([[-torch.inf, 1.0]]), 0)
+    best.update(torch.tensor([[-torch.inf, -torch.inf]]), 2)
+    scores, rows = best.result()
+    assert (rows.tolist(), scores.tolist()) == ([[1, 0, 2]], [[1.0, -np.inf, -np.inf]])
 
 
 class VectorTable:
