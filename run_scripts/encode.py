@@ -47,7 +47,7 @@ def main(arguments: EncodingArguments) -> None:
         logging.disable(logging.INFO)
         processes.wait()  # until the first has prepared the collection, which is then only opened
     scorer = load_embedder(arguments.model, arguments.dtype, arguments.pooling)
-    documents = read_data(arguments.data, arguments.split, arguments.cache_dir).documents
+    documents = read_data(arguments.data, arguments.split, arguments.cache_dir, allow_missing=True).documents
     if first:
         processes.wait()
     folder = arguments.output or encoding_folder(scorer, documents, arguments.cache_dir)

@@ -21,6 +21,7 @@ from trainers.evaluation.candidates import (
     Candidates,
     bm25_candidates,
     bm25_run,
+    brought_candidates,
     file_candidates,
     list_candidates,
     run_of_scores,
@@ -31,12 +32,14 @@ from trainers.evaluation.loading import load_scorer, model_kind
 from trainers.evaluation.measures import MEASURES, Evaluation, Qrels, evaluate_run
 from trainers.evaluation.report import System, markdown_table, write_system
 from trainers.evaluation.retrieval import retrieve, retrieve_by_index, retrieve_by_scoring
-from trainers.evaluation.runs import Run
+from trainers.evaluation.runs import Run, is_trec_run
 from trainers.evaluation.scorers import DenseScorer, Scorer
 from trainers.evaluation.significance import compare
 
 
 logger = logging.getLogger(__name__)
+
+NAMED = ("bm25", "own")  # candidates that are no path
 
 
 @dataclass
@@ -46,11 +49,18 @@ class EvaluationArguments:
     name: list[str] = field(
         default_factory=list, metadata={"help": "Their names in the table (default: of the folder)."}
     )
-    data: str = field(default="pydocs", metadata={"help": "pydocs, or a folder with corpus, queries and qrels."})
+    data: str = field(default="pydocs", metadata={"help": "pydocs, or another collection."})
     split: str = field(default="test", metadata={"help": "Which queries of the data."})
     candidates: str = field(
         default="bm25",
-        metadata={"help": "bm25, a TREC run file, or a folder of ranking lists (then --data is not read)."},
+        metadata={
+            "help": "bm25; own: lists that the data bring; a TREC run or another file of lists; or a folder of "
+            "ranking lists (then --data is not read)."
+        },
+    )
+    qrels: str | None = field(default=None, metadata={"help": "File of judgments (default: the data's own)."})
+    allow_missing: bool = field(
+        default=False, metadata={"help": "Leave out judgments and candidates that name unknown documents."}
     )
     depth: int = field(default=100, metadata={"help": "Candidates of a query."})
     max_queries: int | None = field(
@@ -113,7 +123,7 @@ def reranked(arguments: EvaluationArguments) -> tuple[list[System], dict]:
 
 def retrieved(arguments: EvaluationArguments) -> tuple[list[System], dict]:
     """A row for BM25 and for each model, each searching the whole collection."""
-    collection = judged_queries(read_data(arguments.data, arguments.split, arguments.cache_dir), arguments.max_queries)
+    collection = open_collection(arguments)
     index = BM25Index.build(collection.documents, cache_dir=arguments.cache_dir)
     run_ = bm25_run(collection, index, arguments.depth)
     systems = [System("BM25", "BM25", run_, evaluated(arguments, run_, collection.qrels, collection.queries))]
@@ -152,8 +162,10 @@ def check(arguments: EvaluationArguments) -> None:
         raise InputError(f"--depth: expected at least 1, got {arguments.depth}")
     if arguments.max_queries is not None and arguments.max_queries < 1:
         raise InputError(f"--max_queries: expected at least 1, got {arguments.max_queries}")
-    if arguments.candidates != "bm25" and not Path(arguments.candidates).exists():
-        raise InputError(f"--candidates: {arguments.candidates} does not exist; expected bm25, a run file or a folder")
+    if arguments.candidates not in NAMED and not Path(arguments.candidates).exists():
+        raise InputError(
+            f"--candidates: {arguments.candidates} does not exist; expected bm25, own, a file or a folder"
+        )
     if arguments.baseline not in (None, "BM25", *names):
         raise InputError(f"--baseline: no row is called {arguments.baseline!r}; there are {', '.join(names)} and BM25")
     if not arguments.retrieve and (arguments.index or arguments.probes):
@@ -167,7 +179,7 @@ def row_names(arguments: EvaluationArguments) -> list[str]:
     if arguments.name and len(arguments.name) != len(arguments.model):
         raise InputError(f"--name: {len(arguments.name)} names for {len(arguments.model)} models")
     names = arguments.name or [Path(model).name for model in arguments.model]
-    first = "BM25" if arguments.retrieve or arguments.candidates == "bm25" else Path(arguments.candidates).stem
+    first = "BM25" if arguments.retrieve or arguments.candidates in NAMED else Path(arguments.candidates).stem
     folders = [folder_name(name) for name in [first, *names]]
     if twice := [name for name, folder in zip(names, folders[1:], strict=True) if folders.count(folder) > 1]:
         raise InputError(f"--name: {twice[0]!r} would stand for two rows of the table; give each model its own name")
@@ -179,16 +191,36 @@ def folder_name(name: str) -> str:
 
 
 def find_candidates(arguments: EvaluationArguments) -> Candidates:
-    use_bm25 = arguments.candidates == "bm25"
-    if not use_bm25 and Path(arguments.candidates).is_dir():
+    """The lists to re-rank, by what --candidates names."""
+    source, file = arguments.candidates, None
+    if source not in NAMED and Path(source).is_dir():
         lists = RankingLists.load(arguments.candidates)
         kept = first_by_hash(lists.rows["query_id"][:], arguments.max_queries or len(lists.rows))
         return list_candidates(lists, Path(arguments.candidates).name, arguments.depth, kept)
-    collection = judged_queries(read_data(arguments.data, arguments.split, arguments.cache_dir), arguments.max_queries)
-    if not use_bm25:
-        return file_candidates(arguments.candidates, collection, arguments.depth, arguments.relevance_level)
+    is_run = source not in NAMED and is_trec_run(source)
+    if source not in NAMED and not is_run:
+        file = source
+    collection = open_collection(arguments, file)
+    options = {"depth": arguments.depth, "relevance_level": arguments.relevance_level}
+    if is_run:
+        return file_candidates(source, collection, **options)
+    if source != "bm25":
+        return brought_candidates(collection, Path(file or arguments.data).name, **options)
     index = BM25Index.build(collection.documents, cache_dir=arguments.cache_dir)
-    return bm25_candidates(collection, index, arguments.depth, arguments.relevance_level)
+    return bm25_candidates(collection, index, **options)
+
+
+def open_collection(arguments: EvaluationArguments, candidates: str | None = None) -> Collection:
+    """The data, with lists of a file if one is given, and only the queries to be measured."""
+    collection = read_data(
+        arguments.data,
+        arguments.split,
+        arguments.cache_dir,
+        candidates=candidates,
+        qrels=arguments.qrels,
+        allow_missing=arguments.allow_missing,
+    )
+    return judged_queries(collection, arguments.max_queries)
 
 
 def judged_queries(collection: Collection, count: int | None) -> Collection:

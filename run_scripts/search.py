@@ -41,7 +41,7 @@ def make_parser() -> HfArgumentParser:
 
 def main(arguments: SearchArguments, rest: Namespace) -> None:
     scorer = load_embedder(arguments.model, arguments.dtype, arguments.pooling)
-    documents = read_data(arguments.collection, arguments.split, arguments.cache_dir).documents
+    documents = read_data(arguments.collection, arguments.split, arguments.cache_dir, allow_missing=True).documents
     if arguments.encoding is None:
         encoded = cached_encoding(scorer, documents, arguments.cache_dir)
     else:

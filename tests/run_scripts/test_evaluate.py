@@ -66,6 +66,16 @@ def test_candidates_of_a_run_file_bound_what_can_be_reached(models, beir, tmp_pa
     assert {query: set(scores) for query, scores in student.run.items()} == {"q1": {"d1", "d3"}, "q2": {"d7"}}
 
 
+def test_other_files_of_lists_have_no_scores_of_their_own(models, beir, tmp_path):
+    (tmp_path / "msmarco.tsv").write_text("q1\td1\t1\nq1\td3\t2\nq1\td2\t3\nq2\td7\t1\n")
+    arguments = ["--model", models[1], "--data", beir, "--candidates", tmp_path / "msmarco.tsv"]
+    (student,) = evaluate(*arguments, "--output", tmp_path / "out")
+    assert {query: set(scores) for query, scores in student.run.items()} == {"q1": {"d1", "d2", "d3"}, "q2": {"d7"}}
+    metrics = json.loads((tmp_path / "out" / "student" / "metrics.json").read_text())
+    assert metrics["candidate_recall"] == pytest.approx((1 + 1 / 2 + 0) / 3)
+    assert metrics["candidates"] == "the lists of msmarco.tsv"
+
+
 def test_ranking_lists_are_judged_by_their_own_labels(models, tmp_path):
     documents = DocumentTable.from_texts(list(tiny.DOCUMENTS), list(tiny.DOCUMENTS.values()))
     rows = [{"query_id": "q1", "query": "sum", "document_ids": ["d1", "d2", "d3"], "labels": [1, 0, 0]}]
@@ -118,6 +128,7 @@ def test_max_queries_takes_the_same_queries_whatever_the_models(beir, tmp_path):
         (["--model", "{model}", "--name", "a", "b"], "2 names for 1 models"),
         (["--model", "{model}", "--name", "bm25"], "'bm25' would stand for two rows"),
         (["--candidates", "nothing.trec"], "nothing.trec does not exist"),
+        (["--candidates", "own"], "bring no lists of their own"),
         (["--depth", "0"], "--depth: expected at least 1"),
         (["--max_queries", "0"], "--max_queries: expected at least 1"),
         (["--baseline", "CA"], "no row is called 'CA'"),

@@ -53,11 +53,28 @@ def file_candidates(path: str | Path, collection: Collection, depth: int, releva
     return candidates_of(Path(path).stem, run, collection, depth, relevance_level)
 
 
+def brought_candidates(collection: Collection, name: str, depth: int, relevance_level: int = 1) -> Candidates:
+    """The lists that came with the data, cut to `depth`. Raises InputError when none did."""
+    if collection.candidates is None:
+        raise InputError(f"{collection.name}: the data bring no lists of their own; expected bm25 or a file of them")
+    lists = {
+        row["query_id"]: dict.fromkeys(row["document_ids"][:depth], 0.0)
+        for row in collection.candidates.select_columns(["query_id", "document_ids"])
+        if row["query_id"] in collection.queries
+    }
+    if not any(lists.values()):
+        raise InputError(f"{name}: has no list for a judged query of {collection.name}")
+    found = candidates_of("", lists, collection, depth, relevance_level)
+    return Candidates(f"the lists of {name}", found.lists, found.qrels, found.recall)
+
+
 def list_candidates(lists: RankingLists, name: str, depth: int, queries: set[str] | None = None) -> Candidates:
     """Ranking lists as they are, cut to `depth`, judged by their own labels: what no list holds is not known."""
     kept = [row for row, query in enumerate(lists.rows["query_id"]) if queries is None or query in queries]
     rows = lists.rows.select(kept).select_columns(list(ROW_FEATURES))
-    rows = dataset_of(({**row, **cut(row, depth)} for row in rows), ROW_FEATURES)
+    rows = dataset_of(({**row, **cut(row, depth)} for row in rows if row["document_ids"]), ROW_FEATURES)
+    if len(rows) == 0:
+        raise InputError(f"{name}: holds no list with a document")
     qrels = {row["query_id"]: dict(zip(row["document_ids"], row["labels"], strict=True)) for row in rows}
     return Candidates(f"the lists of {name}", RankingLists(rows, lists.documents), qrels, None)
 

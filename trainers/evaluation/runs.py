@@ -57,6 +57,19 @@ def read_run(path: str | Path) -> Run:
     return run
 
 
+def is_trec_run(path: str | Path) -> bool:
+    """Whether the first line of a file has the six columns of a run, a number in the fifth."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            columns = file.readline().split()
+    except (OSError, UnicodeDecodeError):
+        return False
+    try:
+        return len(columns) == 6 and not math.isnan(float(columns[4]))
+    except ValueError:
+        return False
+
+
 def ranking(scores: dict[str, float]) -> list[str]:
     """Documents of one query, best first; equal scores in the order given."""
     return sorted(scores, key=scores.__getitem__, reverse=True)

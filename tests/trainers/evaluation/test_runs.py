@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainers.errors import InputError
-from trainers.evaluation.runs import read_run, top, write_run
+from trainers.evaluation.runs import is_trec_run, read_run, top, write_run
 
 
 def test_the_file_is_trec_format_best_first(tmp_path):
@@ -55,6 +55,14 @@ def test_a_missing_an_empty_and_a_binary_file_are_refused(tmp_path):
     for name in ("missing", "empty", "binary", "."):
         with pytest.raises(InputError):
             read_run(tmp_path / name)
+
+
+def test_a_run_is_told_from_other_files(tmp_path):
+    path = tmp_path / "file"
+    for text, expected in [("q Q0 d 1 0.5 t\n", True), ("q Q0 d 1 x t\n", False), ("q\td\t1\n", False), ("", False)]:
+        path.write_text(text)
+        assert is_trec_run(path) is expected
+    assert not is_trec_run(tmp_path)
 
 
 def test_top_keeps_the_best_of_each_query():
