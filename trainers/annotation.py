@@ -105,9 +105,8 @@ def teacher_scores(
             wanted = sum(map(len, missing))
             bar.total -= len(block.queries) - wanted
             for chunk in filter(len, missing):
-                known[chunk] = block.score(chunk, teacher)
+                known[chunk] = block.score(chunk, teacher, bar)
                 writer.add(block.keys[chunk], known[chunk])
-                bar.update(len(chunk))
             writer.flush()
             scored += wanted
             yield known[block.slots]
@@ -147,11 +146,11 @@ class Block:
         order = np.argsort(self.origins)
         return [order[start : start + size] for start in range(0, len(order), size)]
 
-    def score(self, chunk: np.ndarray, teacher: PairScorer) -> np.ndarray:
+    def score(self, chunk: np.ndarray, teacher: PairScorer, bar: tqdm) -> np.ndarray:
         """The teacher's scores of the pairs at `chunk`, places in `keys`. Raises InputError when one is not finite."""
         pairs = self.origins[chunk]
         queries, ids = [self.queries[i] for i in pairs], [self.ids[i] for i in pairs]
-        scores = teacher.score(queries, self.documents.texts(ids), progress=False)
+        scores = teacher.score(queries, self.documents.texts(ids), bar=bar)
         if not np.isfinite(scores).all():
             worst = int(np.flatnonzero(~np.isfinite(scores))[0])
             raise InputError(

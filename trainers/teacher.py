@@ -91,8 +91,8 @@ class PairScorer:
         classifier, tokenizer, fields = load_classifier(str(name_or_path))
         joined = fields is not None
         if joined:
-            query_length = query_length or fields["query_length"]
-            document_length = document_length or fields["document_length"]
+            query_length = fields["query_length"] if query_length is None else query_length
+            document_length = fields["document_length"] if document_length is None else document_length
         encoder = PairEncoder(tokenizer, classifier, joined, query_length, document_length)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         scorer = cls(str(name_or_path), classifier, encoder, DTYPES[dtype] if dtype else autocast_dtype(device))
@@ -100,15 +100,21 @@ class PairScorer:
         return scorer
 
     @torch.inference_mode()
-    def score(self, queries: list[str], documents: list[str], progress: bool = True) -> np.ndarray:
-        """Score pair i = (queries[i], documents[i]) -> float32 [n]; sorted by length inside, returned in order."""
+    def score(
+        self, queries: list[str], documents: list[str], progress: bool = True, bar: tqdm | None = None
+    ) -> np.ndarray:
+        """Score pair i = (queries[i], documents[i]) -> float32 [n]; sorted by length inside, returned in order.
+
+        Progress goes to `bar`, or to one of its own if `progress`.
+        """
         if len(queries) != len(documents):
             raise ValueError(f"pairs need as many queries as documents, got {len(queries)} and {len(documents)}")
         scores = np.empty(len(queries), dtype=np.float32)
-        with tqdm(total=len(queries), desc="teacher", unit="pair", disable=not progress) as bar:
+        own = tqdm(total=len(queries), desc="teacher", unit="pair", disable=bar is not None or not progress, delay=1)
+        with own:
             for start in range(0, len(queries), self.chunk_pairs):
                 chunk = slice(start, start + self.chunk_pairs)
-                scores[chunk] = self._score_chunk(queries[chunk], documents[chunk], bar)
+                scores[chunk] = self._score_chunk(queries[chunk], documents[chunk], own if bar is None else bar)
         return scores
 
     def _score_chunk(self, queries: list[str], documents: list[str], bar: tqdm) -> np.ndarray:

@@ -30,7 +30,7 @@ class LengthTeacher:
         self.offset = offset
         self.calls = []
 
-    def score(self, queries, documents, progress=True):
+    def score(self, queries, documents, bar=None):
         self.calls.append(list(zip(queries, documents, strict=True)))
         return np.array([self.one(*pair) for pair in self.calls[-1]], dtype=np.float32)
 
@@ -148,7 +148,7 @@ class Interrupted(LengthTeacher):
         super().__init__(**options)
         self.left = calls
 
-    def score(self, queries, documents, progress=True):
+    def score(self, queries, documents, bar=None):
         if self.left == 0:
             raise KeyboardInterrupt
         self.left -= 1

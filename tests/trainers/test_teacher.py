@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from io import StringIO
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tqdm import tqdm
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertModel
 
 from modeling import CrossEncoder
@@ -139,6 +141,12 @@ def test_no_pairs_give_no_scores(tmp_path):
     assert float32(save_cross_encoder(tmp_path)).score([], []).shape == (0,)
 
 
+def test_every_pair_moves_the_bar_once(tmp_path):
+    bar = tqdm(total=60, file=StringIO())
+    float32(save_cross_encoder(tmp_path)).score(*PAIRS, bar=bar)
+    assert bar.n == 60
+
+
 def test_queries_without_documents_are_our_mistake(tmp_path):
     with pytest.raises(ValueError, match="got 2 and 1"):
         float32(save_cross_encoder(tmp_path)).score(["a", "b"], ["c"])
@@ -174,6 +182,7 @@ def test_lengths_override_those_of_our_config(tmp_path):
     "lengths, message",
     [
         ({"query_length": 2}, "more than the 2 special tokens"),
+        ({"document_length": 0}, "more than the 2 special tokens"),
         ({"query_length": 30, "document_length": 36}, "exceed the 64 positions"),
     ],
 )
