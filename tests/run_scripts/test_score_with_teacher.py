@@ -268,7 +268,8 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_that_looks_complete(disturbe
         assert disturbed[name]["files"] == {}
     assert disturbed["no space for a shard"]["shards"] == 0
     expect_as_undisturbed(disturbed, disturbed["space again"])
-    assert not [name for name in disturbed["left"] if name.startswith(".")]
+    left = [name for name in disturbed["left"] if name.startswith(".") and "killed" not in name]
+    assert not left  # kill -9 may leave a temporary name behind, a full disk must not
 
 
 def test_two_processes_of_a_launch_write_what_one_writes(script, teacher, tmp_path, caplog):
