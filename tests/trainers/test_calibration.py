@@ -39,6 +39,11 @@ def test_the_numbers_of_two_small_lists():
     assert found.top_is_positive == 0.5
 
 
+def test_positives_and_negatives_are_compared_where_a_query_has_both():
+    found = calibrate(lists_of(([1, 0], [3.0, 1.0]), ([0, 0], [50.0, 60.0]), ([1, 1], [70.0, 80.0])))
+    assert (found.positive_mean, found.negative_mean, found.mean_margin, found.top_is_positive) == (3.0, 1.0, 2.0, 1.0)
+
+
 def test_softmax_targets_by_hand():
     found = calibrate(lists_of(([1, 0], [log(3.0), 0.0]), ([1, 0], [0.0, log(3.0)]))).targets
     entropy = -(0.75 * log(0.75) + 0.25 * log(0.25))

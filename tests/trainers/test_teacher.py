@@ -90,6 +90,14 @@ def test_a_teacher_with_another_tokeniser_reads_pairs_its_own_way(tmp_path):
     np.testing.assert_allclose(float32(folder).score(*PAIRS), logits_one_by_one(folder, *PAIRS)[:, 0], atol=1e-5)
 
 
+@pytest.mark.parametrize("save", [save_cross_encoder, save_classifier])
+def test_the_side_that_a_tokeniser_pads_does_not_matter(tmp_path, save):
+    folder = save(tmp_path)
+    expected = float32(folder).score(*PAIRS)
+    word_tokenizer(padding_side="left").save_pretrained(folder)
+    np.testing.assert_allclose(float32(folder).score(*PAIRS), expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("labels", [1, 2])
 def test_sentence_transformers_checkpoints_give_the_raw_logits_of_predict(tmp_path, labels):
     sentence_transformers = pytest.importorskip("sentence_transformers")
