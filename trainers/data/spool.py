@@ -14,7 +14,7 @@ import numpy as np
 
 
 PAIR = np.dtype([("query", "<i4"), ("document", "<i4"), ("label", "<f4"), ("score", "<f4")])
-PAIRS_IN_MEMORY = 20_000_000
+PAIRS_IN_MEMORY = 5_000_000
 BUCKETS = 64
 SAME_SCORE = 1e-4  # a teacher that scores a pair again differs by rounding
 

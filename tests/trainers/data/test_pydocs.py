@@ -1,3 +1,5 @@
+from collections import Counter
+
 import pytest
 
 from trainers.data import pydocs
@@ -70,3 +72,11 @@ def test_a_name_keeps_its_split_and_splits_have_the_stated_shares():
 def test_an_unknown_split_is_refused(tmp_path):
     with pytest.raises(InputError, match="no split 'validation'; expected one of train, dev, test"):
         read_pydocs("validation", tmp_path)
+
+
+def test_twins_in_name_query_or_document_are_left_out_and_counted():
+    pairs = [("a.f", "Sort it", "a.f\none"), ("a.f", "Other", "a.f\ntwo"), ("b.f", "sort IT", "b.f\nthree")]
+    pairs += [("c.f", "Third", "c.f\none"), ("d.f", "Fourth", "d.f\nfour")]
+    dropped = Counter()
+    assert [name for name, _, _ in pydocs._distinct(iter(pairs), dropped)] == ["a.f", "d.f"]
+    assert dropped == {"name repeated": 1, "query repeated": 1, "document repeated": 1}
