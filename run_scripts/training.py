@@ -125,6 +125,16 @@ def fit(
         logger.info("wrote %s", output)
     if publisher is not None:
         trainer.push_to_hub()
+    if config.world_size > 1:
+        take_down(trainer)
+
+
+def take_down(trainer: DistillationTrainer) -> None:
+    """Free the wrapped model, then the process group: the other way round gloo can hang at the end of a script."""
+    trainer.accelerator.wait_for_everyone()
+    trainer.model_wrapped = trainer.model
+    trainer.accelerator.free_memory()  # collects garbage too
+    trainer.end()
 
 
 def last_checkpoint(output: Path) -> str | None:
