@@ -1,34 +1,64 @@
 """The front of every script: recipe → flags → dataclasses → main, and one clear line for what cannot be used."""
 
+import errno
 import logging
+import os
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from transformers import HfArgumentParser
 from transformers.utils import logging as transformers_logging
 
 from run_scripts.recipe import expand_recipe
+from run_scripts.signals import HOW_TO_GO_ON, Stopped, say, stoppable
 from trainers.errors import InputError
+
+
+DISK_REFUSES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+# What gloo and NCCL say when the process at the other end of a connection has ended.
+LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
 
 
 def run(make_parser: Callable[[], HfArgumentParser], main: Callable) -> None:
     """Parse the command line and call `main` with the parsed dataclasses.
 
     What the user can mend (InputError, an unknown option, a value of the wrong type) ends the program with one line
-    on stderr and status 2, Ctrl-C with status 130.
+    on stderr and status 2; so does a process of the same launch that has ended, and a training that diverged. Ctrl-C
+    and SIGTERM end it with status 130 and 143.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     transformers_logging.set_verbosity_error()  # a truncated encoder reports every weight that it leaves out
     transformers_logging.disable_progress_bar()
     try:
-        main(*parse(make_parser(), sys.argv[1:]))
-    except InputError as error:
-        print(f"{sys.argv[0]}: error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        sys.exit(130)
+        with stoppable():
+            main(*parse(make_parser(), sys.argv[1:]))
+    except Stopped as stopped:
+        say(HOW_TO_GO_ON)
+        sys.exit(stopped.status)
+    except (InputError, FloatingPointError) as error:
+        fail(str(error))
+    except RuntimeError as error:
+        if not is_of_a_lost_process(error):
+            raise
+        fail("another process of this launch ended early; run the same again to go on")
+    except OSError as error:
+        if error.errno not in DISK_REFUSES:
+            raise
+        fail(f"{error.filename or 'the disk'}: {error.strerror}; run the same again to go on when that is mended")
+
+
+def fail(reason: str) -> NoReturn:
+    """End the program with one line."""
+    print(f"{sys.argv[0]}: error: {' '.join(reason.split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+def is_of_a_lost_process(error: RuntimeError) -> bool:
+    """Whether a collective operation failed because a process at the other end is gone."""
+    launched = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return launched and any(part in str(error) for part in LOST)
 
 
 def parse(parser: HfArgumentParser, argv: list[str]) -> tuple:

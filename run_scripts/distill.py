@@ -63,21 +63,22 @@ def main(
     run_arguments: training.RunArguments,
     config: RankingConfig,
 ) -> None:
-    publisher = make_publisher(config)
-    tokenizer = encoders.load_tokenizer(model_arguments.encoder)
-    lists = load_lists(student, config)
-    dev = training.dev_lists(student.data, dev_arguments)
-    arguments = [student, model_arguments]
-    key = training.run_key(config, arguments, model_arguments.encoder, {"data": lists, "dev": dev})
-    with config.main_process_first(local=False):  # the others find what it has prepared
-        done = training.already_done(config, key, run_arguments.overwrite)
-    if done:
-        if publisher is not None and config.process_index == 0:
-            publisher(Path(config.output_dir))
-        return
-    training.seed(config)
-    model = build_model(student, model_arguments)
-    training.fit(model, tokenizer, lists, dev, config, training.describe(config, arguments, lists), publisher)
+    with training.alone(config):
+        publisher = make_publisher(config)
+        tokenizer = encoders.load_tokenizer(model_arguments.encoder)
+        lists = load_lists(student, config)
+        dev = training.dev_lists(student.data, dev_arguments)
+        arguments = [student, model_arguments]
+        key = training.run_key(config, arguments, model_arguments.encoder, {"data": lists, "dev": dev})
+        with config.main_process_first(local=False):  # the others find what it has prepared
+            done = training.already_done(config, key, run_arguments.overwrite)
+        if done:
+            if publisher is not None and config.process_index == 0:
+                publisher(Path(config.output_dir))
+            return
+        training.seed(config)
+        model = build_model(student, model_arguments)
+        training.fit(model, tokenizer, lists, dev, config, training.describe(config, arguments, lists), publisher)
 
 
 def build_model(student: StudentArguments, arguments: encoders.ModelArguments) -> PreTrainedModel | PeftModel:

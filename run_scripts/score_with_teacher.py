@@ -15,8 +15,6 @@ Scores that others have published need no teacher; the lists are then the best s
 
 import json
 import logging
-import signal
-import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,23 +87,10 @@ def make_parser() -> HfArgumentParser:
 
 
 def main(arguments: ScoringArguments) -> None:
-    before = signal.signal(signal.SIGTERM, interrupt)
     processes = Processes()
     if processes.rank > 0:
         logging.disable(logging.INFO)
-    try:
-        score(arguments, processes)
-    except KeyboardInterrupt:
-        if processes.rank == 0:
-            print(f"\nstopped; {arguments.cache_dir} keeps the scores: run the same again to go on", file=sys.stderr)
-        sys.exit(130)
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def interrupt(*_) -> None:
-    """SIGTERM ends the work as Ctrl-C does."""
-    raise KeyboardInterrupt
+    score(arguments, processes)
 
 
 def score(arguments: ScoringArguments, processes: Processes) -> None:

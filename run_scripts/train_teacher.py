@@ -44,29 +44,30 @@ def main(
     run_arguments: training.RunArguments,
     config: RankingConfig,
 ) -> None:
-    publisher = make_publisher(config)
-    tokenizer = encoders.load_tokenizer(model_arguments.encoder)
-    check_pairs(tokenizer)
-    lists = prepare_lists(data, dev_arguments.cache_dir, config.seed)
-    dev = training.dev_lists(data.data, dev_arguments)
-    arguments = [data, model_arguments]
-    key = training.run_key(config, arguments, model_arguments.encoder, {"data": lists, "dev": dev})
-    with config.main_process_first(local=False):  # the others find what it has prepared
-        done = training.already_done(config, key, run_arguments.overwrite)
-    if done:
-        if publisher is not None and config.process_index == 0:
-            publisher(Path(config.output_dir))
-        return
-    training.seed(config)
-    model = CrossEncoder.from_encoder(
-        encoders.encoder_path(model_arguments.encoder),
-        layers=model_arguments.layers,
-        query_length=model_arguments.query_length,
-        document_length=model_arguments.document_length,
-    )
-    encoders.set_dropout(model, model_arguments.dropout)
-    model = encoders.with_adapter(model, model_arguments)
-    training.fit(model, tokenizer, lists, dev, config, training.describe(config, arguments, lists), publisher)
+    with training.alone(config):
+        publisher = make_publisher(config)
+        tokenizer = encoders.load_tokenizer(model_arguments.encoder)
+        check_pairs(tokenizer)
+        lists = prepare_lists(data, dev_arguments.cache_dir, config.seed)
+        dev = training.dev_lists(data.data, dev_arguments)
+        arguments = [data, model_arguments]
+        key = training.run_key(config, arguments, model_arguments.encoder, {"data": lists, "dev": dev})
+        with config.main_process_first(local=False):  # the others find what it has prepared
+            done = training.already_done(config, key, run_arguments.overwrite)
+        if done:
+            if publisher is not None and config.process_index == 0:
+                publisher(Path(config.output_dir))
+            return
+        training.seed(config)
+        model = CrossEncoder.from_encoder(
+            encoders.encoder_path(model_arguments.encoder),
+            layers=model_arguments.layers,
+            query_length=model_arguments.query_length,
+            document_length=model_arguments.document_length,
+        )
+        encoders.set_dropout(model, model_arguments.dropout)
+        model = encoders.with_adapter(model, model_arguments)
+        training.fit(model, tokenizer, lists, dev, config, training.describe(config, arguments, lists), publisher)
 
 
 def prepare_lists(data: TeacherData, cache_dir: str, seed: int) -> RankingLists:

@@ -7,6 +7,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, fields
 from hashlib import blake2b
 from importlib.metadata import version
@@ -17,6 +18,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from run_scripts.encoders import encoder_key
+from run_scripts.lock import only_here
 from trainers import DistillationTrainer, InputError, RankingCollator, RankingConfig
 from trainers.data import BM25Index, RankingLists, candidate_lists, read_data
 from trainers.losses import NEEDS_TEACHER
@@ -81,6 +83,11 @@ class RunArguments:
     overwrite: bool = field(
         default=False, metadata={"help": "Replace what output_dir holds when it was trained from something else."}
     )
+
+
+def alone(config: RankingConfig) -> AbstractContextManager[None]:
+    """The first process of the launch lets no other launch into output_dir; raises InputError naming who is there."""
+    return only_here(config.output_dir) if config.process_index == 0 else nullcontext()
 
 
 def fit(
