@@ -1,10 +1,15 @@
-import pytest
-import torch
-
-from tests import tiny
+import os
 
 
-torch.set_num_threads(1)  # four times faster on tensors this small
+os.environ["OMP_NUM_THREADS"] = "1"  # four times faster on tensors this small, here and in the processes that tests start
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+from tests import tiny  # noqa: E402
+
+
+torch.set_num_threads(1)  # for a process that had torch before this file
 
 
 @pytest.fixture(autouse=True)
