@@ -9,7 +9,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 
 from .batching import run_in_blocks
-from .colbert_checkpoints import read_checkpoint
+from .colbert_checkpoints import layout, read_checkpoint
 from .colbert_inputs import add_mask_tokens, insert_marker, token_fields, truncate
 from .dual_encoder import freeze_poolers, load_encoder
 from .gathering import gather_rows
@@ -89,18 +89,37 @@ class ColBERT(PreTrainedModel):
         """Wrap a pretrained encoder (Hub id or path), optionally its first `layers` layers only.
 
         `markers` are the tokens put before query and document, `skip_punctuation` leaves punctuation of documents out
-        of the comparison; both are looked up in the tokenizer. The projection starts at random.
+        of the comparison; both are looked up in the tokenizer. The projection starts at random, unless the encoder is
+        that of a ColBERT model: it is then taken whole, with its projection, markers and skiplist.
 
         Raises:
-            ValueError: a marker is no token of the vocabulary.
+            ValueError: a marker is no token of the vocabulary; or `layers`, or another projection size, of a ColBERT.
         """
         hub = hub_arguments(config_fields)
+        if layout(name_or_path, **hub) is not None:
+            fields = {name: value for name, value in config_fields.items() if name not in hub}
+            return cls.from_colbert(name_or_path, layers, fields, hub)
         encoder = load_encoder(AutoModel, name_or_path, layers, **hub)
         tokenizer = AutoTokenizer.from_pretrained(name_or_path, **hub)
         fields = token_fields(tokenizer, markers, list(string.punctuation) if skip_punctuation else [])
         fields |= {name: value for name, value in config_fields.items() if name not in hub}
         model = cls(ColBERTConfig(encoder_config=encoder.config, **fields))
         model.encoder.load_state_dict(encoder.state_dict())
+        return model
+
+    @classmethod
+    def from_colbert(cls, name_or_path: str, layers: int | None, config_fields: dict, hub: dict) -> "ColBERT":
+        """A ColBERT model to train further, with some fields of its config changed."""
+        start = cls.from_pretrained(name_or_path, **hub)
+        known = {name: getattr(start.config, name) for name in ColBERTConfig.__annotations__}
+        config = ColBERTConfig(**known | config_fields)
+        if layers is not None or config.projection_size != start.config.projection_size:
+            raise ValueError(
+                f"{name_or_path} is a ColBERT model with a projection to {start.config.projection_size} dimensions: "
+                "it is taken whole, without layers and projection_size"
+            )
+        model = cls(config)
+        model.load_state_dict(start.state_dict())
         return model
 
     @classmethod

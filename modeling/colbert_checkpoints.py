@@ -2,7 +2,7 @@
 
 * Stanford: `architectures: ["HF_ColBERT"]`, `linear.weight` beside the backbone, settings in artifact.metadata. Our
   own published folders are of this kind, with all fields of our config in config.json.
-* PyLate: modules.json of a Transformer and one Dense, settings in config_sentence_transformers.json.
+* PyLate: modules.json of a Transformer and linear layers, settings in config_sentence_transformers.json.
 * Hofstätter et al.: `bert_model.*` and `compressor.*`, whose own class transformers 5 can no longer load. It has no
   markers, no skiplist and no unit length; eight [MASK] follow every query.
 """
@@ -10,6 +10,7 @@
 import string
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 from transformers.modeling_utils import load_state_dict
@@ -17,7 +18,7 @@ from transformers.utils import cached_file
 
 from .colbert_inputs import token_fields
 from .dual_encoder import load_encoder
-from .published import FIELDS_KEY, own_fields, read_json
+from .published import FIELDS_KEY, own_fields, read_json, tell_prompts
 
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the second is read without executing what it may hold
@@ -32,37 +33,53 @@ class Checkpoint:
     fields: dict
 
 
+def layout(name_or_path: str, **hub) -> str | None:
+    """Which of the layouts above the ColBERT model in a folder or Hub repository has, "ours" for a checkpoint of our
+    own format; None if it holds no ColBERT."""
+    config = read_json(name_or_path, "config.json", **hub) or {}
+    if config.get("model_type") == "colbert":
+        return "ours"
+    if FIELDS_KEY in config:
+        return "published" if config[FIELDS_KEY]["model_type"] == "colbert" else None
+    if "HF_ColBERT" in (config.get("architectures") or []):
+        return "stanford"
+    if config.get("model_type") == "ColBERT" and "compression_dim" in config:
+        return "hofstaetter"
+    settings = read_json(name_or_path, "config_sentence_transformers.json", **hub) or {}
+    return "pylate" if "query_prefix" in settings else None
+
+
 def read_checkpoint(name_or_path: str, **hub) -> Checkpoint | None:
-    """The ColBERT model in a folder or Hub repository; None for a checkpoint of our own format.
+    """The ColBERT model in a folder or Hub repository; None for a checkpoint of our own format, or an empty folder.
 
     Raises:
         ValueError: not a ColBERT model, or one with settings that ours does not have.
     """
     config = read_json(name_or_path, "config.json", **hub)
-    if config is None or config.get("model_type") == "colbert":
+    found = layout(name_or_path, **hub)
+    if config is None or found == "ours":
         return None
-    if FIELDS_KEY in config:
-        return read_published(name_or_path, own_fields(name_or_path, config[FIELDS_KEY], "colbert"), **hub)
-    if "HF_ColBERT" in (config.get("architectures") or []):
-        return read_stanford(name_or_path, **hub)
-    if config.get("model_type") == "ColBERT" and "compression_dim" in config:
-        return read_hofstaetter(name_or_path, config, **hub)
-    settings = read_json(name_or_path, "config_sentence_transformers.json", **hub) or {}
-    if "query_prefix" in settings:
-        return read_pylate(name_or_path, settings, **hub)
-    raise ValueError(
-        f"{name_or_path} holds a {config.get('model_type')} model, not ColBERT: start one by from_encoder"
-    )
+    if found is None:
+        kind = config.get(FIELDS_KEY, config).get("model_type")
+        raise ValueError(f"{name_or_path} holds a {kind} model, not ColBERT: start one by from_encoder")
+    readers = {
+        "published": read_published,
+        "stanford": read_stanford,
+        "hofstaetter": read_hofstaetter,
+        "pylate": read_pylate,
+    }
+    return readers[found](name_or_path, config, **hub)
 
 
-def read_published(name_or_path: str, fields: dict, **hub) -> Checkpoint:
+def read_published(name_or_path: str, config: dict, **hub) -> Checkpoint:
     """What `hub_cards.layouts.write_colbert` wrote."""
+    fields = own_fields(name_or_path, config[FIELDS_KEY], "colbert")
     return Checkpoint(
         load_encoder(AutoModel, name_or_path, None, **hub), stanford_projection(name_or_path, **hub), fields
     )
 
 
-def read_stanford(name_or_path: str, **hub) -> Checkpoint:
+def read_stanford(name_or_path: str, config: dict, **hub) -> Checkpoint:
     """A checkpoint of colbert-ai, such as colbert-ir/colbertv2.0; its defaults stand for missing settings."""
     settings = read_json(name_or_path, "artifact.metadata", **hub) or {}
     if settings.get("similarity", "cosine") != "cosine":
@@ -85,40 +102,63 @@ def stanford_projection(name_or_path: str, **hub) -> dict[str, Tensor]:
     return {"weight": read_weights(name_or_path, **hub)["linear.weight"]}
 
 
-def read_pylate(name_or_path: str, settings: dict, **hub) -> Checkpoint:
-    """A model saved by PyLate, such as lightonai/GTE-ModernColBERT-v1."""
+def read_pylate(name_or_path: str, config: dict, **hub) -> Checkpoint:
+    """A model saved by PyLate, such as lightonai/GTE-ModernColBERT-v1 or lightonai/LateOn."""
+    settings = read_json(name_or_path, "config_sentence_transformers.json", **hub)
     modules = read_json(name_or_path, "modules.json", **hub) or []
     kinds = [module["type"].rsplit(".", 1)[-1] for module in modules]
-    if kinds != ["Transformer", "Dense"]:
-        raise ValueError(f"{name_or_path} is made of {kinds}; expected Transformer, Dense")
-    dense = read_json(name_or_path, f"{modules[1]['path']}/config.json", **hub)
-    if not dense["activation_function"].endswith("Identity") or dense.get("use_residual"):
-        raise ValueError(f"{name_or_path}: its Dense is not linear ({dense}), ours is")
-    weights = read_weights(name_or_path, modules[1]["path"], **hub)
-    projection = {name.removeprefix("linear."): weight for name, weight in weights.items()}
+    if kinds[:1] != ["Transformer"] or set(kinds[1:]) != {"Dense"}:
+        raise ValueError(f"{name_or_path} is made of {kinds}; expected a Transformer, then Dense")
+    projection = chain([read_dense(name_or_path, module["path"], **hub) for module in modules[1:]])
+    tell_prompts(name_or_path, settings)
     prefixes = settings["query_prefix"], settings["document_prefix"]
     skiplist = settings.get("skiplist_words")
     tokenizer = AutoTokenizer.from_pretrained(name_or_path, **hub)
-    fields = token_fields(tokenizer, prefixes if any(prefixes) else None, skiplist or []) | {
+    fields = token_fields(
+        tokenizer, prefixes if any(prefixes) else None, list(string.punctuation) if skiplist is None else skiplist
+    ) | {
         "query_length": settings.get("query_length", 32),
         "document_length": settings.get("document_length", 180),
         "mask_augmentation": "fill" if settings.get("do_query_expansion", True) else "none",
         "attend_to_mask": settings.get("attend_to_expansion_tokens") or False,
-        "projection_size": dense["out_features"],
-        "projection_bias": dense["bias"],
+        "projection_size": len(projection["weight"]),
+        "projection_bias": "bias" in projection,
         "reduction": "sum",
     }
     return Checkpoint(load_encoder(AutoModel, name_or_path, None, **hub), projection, fields)
 
 
+def read_dense(name_or_path: str, folder: str, **hub) -> dict[str, Tensor]:
+    """Weight and bias of a Dense module; what it adds to its output (`use_residual`) is linear too, and added in."""
+    config = read_json(name_or_path, f"{folder}/config.json", **hub)
+    if not config["activation_function"].endswith("Identity"):
+        raise ValueError(f"{name_or_path}: {folder} is not linear ({config['activation_function']}), ours is")
+    weights = read_weights(name_or_path, folder, **hub)
+    weight = weights["linear.weight"]
+    if config.get("use_residual"):
+        weight = weight + weights.get("residual.weight", torch.eye(len(weight)))
+    return {"weight": weight} | ({"bias": weights["linear.bias"]} if "linear.bias" in weights else {})
+
+
+def chain(layers: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """One linear layer that does what `layers` do one after the other."""
+    first, *others = layers
+    for layer in others:
+        bias = [layer["weight"] @ first["bias"]] if "bias" in first else []
+        bias += [layer["bias"]] if "bias" in layer else []
+        first = {"weight": layer["weight"] @ first["weight"]} | ({"bias": sum(bias)} if bias else {})
+    return first
+
+
 def read_hofstaetter(name_or_path: str, config: dict, **hub) -> Checkpoint:
     """sebastian-hofstaetter/colbert-distilbert-margin_mse-T2-msmarco and its like (Hofstätter et al., 2020)."""
     weights = read_weights(name_or_path, **hub)
-    base = config["bert_model"]  # the repository itself has neither the backbone's config nor a tokenizer
-    encoder = AutoModel.from_config(AutoConfig.from_pretrained(base))
+    base = config["bert_model"]  # whose config the repository lacks, and whose tokenizer it was trained with
+    elsewhere = {name: value for name, value in hub.items() if name not in ("revision", "subfolder")}
+    encoder = AutoModel.from_config(AutoConfig.from_pretrained(base, **elsewhere))
     load_backbone(encoder, name_or_path, weights, "bert_model.")
     projection = {name.removeprefix("compressor."): weights[name] for name in ("compressor.weight", "compressor.bias")}
-    fields = token_fields(AutoTokenizer.from_pretrained(base), None, []) | {
+    fields = token_fields(AutoTokenizer.from_pretrained(base, **elsewhere), None, []) | {
         "query_length": 30,
         "document_length": 200,
         "projection_size": config["compression_dim"],

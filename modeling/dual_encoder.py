@@ -148,6 +148,8 @@ def load_encoder(auto_class, name_or_path: str, layers: int | None, **config_fie
     `config_fields` change its config, or are the Hub's (`revision`, `token` …).
     """
     config = AutoConfig.from_pretrained(name_or_path, **config_fields)
+    if hasattr(config, "encoder_config"):
+        raise ValueError(f"{name_or_path} is a {config.model_type} checkpoint, not an encoder: publish.py makes it one")
     if layers is not None:
         if not 1 <= layers <= config.num_hidden_layers:
             raise ValueError(f"layers must be 1 to {config.num_hidden_layers} for {name_or_path}, got {layers}")

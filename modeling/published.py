@@ -1,10 +1,13 @@
 """Read back what was published for other libraries: a plain backbone, with our fields beside it."""
 
 import json
+import logging
 
-from transformers import AutoConfig
+from transformers import AutoConfig, AutoTokenizer
 from transformers.utils import cached_file
 
+
+logger = logging.getLogger(__name__)
 
 FIELDS_KEY = "m3se"  # in the backbone's config.json: the fields of our config that AutoModel has no use for
 # Keyword arguments of `from_pretrained` that say where a repository is read from, and as whom.
@@ -74,9 +77,18 @@ def sentence_transformers_fields(name_or_path: str, modules: list[dict], **hub) 
             "(from_encoder takes such a model as a start)"
         )
     length = (read_json(name_or_path, "sentence_bert_config.json", **hub) or {}).get("max_seq_length")
-    length = length or AutoConfig.from_pretrained(name_or_path, **hub).max_position_embeddings
+    if length is None:  # RoBERTa has two positions more than it can use, which only its tokenizer knows
+        positions = AutoConfig.from_pretrained(name_or_path, **hub).max_position_embeddings
+        length = min(positions, AutoTokenizer.from_pretrained(name_or_path, **hub).model_max_length)
+    tell_prompts(name_or_path, read_json(name_or_path, "config_sentence_transformers.json", **hub) or {})
     pooling = read_pooling(name_or_path, modules[1]["path"], **hub)
     return {"pooling": pooling, "query_length": length, "document_length": length}
+
+
+def tell_prompts(name_or_path: str, settings: dict) -> None:
+    """Warn of the words that a sentence-transformers model puts before its texts, and ours does not."""
+    if prompts := {kind: prompt for kind, prompt in (settings.get("prompts") or {}).items() if prompt}:
+        logger.warning("%s was trained on texts that begin with %s: put that before yours", name_or_path, prompts)
 
 
 def read_pooling(name_or_path: str, folder: str, **hub) -> str:

@@ -9,8 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import AutoModel, DistilBertConfig, DistilBertModel
 
-from modeling import ColBERT, DualEncoder
-from modeling.published import published_fields
+from modeling import ColBERT, ColBERTConfig, DualEncoder
 from tests import tiny
 
 
@@ -78,31 +77,103 @@ def test_a_stanford_checkpoint_scores_as_in_sentence_transformers(backbone, file
     torch.testing.assert_close(scores(ours, folder), sentence_transformers_scores(folder), atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("expansion", [True, False])
-def test_a_pylate_model_scores_as_in_sentence_transformers(backbone, expansion):
+def write_dense(folder, weights, **config):
+    """A Dense module of PyLate with these weights."""
+    folder.mkdir()
+    save_file(weights, folder / "model.safetensors")
+    outputs, inputs = weights["linear.weight"].shape
+    known = {"in_features": inputs, "out_features": outputs, "bias": "linear.bias" in weights}
+    identity = {"activation_function": "torch.nn.modules.linear.Identity"}
+    edit_json(folder / "config.json", **identity | known | config)
+
+
+def write_pylate_model(backbone, dense, **settings):
+    """PyLate's layout: the backbone, then each of `dense`, (weights, config) of a linear layer."""
     model, folder = backbone
     model.save_pretrained(folder)
-    (folder / "1_Dense").mkdir()
-    save_file({"linear.weight": torch.randn(6, 16)}, folder / "1_Dense" / "model.safetensors")
-    dense = {"in_features": 16, "out_features": 6, "bias": False}
-    edit_json(folder / "1_Dense" / "config.json", activation_function="torch.nn.modules.linear.Identity", **dense)
-    kinds = {"": "sentence_transformers.models.Transformer", "1_Dense": "pylate.models.Dense.Dense"}
+    kinds = {"": "sentence_transformers.models.Transformer"}
+    for number, (weights, config) in enumerate(dense, start=1):
+        write_dense(folder / f"{number}_Dense", weights, **config)
+        kinds[f"{number}_Dense"] = "pylate.models.Dense.Dense"
     modules = [{"idx": i, "name": str(i), "path": path, "type": kind} for i, (path, kind) in enumerate(kinds.items())]
     (folder / "modules.json").write_text(json.dumps(modules))
     edit_json(folder / "sentence_bert_config.json", max_seq_length=11, do_lower_case=False)
-    edit_json(
-        folder / "config_sentence_transformers.json",
-        model_type="ColBERT",
-        query_prefix="[Q] ",
-        document_prefix="[D] ",
-        query_length=12,
-        document_length=9,
-        do_query_expansion=expansion,
-        attend_to_expansion_tokens=False,
-        skiplist_words=[",", "."],
-    )
+    known = {
+        "model_type": "ColBERT",
+        "query_prefix": "[Q] ",
+        "document_prefix": "[D] ",
+        "query_length": 12,
+        "document_length": 9,
+        "do_query_expansion": True,
+        "attend_to_expansion_tokens": False,
+        "skiplist_words": [",", "."],
+    }
+    edit_json(folder / "config_sentence_transformers.json", **known | settings)
+    return folder
+
+
+@pytest.mark.parametrize("expansion", [True, False])
+def test_a_pylate_model_scores_as_in_sentence_transformers(backbone, expansion):
+    projection = {"linear.weight": torch.randn(6, 16)}
+    folder = write_pylate_model(backbone, [(projection, {})], do_query_expansion=expansion)
     ours = ColBERT.from_pretrained(folder)
     torch.testing.assert_close(scores(ours, folder), sentence_transformers_scores(folder), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("biased", [True, False])
+def test_several_linear_layers_of_a_pylate_model_become_one(backbone, biased):
+    wide = {"linear.weight": torch.randn(20, 16), "residual.weight": torch.randn(20, 16)}
+    square, narrow = {"linear.weight": torch.randn(20, 20)}, {"linear.weight": torch.randn(6, 20)}
+    if biased:
+        wide["linear.bias"], narrow["linear.bias"] = torch.randn(20), torch.randn(6)
+    residual = {"use_residual": True}
+    folder = write_pylate_model(backbone, [(wide, residual), (square, residual), (narrow, {})])
+    ours = ColBERT.from_pretrained(folder)
+    assert (ours.config.projection_size, ours.config.projection_bias) == (6, biased)
+    torch.testing.assert_close(scores(ours, folder), sentence_transformers_scores(folder), atol=1e-4, rtol=0)
+
+
+def test_a_pylate_model_that_names_no_skiplist_skips_punctuation(backbone):
+    folder = write_pylate_model(backbone, [({"linear.weight": torch.randn(6, 16)}, {})], skiplist_words=None)
+    ours = ColBERT.from_pretrained(folder)
+    assert len(ours.config.skiplist_ids) == 2  # the comma and the full stop of this vocabulary
+    torch.testing.assert_close(scores(ours, folder), sentence_transformers_scores(folder), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "message"),
+    [
+        ({"activation_function": "torch.nn.modules.activation.Tanh"}, "1_Dense is not linear .*Tanh"),
+        (None, "is made of .'Transformer'.; expected a Transformer, then Dense"),
+    ],
+)
+def test_a_pylate_model_that_is_not_linear_is_refused(backbone, spoiled, message):
+    dense = [] if spoiled is None else [({"linear.weight": torch.randn(6, 16)}, spoiled)]
+    with pytest.raises(ValueError, match=message):
+        ColBERT.from_pretrained(write_pylate_model(backbone, dense))
+
+
+def test_words_that_a_model_expects_before_its_texts_are_told(backbone, caplog):
+    prompts = {"query": "search: ", "document": ""}
+    write_pylate_model(backbone, [({"linear.weight": torch.randn(6, 16)}, {})], prompts=prompts)
+    ColBERT.from_pretrained(backbone[1])
+    assert "texts that begin with {'query': 'search: '}: put that before yours" in caplog.text
+
+
+def test_a_colbert_model_to_start_from_keeps_its_projection_and_markers(backbone, tmp_path):
+    folder = write_pylate_model(backbone, [({"linear.weight": torch.randn(6, 16)}, {})])
+    released = ColBERT.from_pretrained(folder)
+    start = ColBERT.from_encoder(folder, document_length=7, reduction="mean")
+    torch.testing.assert_close(start.state_dict(), released.state_dict())
+    changed = {"document_length", "reduction"}
+    for field in ColBERTConfig.__annotations__.keys() - {"encoder_config"}:
+        assert (getattr(start.config, field) != getattr(released.config, field)) == (field in changed), field
+    start.save_pretrained(tmp_path / "trained")
+    again = ColBERT.from_encoder(tmp_path / "trained")
+    torch.testing.assert_close(again.state_dict(), released.state_dict())
+    for given in ({"projection_size": 5}, {"layers": 1}):
+        with pytest.raises(ValueError, match="a ColBERT model with a projection to 6 dimensions: it is taken whole"):
+            ColBERT.from_encoder(folder, **given)
 
 
 class PublishedColBERT(nn.Module):
@@ -169,48 +240,3 @@ def test_hofstaetters_dot_product_model_is_a_dual_encoder_that_pools_cls(tmp_pat
     torch.testing.assert_close(ours.embed(ids, mask), theirs(ids, mask).last_hidden_state[:, 0])
     with pytest.raises(ValueError, match="bare distilbert model: use from_encoder"):
         DualEncoder.from_pretrained(tmp_path)
-
-
-def write_dense_model(folder, pooling):
-    """A sentence-transformers model of Transformer and Pooling, as its early versions wrote it."""
-    tiny.dual_encoder().encoder.save_pretrained(folder)
-    (folder / "1_Pooling").mkdir()
-    edit_json(folder / "1_Pooling" / "config.json", word_embedding_dimension=16, **pooling)
-    names = {"": "Transformer", "1_Pooling": "Pooling"}
-    modules = [{"path": path, "type": f"sentence_transformers.models.{name}"} for path, name in names.items()]
-    (folder / "modules.json").write_text(json.dumps(modules))
-    edit_json(folder / "sentence_bert_config.json", max_seq_length=50)
-
-
-@pytest.mark.parametrize(
-    ("written", "pooling"),
-    [
-        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, "cls"),
-        ({"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True}, "mean"),
-        ({"pooling_mode": "cls"}, "cls"),
-    ],
-)
-def test_a_dense_sentence_transformers_model_keeps_its_pooling(tmp_path, written, pooling):
-    write_dense_model(tmp_path, written)
-    assert DualEncoder.from_encoder(tmp_path).config.pooling == pooling
-    assert DualEncoder.from_encoder(tmp_path, pooling="cls").config.pooling == "cls"
-    config = DualEncoder.from_pretrained(tmp_path).config
-    assert (config.pooling, config.query_length, config.document_length) == (pooling, 50, 50)
-
-
-@pytest.mark.parametrize(
-    "written",
-    [{"pooling_mode_max_tokens": True}, {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True}, {}],
-)
-def test_a_pooling_we_do_not_have_is_refused(tmp_path, written):
-    write_dense_model(tmp_path, written)
-    with pytest.raises(ValueError, match="expected cls or mean"):
-        DualEncoder.from_pretrained(tmp_path)
-
-
-def test_a_folder_published_as_another_kind_is_refused(tmp_path):
-    edit_json(tmp_path / "config.json", model_type="bert", m3se={"model_type": "cross_encoder"})
-    for model_type, load in (("dual_encoder", DualEncoder), ("colbert", ColBERT)):
-        with pytest.raises(ValueError, match=f"published as a cross_encoder, not as a {model_type}"):
-            load.from_pretrained(tmp_path)
-    assert published_fields(tmp_path, "cross_encoder") == {}
