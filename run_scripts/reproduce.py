@@ -1,0 +1,142 @@
+"""A table or figure of the paper by one command: plan, train, measure, and a report beside the paper's numbers.
+
+    python run_scripts/reproduce.py --study table1 --scale small --data BEIR_FOLDER --output outputs/studies
+
+The plan comes first (--dry_run stops there). A run is done when its last file is there; stop this whenever you like
+and start it again to go on. Teachers, teacher scores and students that two studies share are computed once. Writes for
+each study results.json, report.md and its plots into OUTPUT/STUDY; what the scripts said is in OUTPUT/logs.
+"""
+
+import logging
+import signal
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from transformers import HfArgumentParser
+
+from run_scripts import reproduce_cost as cost
+from run_scripts.cli import run
+from run_scripts.reproduce_data import split_collection
+from run_scripts.reproduce_plan import Job, Planner
+from run_scripts.reproduce_report import write_report
+from run_scripts.reproduce_run import run_all, timed
+from run_scripts.reproduce_study import RECIPES, Scale, Study, read_scale, read_study, study_names
+from trainers.errors import InputError
+
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class ReproductionArguments:
+    study: list[str] = field(metadata={"help": f"One or more of {', '.join(study_names(RECIPES))}."})
+    scale: str = field(default="small", metadata={"help": "small: a laptop or one GPU; paper: Appendix B on GPUs."})
+    data: str | None = field(
+        default=None, metadata={"help": "The collection: a BEIR folder (small), or what the scale's recipes read."}
+    )
+    transfer: str | None = field(
+        default=None, metadata={"help": "Another collection, whose test queries are only measured, never trained on."}
+    )
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "A student is trained with each."})
+    only: list[str] = field(default_factory=list, metadata={"help": "Only these rows (and the baseline)."})
+    output: str = field(default="outputs/studies", metadata={"help": "Folder for all that is computed."})
+    recipes: str = field(default=str(RECIPES), metadata={"help": "Folder with scales.yaml and a folder per study."})
+    dry_run: bool = field(default=False, metadata={"help": "Only print the plan."})
+    gpus: int | None = field(default=None, metadata={"help": "Run on so many (default: all there are)."})
+    gpus_per_run: int = field(default=1, metadata={"help": "Train each model on so many of them."})
+
+
+def make_parser() -> HfArgumentParser:
+    return HfArgumentParser(ReproductionArguments, description=__doc__)
+
+
+def main(arguments: ReproductionArguments) -> None:
+    scale = read_scale(arguments.scale, Path(arguments.recipes))
+    studies = [chosen_rows(read_study(name, scale), arguments.only) for name in arguments.study]
+    output = Path(arguments.output)
+    planner = Planner(scale, prepare_data(arguments, scale, output), output, arguments.transfer)
+    print(describe(plan(studies, planner, arguments.seeds), scale, output))
+    if arguments.dry_run:
+        return
+    signal.signal(signal.SIGTERM, interrupt)
+    gpus = torch.cuda.device_count() if arguments.gpus is None else arguments.gpus
+    failed = run_all(lambda: plan(studies, planner, arguments.seeds), output, gpus, arguments.gpus_per_run)
+    for study in studies:
+        print(write_report(study, planner, arguments.seeds))
+    if failed:
+        sys.exit(f"{len(failed)} runs failed: {', '.join(failed)}")
+
+
+def interrupt(*_) -> None:
+    """SIGTERM ends the work as Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+def prepare_data(arguments: ReproductionArguments, scale: Scale, output: Path) -> str:
+    """Where the recipes' data is: as given, or split into train, dev and test at a scale that holds queries out."""
+    if scale.held_out is None:
+        return arguments.data or scale.data
+    if arguments.data is None:
+        raise InputError(f"--data: scale {scale.name} needs a BEIR folder")
+    source = Path(arguments.data)
+    return str(split_collection(source, output / "data" / source.name, scale.held_out))
+
+
+def chosen_rows(study: Study, only: list[str]) -> Study:
+    if not only:
+        return study
+    if unknown := [name for name in only if name not in study.rows]:
+        raise InputError(f"--only: {study.name} has no row {unknown[0]!r}; it has {', '.join(study.rows)}")
+    study.rows = {name: row for name, row in study.rows.items() if name in (*only, study.baseline)}
+    return study
+
+
+def plan(studies: list[Study], planner: Planner, seeds: list[int]) -> list[Job]:
+    """All jobs, each after what it needs: every row of every study with the first seed, then with the next."""
+    jobs: dict[str, Job] = {}
+    for seed in seeds:
+        for study in studies:
+            measured = [planner.measured(study, row, seed, seeds[0]).jobs() for row in study.rows.values()]
+            for of_row in measured:  # the first numbers of all rows before the second ones of any
+                add(jobs, *of_row[:2])
+            for of_row in measured:
+                add(jobs, *of_row[2:])
+            if seed == seeds[0] and (diagnosis := planner.diagnosis(study, seed)):
+                add(jobs, diagnosis)
+    return list(jobs.values())
+
+
+def add(jobs: dict[str, Job], *wanted: Job) -> None:
+    """Add jobs after all that they need."""
+    for job in wanted:
+        add(jobs, *job.waits_for, *job.needs)
+        jobs.setdefault(job.name, job)
+
+
+def describe(jobs: list[Job], scale: Scale, output: Path) -> str:
+    """The plan in words: each job, whether it is there, and how long it will take."""
+    records = timed(output)
+    measured = [(records[job.name]["seconds"], cost.seconds(job, scale)) for job in jobs if job.name in records]
+    ratio = sum(real for real, _ in measured) / sum(guess for _, guess in measured) if measured else 1.0
+    lines, left = [], 0.0
+    for job in jobs:
+        if job.done:
+            lines.append(f"  cached      {job.name}")
+            continue
+        seconds = ratio * cost.seconds(job, scale)
+        left += seconds
+        kind = "after trials" if job.waits_for else duration(seconds)
+        lines.append(f"  {kind:<11} {job.name}")
+    basis = f"{len(measured)} runs timed in {output}" if measured else f"{scale.flops:.1e} FLOP/s: {scale.flops_basis}"
+    done = sum(job.done for job in jobs)
+    return "\n".join([f"{len(jobs)} runs, {done} of them done, {duration(left)} to go ({basis})", *lines])
+
+
+def duration(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{seconds / 60:.1f} min"
+
+
+if __name__ == "__main__":
+    run(make_parser, main)

@@ -1,0 +1,61 @@
+"""How long a plan will take: arithmetic from the options, corrected by the jobs that have been timed."""
+
+import re
+
+from run_scripts.reproduce_plan import Job
+from run_scripts.reproduce_study import Scale
+
+
+QUERIES = {"train": 500_000, "test": 7_000}  # where no option limits them: MS MARCO's
+PASSES = {"train_teacher.py": 3, "distill.py": 3, "score_with_teacher.py": 1, "evaluate.py": 1, "diagnose.py": 1}
+START_SECONDS = 15  # imports, and opening the data
+
+
+def layers_and_width(options: dict) -> tuple[int, int]:
+    """Of the encoder: from its name, MiniLM-L6's or BERT-base's otherwise."""
+    encoder = options.get("encoder", "demo")
+    sizes = re.search(r"L-(\d+)_H-(\d+)", encoder)
+    layers, width = map(int, sizes.groups()) if sizes else (6, 384) if encoder == "demo" else (12, 768)
+    return options.get("layers", layers), width
+
+
+def operations(job: Job, documents: int) -> float:
+    """Floating-point operations of a job, as if every text had its full length: 24 · layers · width² a token (the
+    attention itself left out), three times that for training."""
+    options = job.options
+    layers, width = layers_and_width(options if "encoder" in options else read_by(job).options)
+    lengths = read_by(job).options
+    text = lengths.get("query_length", 30) + lengths.get("document_length", 200)
+    return PASSES[job.script] * pairs(job, documents) * text * 24 * layers * width**2
+
+
+def read_by(job: Job) -> Job:
+    """The job that trained the model which this one uses; itself when it trains one."""
+    while "document_length" not in job.options and job.needs:
+        job = job.needs[0]
+    return job
+
+
+def pairs(job: Job, documents: int) -> float:
+    """Pairs of a query and a document that are computed; texts, where a collection of `documents` is searched."""
+    options = job.options
+    if job.script in ("train_teacher.py", "distill.py"):
+        lists = job.needs[0].options if job.needs else options
+        queries = options.get("train_queries") or lists.get("max_queries") or QUERIES["train"]
+        steps = options.get("max_steps") or options["num_train_epochs"] * queries / batch(options)
+        return steps * batch(options) * (options.get("sample_documents") or lists["documents_per_query"])
+    if job.script == "score_with_teacher.py":
+        return (options.get("max_queries") or QUERIES["train"]) * options["documents_per_query"] if job.needs else 0
+    if job.script == "diagnose.py":
+        return 2 * options.get("max_queries", 200) * options.get("depth", 50) * len(job.needs)
+    if options.get("retrieve"):
+        return documents
+    return (options.get("max_queries") or QUERIES["test"]) * options["depth"]
+
+
+def batch(options: dict) -> int:
+    return options["per_device_train_batch_size"] * options.get("gradient_accumulation_steps", 1)
+
+
+def seconds(job: Job, scale: Scale) -> float:
+    return START_SECONDS + operations(job, scale.documents) / scale.flops

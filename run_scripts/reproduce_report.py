@@ -1,0 +1,192 @@
+"""results.json and report.md of a study: our table beside the paper's, how settings were chosen, what is missing."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+from hub_cards.paper import TABLES
+from run_scripts.reproduce_plan import TRANSFER, Planner
+from run_scripts.reproduce_results import collect, share
+from run_scripts.reproduce_study import Study
+from run_scripts.training import write_json
+from trainers.evaluation.files import write_text
+from trainers.evaluation.significance import PERMUTATIONS
+
+
+NONE = "–"
+PICTURE = re.compile(r"\]\((\w+\.png)\)")
+
+
+def write_report(study: Study, planner: Planner, seeds: list[int]) -> str:
+    """Write the folder of a study with what is done so far; returns the report."""
+    folder = planner.output / study.name
+    folder.mkdir(parents=True, exist_ok=True)
+    results = collect(study, planner, seeds)
+    figures = diagnosed(study, planner, seeds[0], folder)
+    write_json(folder / "results.json", results)
+    text = "\n\n".join(part for part in sections(results, study, planner, figures) if part) + "\n"
+    write_text(folder / "report.md", text)
+    return text
+
+
+def sections(results: dict, study: Study, planner: Planner, figures: list[str]) -> list[str]:
+    notes = TABLES[study.table].notes if study.table else ()
+    return [
+        f"# {study.title}",
+        f"{results['data']}, scale {results['scale']}: {planner.scale.about}. Seeds {results['seeds']}.",
+        main_table(results, study),
+        caption(results),
+        closing(results, study),
+        gaps(results),
+        transfer(results),
+        chosen(results, planner),
+        "\n".join(["## The paper's own inconsistencies", "", *[f"* {note}" for note in notes]]) if notes else "",
+        *figures,
+        missing(results),
+    ]
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def main_table(results: dict, study: Study) -> str:
+    """Ours and the paper's, column by column."""
+    columns = [name for name in study.columns if any(name in row["values"] for row in results["rows"].values())]
+    header = ["model", "seeds"]
+    for column in columns:
+        header += [column, *(["p"] if study.baseline else []), *(["paper"] if study.columns[column] else [])]
+    rows = []
+    for name, row in results["rows"].items():
+        counts = {len(value["seeds"]) for value in row["values"].values()} or {0}
+        cells = [name, str(max(counts)) if max(counts) else NONE]
+        for column in columns:
+            value = row["values"].get(column)
+            cells += [cell(value), *([p_value(value)] if study.baseline else [])]
+            if study.columns[column]:
+                cells.append(number(results["paper"].get(row["paper_row"], {}).get(column)))
+        rows.append(cells)
+    return table(header, rows)
+
+
+def cell(value: dict | None) -> str:
+    if value is None:
+        return NONE
+    low, high = value["interval_95"]
+    spread = "" if value["sd"] is None else f" ± {value['sd']:.4f}"
+    return f"{value['mean']:.4f}{spread} [{low:.3f}, {high:.3f}]"
+
+
+def p_value(value: dict | None) -> str:
+    p = value["p_value"] if value else None
+    return NONE if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def number(value: float | None) -> str:
+    return NONE if value is None else f"{value:.3f}"
+
+
+def caption(results: dict) -> str:
+    lines = ["Mean ± standard deviation over seeds, in brackets the 95% bootstrap interval over queries."]
+    if results["baseline"]:
+        lines.append(
+            f"p: paired randomisation test of each query's mean over seeds against {results['baseline']}, two-sided, "
+            f"{PERMUTATIONS:,} permutations, Holm-corrected per column."
+        )
+    for name, on in results["measured_on"].items():
+        recall = (
+            f", which hold {on['candidate_recall']:.1%} of the relevant ones" if on.get("candidate_recall") else ""
+        )
+        lines.append(f"{name}: {on['queries']:,} queries of {on['data']} {on['split']}, {on['candidates']}{recall}.")
+    return " ".join(lines)
+
+
+def closing(results: dict, study: Study) -> str:
+    """The share of the gap between baseline and upper row that each other row closes, ours and the paper's."""
+    upper, baseline, paper = results["upper"], results["baseline"], results["paper"]
+    if not upper:
+        return ""
+    columns = [
+        column for column in study.columns if any(column in row["gap_closed"] for row in results["rows"].values())
+    ]
+    rows = []
+    for name, row in results["rows"].items():
+        if name in (upper, baseline, "BM25") or not row["gap_closed"]:
+            continue
+        cells = [name]
+        for column in columns:
+            ends = [paper.get(results["rows"][end]["paper_row"], {}).get(column) for end in (baseline, upper)]
+            theirs = paper.get(row["paper_row"], {}).get(column)
+            known = None if None in (theirs, *ends) else share(theirs, *ends)
+            cells += [percent(row["gap_closed"].get(column)), percent(known)]
+        rows.append(cells)
+    header = ["model", *[name for column in columns for name in (column, "paper")]]
+    title = f"## Share of the gap between {baseline} and {upper} that is closed"
+    return f"{title}\n\n{table(header, rows)}" if rows else f"{title}\n\nNot measured, or there is no gap."
+
+
+def percent(value: float | None) -> str:
+    return NONE if value is None else f"{value:.0%}"
+
+
+def gaps(results: dict) -> str:
+    """MRR on training queries minus MRR on test queries, both re-ranking BM25's candidates."""
+    rows = [
+        [name, f"{row['values']['train MRR@10']['mean']:.4f}", f"{row['train_minus_test']:+.4f}"]
+        for name, row in results["rows"].items()
+        if "train_minus_test" in row
+    ]
+    title = "## Training and test queries"
+    return f"{title}\n\n{table(['model', 'train MRR@10', 'train − test'], rows)}" if rows else ""
+
+
+def transfer(results: dict) -> str:
+    """The same models on a collection that nothing was trained on."""
+    columns = [f"{TRANSFER} {measure}" for measure in ("MRR@10", "nDCG@10")]
+    rows = [
+        [name, *[text for column in columns for text in (cell(row["values"][column]), p_value(row["values"][column]))]]
+        for name, row in results["rows"].items()
+        if columns[0] in row["values"]
+    ]
+    header = ["model", *[name for column in columns for name in (column, "p")]]
+    return f"## On data not trained on\n\n{table(header, rows)}" if rows else ""
+
+
+def chosen(results: dict, planner: Planner) -> str:
+    """Every trial of the selection, and which won."""
+    if not results["selection"]:
+        return ""
+    measure = planner.scale.selection.measure
+    rows = [
+        [student, json.dumps(trial["settings"]), NONE if trial["dev"] is None else f"{trial['dev']:.4f}"]
+        + ["**chosen**" if trial["chosen"] else ""]
+        for student, trials in results["selection"].items()
+        for trial in trials
+    ]
+    text = (
+        f"Of each student's trials the one with the best {measure} on {planner.scale.held_out} training queries that "
+        "were held out is used with every seed; every loss had as many trials. Test queries had no part in it."
+    )
+    return f"## Selection\n\n{text}\n\n{table(['student', 'settings', f'dev {measure}', ''], rows)}"
+
+
+def missing(results: dict) -> str:
+    if not results["missing"]:
+        return ""
+    return "\n".join(["## Not run yet", "", *[f"* {name}" for name in results["missing"]]])
+
+
+def diagnosed(study: Study, planner: Planner, seed: int, folder: Path) -> list[str]:
+    """The sections of the study's diagnosis that it asks for (all by default), their pictures copied beside it."""
+    diagnosis = planner.diagnosis(study, seed)
+    if diagnosis is None or not diagnosis.done:
+        return []
+    page = (diagnosis.folder / "diagnostics.md").read_text(encoding="utf-8")
+    wanted = study.diagnose.get("sections")
+    found = ["## " + part.strip() for part in page.split("\n## ")[1:]]
+    kept = [part for part in found if wanted is None or part.splitlines()[0].removeprefix("## ") in wanted]
+    for picture in PICTURE.findall("\n".join(kept)):
+        shutil.copy(diagnosis.folder / picture, folder / picture)
+    return kept

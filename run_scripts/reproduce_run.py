@@ -1,0 +1,115 @@
+"""Running jobs: one process each, one at a time per device, what they say in a log, how long they took in a record."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+
+from run_scripts.reproduce_plan import Job
+from run_scripts.training import write_json
+
+
+logger = logging.getLogger(__name__)
+
+SCRIPTS = Path(__file__).parent
+POLL_SECONDS = 0.5
+# Threads that wait by spinning take the processor from the one they wait for as soon as anything else runs.
+THREADS = {"OMP_WAIT_POLICY": "passive"}
+
+
+class Running:
+    """A job's process."""
+
+    def __init__(self, job: Job, output: Path, devices: list[int], processes: int):
+        self.job = job
+        self.devices = devices
+        self.record = output / "records" / f"{job.name}.json"
+        self.log = output / "logs" / f"{job.name}.log"
+        self.started = time.time()
+        recipe = output / "recipes" / f"{job.name}.yaml"
+        for file in (self.record, self.log, recipe):
+            file.parent.mkdir(parents=True, exist_ok=True)
+        recipe.write_text(yaml.safe_dump(divided(job.options, processes), sort_keys=False), encoding="utf-8")
+        with open(self.log, "a", encoding="utf-8") as log:
+            self.process = subprocess.Popen(
+                [*launcher(job, processes), str(SCRIPTS / job.script), "--recipe", str(recipe)],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=THREADS | os.environ | visible(devices),
+            )
+
+    def finished(self) -> bool:
+        """Whether the process has ended; if it ended well its time is recorded."""
+        if self.process.poll() is None:
+            return False
+        if self.process.returncode == 0 and self.job.done:
+            write_json(self.record, {"seconds": round(time.time() - self.started, 1), "options": self.job.options})
+        return True
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGINT)  # the scripts keep what they have
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+
+
+def launcher(job: Job, processes: int) -> list[str]:
+    """Python, or accelerate with several processes for what can use them."""
+    if processes == 1 or job.script in ("evaluate.py", "diagnose.py"):
+        return [sys.executable]
+    return [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", str(processes)]
+
+
+def divided(options: dict, processes: int) -> dict:
+    """Options with the batch shared out, so that a step has as many queries on several processes as on one."""
+    size = options.get("per_device_train_batch_size")
+    return options if size is None else options | {"per_device_train_batch_size": max(1, size // processes)}
+
+
+def visible(devices: list[int]) -> dict[str, str]:
+    return {"CUDA_VISIBLE_DEVICES": ",".join(map(str, devices))} if devices else {}
+
+
+def run_all(plan: Callable[[], list[Job]], output: Path, gpus: int, processes: int) -> list[str]:
+    """Run what `plan` holds until nothing in it is ready, planning anew after each job, since results decide what is
+    wanted next. Returns the names of jobs that failed; what needs them is left out."""
+    free = [list(range(first, first + processes)) for first in range(0, gpus, processes)] or [[]]
+    running: list[Running] = []
+    failed: list[str] = []
+    try:
+        while True:
+            busy = {one.job.name for one in running}
+            waiting = [job for job in plan() if job.ready and job.name not in busy and job.name not in failed]
+            while free and waiting:
+                running.append(Running(waiting.pop(0), output, free.pop(), processes))
+                logger.info("%s %s", time.strftime("%H:%M:%S"), running[-1].job.name)
+            if not running:
+                return failed
+            while not (ended := [one for one in running if one.finished()]):
+                time.sleep(POLL_SECONDS)
+            for one in ended:
+                running.remove(one)
+                free.append(one.devices)
+                if not one.job.done or one.process.returncode:
+                    failed.append(one.job.name)
+                    logger.error("%s failed (%s):\n%s", one.job.name, one.log, last_lines(one.log))
+    finally:
+        for one in running:
+            one.stop()
+
+
+def last_lines(log: Path, count: int = 5) -> str:
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace").replace("\r", "\n").splitlines()[-count:])
+
+
+def timed(output: Path) -> dict[str, dict]:
+    """The records of jobs that ended, by name."""
+    return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in (output / "records").glob("*.json")}
