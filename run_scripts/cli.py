@@ -34,9 +34,9 @@ def run(make_parser: Callable[[], HfArgumentParser], main: Callable) -> None:
     try:
         with stoppable():
             main(*parse(make_parser(), sys.argv[1:]))
-    except Stopped as stopped:
+    except KeyboardInterrupt as stopped:
         say(HOW_TO_GO_ON)
-        sys.exit(stopped.status)
+        sys.exit(stopped.status if isinstance(stopped, Stopped) else 130)
     except (InputError, FloatingPointError) as error:
         fail(str(error))
     except RuntimeError as error:

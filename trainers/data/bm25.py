@@ -17,6 +17,7 @@ from trainers.data.arrow import complete_folder
 from trainers.data.documents import DocumentTable
 from trainers.data.schema import Collection
 from trainers.errors import InputError
+from trainers.sums import reusable
 
 
 logger = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ class BM25Index:
             return cls(documents, _engine(documents, tokenizer, k1, b), tokenizer)
         key = json.dumps([documents.fingerprint, k1, b, stemmer, bm25s.__version__])
         folder = Path(cache_dir) / f"bm25-{blake2b(key.encode(), digest_size=8).hexdigest()}"
-        if folder.exists():
+        if reusable(folder):
             logger.info("BM25: reusing %s", folder)
         else:
             with complete_folder(folder, replace=False) as new:

@@ -18,6 +18,7 @@ from trainers.data.documents import DOCUMENT_FEATURES, DocumentTable, RepeatedId
 from trainers.data.files import shorten
 from trainers.data.schema import Collection
 from trainers.errors import InputError
+from trainers.sums import reusable
 
 
 logger = logging.getLogger(__name__)
@@ -40,11 +41,12 @@ def file_key(*files: Path) -> list:
 def documents_of(source: str | Path, entries: Entries, key: list, cache_dir: str | Path | None) -> tuple:
     """(document table, counts) of `entries`, streamed to the cache, or opened there if it was prepared under `key`.
 
-    Raises InputError when there is no document, or when an id stands for two texts (naming both lines of `source`).
+    Raises InputError when there is no document, when an id is empty, or when one stands for two texts (naming both
+    lines of `source`).
     """
     name = blake2b(json.dumps(["documents", str(source), key]).encode(), digest_size=8).hexdigest()
     folder = cache_root(cache_dir) / f"documents-{name}"
-    if folder.exists():
+    if reusable(folder):
         logger.info("%s: reusing the documents in %s", source, folder)
     else:
         with complete_folder(folder, replace=False) as new:
@@ -57,7 +59,9 @@ def _write(source: str | Path, entries: Entries, folder: Path) -> dict[str, int]
     counts: Counter[str] = Counter()
 
     def rows() -> Iterator[dict]:
-        for _, document, text in entries():
+        for number, document, text in entries():
+            if not document:
+                raise InputError(f"{source}, line {number}: the document's id is empty")
             counts["documents_without_text"] += not text
             yield {"id": document, "text": text}
 
@@ -88,9 +92,11 @@ def _two_texts(source: str | Path, entries: Entries, repeated: str, what: str = 
 
 
 def queries_of(source: str | Path, entries: Entries) -> dict[str, str]:
-    """Query id → text. Raises InputError when an id stands for two texts, naming both lines of `source`."""
+    """Query id → text. Raises InputError naming the lines of `source` where an id is empty or stands for two texts."""
     queries: dict[str, str] = {}
-    for _, query, text in entries():
+    for number, query, text in entries():
+        if not query:
+            raise InputError(f"{source}, line {number}: the query's id is empty")
         if queries.setdefault(query, text) != text:
             raise InputError(_two_texts(source, entries, query, "query"))
     return queries

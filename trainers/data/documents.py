@@ -20,6 +20,7 @@ from xxhash import xxh3_64_intdigest
 
 from trainers.data.arrow import ROWS_PER_BATCH, complete_folder, read_batches, save_dataset
 from trainers.errors import InputError
+from trainers.sums import refuse_damaged
 
 
 DOCUMENT_FEATURES = Features({"id": Value("string"), "text": Value("string")})
@@ -153,8 +154,12 @@ class DocumentTable:
 
     @classmethod
     def load(cls, folder: str | Path) -> "DocumentTable":
-        """Open a table written by `save`; texts are read when they are asked for. Raises InputError."""
+        """Open a table written by `save`; texts are read when they are asked for.
+
+        Raises InputError when a file is missing, or is not what was written (which takes a second per gigabyte).
+        """
         folder = Path(folder)
+        refuse_damaged(folder, "write the table again")
         for part in FILES:
             if not (folder / part).exists():
                 raise InputError(f"{folder}: not a document table: {part} is missing")

@@ -41,6 +41,8 @@ def _rows(file: Path) -> Iterator[TextRow]:
         documents, labels = [], []
         for kind, label in CONTEXTS.items():
             contexts = question.get(kind) or []
+            if not isinstance(contexts, list):
+                raise InputError(f"{file}, line {number}: expected a list of {kind}, got {shorten(str(contexts))}")
             documents += [_passage(context, file, number) for context in contexts]
             labels += [label] * len(contexts)
         yield TextRow(number, str(position), question["question"], documents, labels)

@@ -27,6 +27,7 @@ BLOCK = 1 << 20
 LINES_PER_UPDATE = 10_000
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 BEFORE_ELEMENTS = re.compile(r"\s*\[?\s*")
+HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")
 BETWEEN_ELEMENTS = re.compile(r"\s*,?\s*")
 
 
@@ -80,11 +81,22 @@ def read_records(file: Path) -> Iterator[tuple[int, dict]]:
     for number, line in read_lines(file):
         try:
             record = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{file}, line {number}: not JSON: {error}") from None
         if not isinstance(record, dict):
             raise InputError(f"{file}, line {number}: expected a JSON object, got {shorten(line)}")
+        refuse_half_characters(line, record, file, number)
         yield number, record
+
+
+def refuse_half_characters(text: str, value: object, file: Path, number: int) -> None:
+    """Raise InputError when JSON that was read from `text` holds half of a surrogate pair, which no UTF-8 can hold."""
+    if HALF_CHARACTER.search(text):
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            half = f"\\u{ord(error.object[error.start]):04x}"
+            raise InputError(f"{file}, line {number}: {half} is half a character") from None
 
 
 def read_json_array(file: Path) -> Iterator[tuple[int, Any]]:
@@ -99,7 +111,10 @@ def read_json_array(file: Path) -> Iterator[tuple[int, Any]]:
                 element, end = decoder.raw_decode(text, start)
             except ValueError:
                 break  # not complete yet
+            except RecursionError:
+                raise InputError(f"{file}, line {number}: not JSON: too deeply nested") from None
             number += text.count("\n", position, start)
+            refuse_half_characters(text[start:end], element, file, number)
             yield number, element
             number += text.count("\n", start, end)
             position, skipped = end, BETWEEN_ELEMENTS

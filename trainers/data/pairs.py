@@ -20,6 +20,7 @@ from trainers.data.documents import DocumentTable
 from trainers.data.schema import CANDIDATE_FEATURES, SCORED_CANDIDATE_FEATURES, Collection
 from trainers.data.spool import Group, PairSpool
 from trainers.errors import InputError
+from trainers.sums import reusable
 
 
 logger = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ def brought_lists(
     names = list(queries)
     key = [name, key, documents.fingerprint, names, allow_missing]
     folder = cache_root(cache_dir) / f"lists-{blake2b(json.dumps(key).encode(), digest_size=8).hexdigest()}"
-    if folder.exists():
+    if reusable(folder):
         logger.info("%s: reusing the lists in %s", name, folder)
     else:
         with complete_folder(folder, replace=False) as new:

@@ -21,6 +21,7 @@ from trainers.data.docstrings import docstrings, installed_files, package_versio
 from trainers.data.documents import DocumentTable
 from trainers.data.schema import Collection
 from trainers.errors import InputError
+from trainers.sums import reusable
 
 
 logger = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ def read_pydocs(split: str, cache_dir: str | Path | None = None) -> Collection:
     versions = {"python": package_version("python")}
     versions |= {package: package_version(distribution) for package, distribution in PACKAGES.items()}
     folder = _cache_folder(cache_dir, versions)
-    if folder.exists():
+    if reusable(folder):
         logger.info("pydocs: reusing %s", folder)
     else:
         _build(folder, versions)

@@ -14,6 +14,7 @@ from datasets import Dataset, Features, List, Value
 from trainers.data.arrow import complete_folder, save_dataset
 from trainers.data.documents import DocumentTable
 from trainers.errors import InputError
+from trainers.sums import refuse_damaged
 
 
 ROW_FEATURES = Features(
@@ -75,10 +76,11 @@ class RankingLists:
 
     @classmethod
     def load(cls, folder: str | Path) -> "RankingLists":
-        """Open lists written by `save`, memory-mapped. Raises InputError naming what is missing."""
+        """Open lists written by `save`, memory-mapped. Raises InputError naming what is missing or damaged."""
         folder = Path(folder)
         if missing := missing_part(folder):
             raise InputError(f"{folder}: not a folder of ranking lists: {missing} is missing")
+        refuse_damaged(folder, "make these lists again, as score_with_teacher.py did")
         rows = Dataset.from_file(str(folder / "rows.arrow"))
         if absent := set(ROW_FEATURES) - set(rows.column_names):
             raise InputError(f"{folder}: the rows lack the columns {', '.join(sorted(absent))}")

@@ -9,6 +9,7 @@ from trainers.errors import InputError
 
 
 QRELS_LAYOUTS = "'query 0 document grade' or 'query document grade'"
+LARGEST = 3.4028235e38  # of float32, in which grades and scores are kept
 RUN_LAYOUTS = "'query Q0 document rank score tag' or 'query document rank'"
 
 
@@ -50,11 +51,11 @@ def read_ranked(file: Path) -> Iterator[tuple[str, str]]:
 
 
 def number_of(text: str, what: str, file: Path, number: int) -> float:
-    """`text` as a finite number, or an InputError that says where it is not one."""
+    """`text` as a number that float32 can hold, or an InputError that says where it is not one."""
     try:
-        value = float(text)
+        value = float(text) if "_" not in text else math.nan  # Python reads 1_0 as ten
     except ValueError:
         value = math.nan
-    if not math.isfinite(value):
+    if not abs(value) <= LARGEST:
         raise InputError(f"{file}, line {number}: expected {what}, got {text!r}")
     return value

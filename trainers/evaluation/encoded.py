@@ -3,6 +3,7 @@
     encoding.json           what was encoded, with which model, in which format
     shard-00000.ids.arrow   ids, in the order of the document table
     shard-00000.scale.npy   int8 only: [n] float32, a row is its int8 values times its scale
+    shard-00000.sums        checksums of the shard's files, read whenever a collection is opened
     shard-00000.npy         embeddings [n, H] as float32, float16 or int8; written last
 
 Which documents share a shard does not depend on the number of processes, so any number of them can write it, be
@@ -10,6 +11,7 @@ killed, and go on with the shards that are missing.
 """
 
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from hashlib import blake2b
@@ -23,14 +25,20 @@ from trainers.data.documents import DocumentTable
 from trainers.errors import InputError
 from trainers.evaluation.files import complete_file, write_text
 from trainers.evaluation.scorers import DenseScorer
+from trainers.sums import damage, lines
 
+
+logger = logging.getLogger(__name__)
 
 FORMATS = {"float32": np.float32, "float16": np.float16, "int8": np.int8}
 DESCRIPTION = "encoding.json"
 
 
 class EncodedCollection:
-    """The embeddings [N, H] in a folder that `encode_collection` has completed. Raises InputError when it has not."""
+    """The embeddings [N, H] in a folder that `encode_collection` has completed.
+
+    Raises InputError when it has not, and when a file is not what was written.
+    """
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
@@ -43,6 +51,9 @@ class EncodedCollection:
                 f"{self.folder}: the encoding is not complete: {len(missing)} of {shards} shards are missing; "
                 "encoding again does only those"
             )
+        for shard in range(shards):
+            if found := shard_damage(self.folder, shard):
+                raise InputError(f"{self.folder}: {found}; encoding again does only that shard")
 
     def check(self, model: str, collection: str) -> None:
         """Raise InputError unless the collection with this fingerprint was embedded by the model with that one."""
@@ -100,7 +111,8 @@ def encode_collection(
     process: int = 0,
     processes: int = 1,
 ) -> None:
-    """Write the shards that `folder` lacks; process p of P writes every P-th of them. Shards that exist are kept.
+    """Write the shards that `folder` lacks; process p of P writes every P-th of them. Shards that exist are kept,
+    unless they are damaged: then they are named in a warning, and written again.
 
     Raises InputError when the folder holds something else (another model, collection, format or shard size), when the
     collection is empty, or when an embedding is not finite.
@@ -122,7 +134,7 @@ def encode_collection(
     shards = [
         slice(start, min(start + shard_size, len(documents)))
         for start in range(process * shard_size, len(documents), processes * shard_size)
-        if not shard_file(folder, start // shard_size).exists()
+        if not is_whole(folder, start // shard_size)
     ]
     total = sum(rows.stop - rows.start for rows in shards)
     with tqdm(total=total, desc="encoding", unit="document", disable=process > 0 or not shards) as bar:
@@ -158,16 +170,36 @@ def write_shard(folder: Path, shard: int, ids: list[str], embeddings: np.ndarray
         pa.ipc.new_file(str(path), table.schema) as file,
     ):
         file.write_table(table)
+    written = [shard_file(folder, shard, ".ids.arrow")]
     if number_format == "int8":
         scales = np.maximum(np.abs(embeddings).max(axis=1), 1e-30) / 127
         embeddings = np.rint(embeddings / scales[:, None])
-        save_array(shard_file(folder, shard, ".scale.npy"), scales.astype(np.float32))
-    save_array(shard_file(folder, shard), embeddings.astype(FORMATS[number_format]))
+        written.append(shard_file(folder, shard, ".scale.npy"))
+        with complete_file(written[-1]) as new:
+            save_array(new, scales.astype(np.float32))
+    last = shard_file(folder, shard)
+    with complete_file(last) as new:
+        save_array(new, embeddings.astype(FORMATS[number_format]))
+        files = {path.name: path for path in written} | {last.name: new}
+        write_text(shard_file(folder, shard, ".sums"), lines(files))
 
 
 def save_array(path: Path, array: np.ndarray) -> None:
-    with complete_file(path) as new, open(new, "wb") as file:
+    with open(path, "wb") as file:
         np.save(file, array, allow_pickle=False)
+
+
+def is_whole(folder: Path, shard: int) -> bool:
+    """Whether a shard is there and is what was written; one that is not is named in a warning."""
+    there = shard_file(folder, shard).exists()
+    found = shard_damage(folder, shard) if there else None
+    if found:
+        logger.warning("%s: %s; encoded again", folder, found)
+    return there and not found
+
+
+def shard_damage(folder: Path, shard: int) -> str | None:
+    return damage(folder, shard_file(folder, shard, ".sums").name)
 
 
 def claim(folder: Path, description: dict) -> None:

@@ -8,7 +8,8 @@ from tqdm import tqdm
 
 from trainers.errors import InputError
 from trainers.evaluation.encoded import EncodedCollection
-from trainers.evaluation.files import complete_file
+from trainers.evaluation.files import complete_file, write_text
+from trainers.sums import damage, lines
 
 
 logger = logging.getLogger(__name__)
@@ -28,9 +29,13 @@ def open_index(collection: EncodedCollection, factory: str):
     except ImportError as error:
         raise InputError("--index needs FAISS: pip install -e '.[index]'") from error
     path = collection.folder / f"index-{blake2b(factory.encode(), digest_size=8).hexdigest()}.faiss"
+    sums = path.with_suffix(".sums")
     if path.exists():
-        logger.info("FAISS: reusing %s", path)
-        return faiss.read_index(str(path))
+        found = damage(path.parent, sums.name)
+        if not found:
+            logger.info("FAISS: reusing %s", path)
+            return faiss.read_index(str(path))
+        logger.warning("FAISS: %s: %s; built again", path.parent, found)
     try:
         index = faiss.index_factory(collection.width, factory, faiss.METRIC_INNER_PRODUCT)
         if not index.is_trained:
@@ -44,6 +49,7 @@ def open_index(collection: EncodedCollection, factory: str):
             bar.update(len(block))
     with complete_file(path) as new:
         faiss.write_index(index, str(new))
+        write_text(sums, lines({path.name: new}))
     return index
 
 

@@ -14,6 +14,7 @@ from trainers.errors import InputError
 from trainers.evaluation.encoding import encode_texts
 from trainers.evaluation.scorers import ColBERTScorer, DenseScorer, PairwiseScorer, Scorer
 from trainers.precision import autocast_dtype
+from trainers.sums import refuse_damaged_model
 from trainers.teacher import NEUTRAL_FIELDS, PairScorer, tokenizer_description
 
 
@@ -70,6 +71,7 @@ def model_kind(name_or_path: str) -> str:
     path = Path(name_or_path)
     if not path.exists() and (path.is_absolute() or name_or_path.startswith(".") or len(path.parts) > 2):
         raise InputError(f"{name_or_path}: no such model folder")
+    refuse_damaged_model(path)
     try:
         config = read_json(name_or_path, "config.json")
     except OSError as error:

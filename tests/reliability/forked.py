@@ -1,0 +1,152 @@
+"""Scripts run in forks of this process, which has imported everything and computed nothing.
+
+A run then takes a second instead of ten, and what disturbs it falls on its work, not on imports.
+"""
+
+import hashlib
+import json
+import os
+import re
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+import torch
+
+from run_scripts.cli import run
+from trainers import teacher
+
+
+PAIRS_PER_CHUNK = 16
+PATIENCE = 300.0
+# Python's audit events of what changes a file system; `open` counts when it is for writing.
+CHANGES = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "shutil.rmtree", "os.chmod"}
+TIMES = re.compile(r"(^|_)(seconds|runtime|per_second)(_|$)|flos")  # entries of a record that no two runs share
+
+
+class Run:
+    """`run_scripts.SCRIPT FLAGS` in a process of its own.
+
+    `below` is where changes of files are counted; before number `killed_at` the process kills itself. `largest_file`
+    limits the size of files, as a full disk would. `before` is called in the process first.
+    """
+
+    def __init__(
+        self,
+        script: str,
+        flags: dict[str, object],
+        below: Path,
+        killed_at: int | None = None,
+        largest_file: int | None = None,
+        before: Callable[[], None] | None = None,
+        **environment: str,
+    ):
+        reader, writer = os.pipe()
+        self.started = time.monotonic()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.close(reader)
+            os.dup2(writer, 1)
+            os.dup2(writer, 2)
+            os.environ.update(environment)
+            if largest_file:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+            if before:
+                before()
+            os._exit(status_of(script, flags, below, killed_at))
+        os.close(writer)
+        self.reader = os.fdopen(reader, encoding="utf-8", errors="replace")
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Return when the condition holds; raise TimeoutError when it does not in `PATIENCE` seconds."""
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            if time.monotonic() > deadline:
+                self.signal(signal.SIGKILL)
+                raise TimeoutError(f"what was waited for did not come: {self.finish()['lines'][-5:]}")
+            time.sleep(0.002)
+
+    def signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def finish(self) -> dict:
+        """Wait for the end: status, lines of output, seconds since this call and since the start, counted changes."""
+        called = time.monotonic()
+        text = self.reader.read()
+        self.reader.close()
+        _, status = os.waitpid(self.pid, 0)
+        lines = [line for line in text.replace("\r", "\n").splitlines() if line.strip()]
+        counted = [int(line.split()[1]) for line in lines if line.startswith("CHANGES ")]
+        return {
+            "status": os.waitstatus_to_exitcode(status),
+            "lines": [line for line in lines if not line.startswith("CHANGES ")],
+            "seconds": time.monotonic() - called,
+            "lasted": time.monotonic() - self.started,
+            "changes": counted[-1] if counted else None,
+        }
+
+
+def status_of(script: str, flags: dict[str, object], below: Path, killed_at: int | None) -> int:
+    """The exit status of the script in this process."""
+    torch.set_num_threads(1)
+    teacher.CHUNK_PAIRS["cpu"] = PAIRS_PER_CHUNK
+    module = import_module(f"run_scripts.{script}")
+    words = [word for name, value in flags.items() for word in (f"--{name}", *parts(value))]
+    sys.argv = [f"{script}.py", *words]
+    changes = count_changes(str(below), killed_at)
+    status = 0
+    try:
+        run(module.make_parser, module.main)
+    except SystemExit as error:
+        status = int(error.code or 0)
+    sys.stderr.flush()
+    print(f"\nCHANGES {changes[0]}", flush=True)  # noqa: T201
+    return status
+
+
+def parts(value: object) -> list[str]:
+    return [str(part) for part in value] if isinstance(value, list) else [str(value)]
+
+
+def count_changes(below: str, killed_at: int | None) -> list[int]:
+    """A list with the number of changes to files below a folder, from now on."""
+    count = [0]
+
+    def notice(event: str, arguments: tuple) -> None:
+        if event not in CHANGES or not str(arguments[0]).startswith(below):
+            return
+        if event == "open" and not (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            return
+        count[0] += 1
+        if count[0] == killed_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(notice)
+    return count
+
+
+def digests(folder: Path, leave_out: tuple[str, ...] = ()) -> dict[str, str]:
+    """Content of every file under a folder, but for the parts named and for times in records and tables."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    names = {path.relative_to(folder): path for path in files}
+    kept = {name: path for name, path in names.items() if not any(part.startswith(leave_out) for part in name.parts)}
+    return {str(name): hashlib.sha256(content(path)).hexdigest() for name, path in kept.items()}
+
+
+def content(path: Path) -> bytes:
+    """The bytes of a file; of a record or a table those that say nothing of time."""
+    if path.name in ("training.json", "metrics.json"):
+        return json.dumps(timeless(json.loads(path.read_text(encoding="utf-8")))).encode()
+    if path.name == "table.md":
+        return re.sub(r"\| *[\d,–]+ \|$", "|", path.read_text(encoding="utf-8"), flags=re.MULTILINE).encode()
+    return path.read_bytes()
+
+
+def timeless(value):
+    if isinstance(value, dict):
+        return {name: timeless(part) for name, part in value.items() if not TIMES.search(name)}
+    return [timeless(part) for part in value] if isinstance(value, list) else value

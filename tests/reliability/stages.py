@@ -1,0 +1,116 @@
+"""The stages that are killed: what each runs, on what, and which of its files must come out the same."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import huggingface_hub.constants
+
+from tests import tiny
+from tests.hub_state import Hub
+from tests.reliability.forked import Run, digests
+from tests.run_scripts.small_world import write_collection, write_encoder
+
+
+REPO = "org/de-tiny"
+TRAINING = {
+    "loss": "m3se",
+    "dev_queries": 4,
+    "eval_strategy": "steps",
+    "eval_steps": 10,
+    "max_steps": 20,
+    "save_steps": 5,
+    "save_total_limit": 2,
+    "per_device_train_batch_size": 4,
+    "learning_rate": 1e-3,
+    "token_dropout": 0.1,
+    "train_sample_size": 4,
+    "document_length": 16,
+    "logging_steps": 5,
+}
+
+
+@dataclass
+class Stage:
+    """A script with its flags, `output` aside; what it writes goes to `folder`, which is deleted between runs."""
+
+    name: str
+    script: str
+    flags: dict[str, object]
+    folder: Path
+    before: Callable[[], None] | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+    clear: Callable[[], None] = lambda: None
+    more: Callable[[], dict[str, str]] = dict  # artefacts that are no files
+
+    def start(self, **disturbance) -> Run:
+        below = self.folder.parent
+        return Run(self.script, self.flags, below, before=self.before, **disturbance, **self.environment)
+
+    def fresh(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        for left in self.folder.parent.glob(f".{self.folder.name}*"):
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        self.folder.mkdir()
+        self.clear()
+
+    def artefacts(self) -> dict[str, str]:
+        """Digests of all that the stage leaves, but for caches and checkpoints."""
+        return digests(self.folder, leave_out=("cache", "checkpoint-", ".")) | self.more()
+
+
+def make_world(root: Path) -> None:
+    """A collection, an encoder, a teacher and scored lists."""
+    write_collection(root / "words")
+    write_encoder(root / "encoder")
+    model = tiny.cross_encoder()
+    model.save_pretrained(root / "teacher")
+    tiny.tokenizer().save_pretrained(root / "teacher")
+    tiny.ranking_lists(queries=16).save(root / "lists")
+
+
+def stages(root: Path, hub: Hub) -> dict[str, Stage]:
+    """All stages by name. `encoding`, `evaluating` and `publishing` read the student in `trained`."""
+    words, student = root / "words", root / "trained"
+    folders = {name: root / f"of-{name}" for name in ("scoring", "training", "encoding", "evaluating", "publishing")}
+    cache = {name: folder / "cache" for name, folder in folders.items()}
+    scoring = {"teacher": root / "teacher", "data": words, "documents_per_query": 4, "depth": 10, "shard_seconds": 0}
+    training = TRAINING | {"data": root / "lists", "encoder": root / "encoder", "dev_data": words}
+    encoding = {"model": student, "data": words, "shard_size": 8, "number_format": "int8"}
+    evaluating = {"model": [root / "teacher", student], "name": ["CA", "DE"], "data": words, "depth": 10}
+    flags = {
+        "scoring": scoring | {"output": folders["scoring"] / "lists", "cache_dir": cache["scoring"]},
+        "training": training | {"output_dir": folders["training"] / "student", "cache_dir": cache["training"]},
+        "encoding": encoding | {"output": folders["encoding"] / "shards", "cache_dir": cache["encoding"]},
+        "evaluating": evaluating | {"output": folders["evaluating"] / "results", "cache_dir": cache["evaluating"]},
+        "publishing": {"model": student, "folder": folders["publishing"] / "de-tiny", "repo": REPO},
+    }
+    scripts = {"scoring": "score_with_teacher", "training": "distill", "encoding": "encode"}
+    scripts |= {"evaluating": "evaluate", "publishing": "publish"}
+    made = {name: Stage(name, script, flags[name], folders[name]) for name, script in scripts.items()}
+    publishing = made["publishing"]
+    publishing.before, publishing.environment = partial(use, hub), {"HF_TOKEN": "writer", "HF_HUB_DISABLE_XET": "1"}
+    publishing.clear, publishing.more = partial(empty, hub), partial(published, hub)
+    return made
+
+
+def use(hub: Hub) -> None:
+    """Let everything in this process talk to the local Hub."""
+    huggingface_hub.constants.ENDPOINT = hub.url
+    huggingface_hub.constants.HF_HUB_DISABLE_XET = True
+
+
+def empty(hub: Hub) -> None:
+    hub.repositories.clear()
+    hub.large_files.clear()
+
+
+def published(hub: Hub) -> dict[str, str]:
+    """What the repository holds, and in how many commits."""
+    if REPO not in hub.repositories:
+        return {}
+    repository = hub.repositories[REPO]
+    files = repository.commits[repository.resolve("main")]
+    return {f"{REPO}/{path}": file.sha256 for path, file in files.items()} | {"commits": str(repository.messages)}

@@ -1,0 +1,177 @@
+"""A file that was cut short, or with a flipped bit, is noticed: a cache is made again, a model is refused."""
+
+import os
+import shutil
+import socket
+import subprocess
+
+import numpy as np
+import pytest
+import torch
+
+from run_scripts.checkpoints import SummedCheckpoints, last_checkpoint
+from run_scripts.encoders import encoder_path
+from run_scripts.published_folder import build_folder
+from run_scripts.published_folder import load as load_published
+from run_scripts.training import save_model
+from tests import tiny
+from tests.run_scripts.small_world import write_collection
+from trainers.data import BM25Index, RankingLists, read_data
+from trainers.errors import InputError
+from trainers.evaluation.encoded import EncodedCollection, encode_collection
+from trainers.evaluation.loading import load_scorer
+from trainers.evaluation.scorers import DenseScorer
+from trainers.sums import SUMS, damage, write_sums
+from trainers.teacher import PairScorer
+
+
+def flip(path):
+    """One bit in the middle of the file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 16
+    path.write_bytes(content)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+HARMS = [flip, cut, empty]
+
+
+def random_scorer():
+    """Embeds a text in its length and three numbers that depend on it."""
+
+    def encode(texts, side, bar=None):
+        return np.array([[len(text), *np.cos(len(text) * np.arange(1, 4))] for text in texts], dtype=np.float32)
+
+    return DenseScorer(encode, "the fingerprint", torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory):
+    return write_collection(tmp_path_factory.mktemp("words") / "words", documents=30)
+
+
+@pytest.mark.parametrize("harm", HARMS)
+@pytest.mark.parametrize("part", ["documents-*/table.arrow", "documents-*/order.npy", "bm25-*/data.csc.index.npy"])
+def test_a_damaged_cache_is_put_aside_and_made_again(words, tmp_path, caplog, harm, part):
+    def search():
+        collection = read_data(str(words), "test", tmp_path)
+        return BM25Index.build(collection.documents, cache_dir=tmp_path).search(list(collection.queries.values()), 5)
+
+    expected = search()
+    (harmed,) = tmp_path.glob(part)
+    harm(harmed)
+    assert search() == expected
+    assert f"{harmed.parent}: {harmed.name} is not what was written" in caplog.text
+    assert harmed.parent.with_name(f"{harmed.parent.name}.damaged").is_dir()
+    caplog.clear()
+    assert search() == expected and "is not what was written" not in caplog.text
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_the_lists_that_a_source_brings_are_collected_again(words, tmp_path, harm):
+    triples = "".join(f"{query} {document} d{i}\n" for i, (query, document) in enumerate(judged(words)))
+    (tmp_path / "triples.tsv").write_text(triples, encoding="utf-8")
+
+    def read():
+        return read_data(str(words), "train", tmp_path / "cache", candidates=tmp_path / "triples.tsv").candidates[:]
+
+    expected = read()
+    (harmed,) = (tmp_path / "cache").glob("lists-*/candidates.arrow")
+    harm(harmed)
+    assert read() == expected
+
+
+def judged(words):
+    lines = (words / "qrels" / "train.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    return [line.split("\t")[:2] for line in lines]
+
+
+@pytest.mark.parametrize("harm", HARMS)
+@pytest.mark.parametrize("suffix", [".npy", ".scale.npy", ".ids.arrow"])
+def test_a_damaged_shard_of_embeddings_is_refused_and_encoded_again(lists, tmp_path, caplog, harm, suffix):
+    options = {"number_format": "int8", "shard_size": 16}
+    encode_collection(random_scorer(), lists.documents, tmp_path / "shards", **options)
+    rows = np.arange(len(lists.documents))
+    expected = EncodedCollection(tmp_path / "shards").embeddings(rows)
+    harmed = tmp_path / "shards" / f"shard-00001{suffix}"
+    whole = harmed.read_bytes()
+    harm(harmed)
+    with pytest.raises(InputError, match=f"{harmed.name} is not what was written"):
+        EncodedCollection(tmp_path / "shards")
+    encode_collection(random_scorer(), lists.documents, tmp_path / "shards", **options)
+    assert f"{harmed.name} is not what was written: its checksum is another; encoded again" in caplog.text
+    assert harmed.read_bytes() == whole
+    np.testing.assert_array_equal(EncodedCollection(tmp_path / "shards").embeddings(rows), expected)
+
+
+@pytest.mark.parametrize("harm", HARMS)
+@pytest.mark.parametrize("part", ["rows.arrow", "data_report.json", "documents/table.arrow", "documents/hashes.npy"])
+def test_damaged_lists_are_refused(lists, tmp_path, harm, part):
+    lists.save(tmp_path / "lists")
+    harm(tmp_path / "lists" / part)
+    with pytest.raises(InputError, match=f"lists: {part} is not what was written.*make these lists again"):
+        RankingLists.load(tmp_path / "lists")
+
+
+@pytest.mark.parametrize("harm", HARMS)
+@pytest.mark.parametrize("part", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_a_damaged_model_is_refused_by_every_loader(dual_encoder, tmp_path, harm, part):
+    folder = tmp_path / "model"
+    dual_encoder.save_pretrained(folder)
+    tiny.tokenizer().save_pretrained(folder)
+    write_sums(folder)
+    for load in (load_scorer, encoder_path):
+        load(str(folder))
+    harm(folder / part)
+    for load in (load_scorer, encoder_path, PairScorer.from_pretrained, load_published):
+        with pytest.raises(InputError, match=f"{part} is not what was written"):
+            load(folder if load is load_published else str(folder))
+
+
+def test_a_trained_model_and_a_published_one_have_sums_that_sha256sum_accepts(dual_encoder, lists, tmp_path):
+    trainer = tiny.make_trainer(dual_encoder, lists, tmp_path / "trained")
+    save_model(trainer, tmp_path / "trained")
+    published = build_folder(tmp_path / "trained", tmp_path / "published")
+    (published / "README.md").write_text("my own words", encoding="utf-8")  # a card may be edited
+    for folder in (tmp_path / "trained", published):
+        assert damage(folder) is None
+        done = subprocess.run(["sha256sum", "--check", SUMS], cwd=folder, capture_output=True, text=True)
+        assert done.returncode == 0 and "model.safetensors: OK" in done.stdout
+    flip(published / "model.safetensors")
+    with pytest.raises(InputError, match="model.safetensors is not what was written"):
+        load_scorer(str(published))
+
+
+@pytest.mark.parametrize("harm", HARMS)
+@pytest.mark.parametrize("part", ["model.safetensors", "optimizer.pt", "rng_state.pth", "trainer_state.json"])
+def test_training_goes_on_from_the_last_checkpoint_that_is_whole(lists, tmp_path, caplog, harm, part):
+    options = {"max_steps": 4, "save_strategy": "steps", "save_steps": 1}
+    trainer = tiny.make_trainer(tiny.dual_encoder(), lists, tmp_path / "run", **options)
+    trainer.add_callback(SummedCheckpoints())
+    trainer.train()
+    assert last_checkpoint(tmp_path / "run") == str(tmp_path / "run" / "checkpoint-4")
+    shutil.rmtree(tmp_path / "run" / "checkpoint-4")
+    harm(tmp_path / "run" / "checkpoint-3" / part)
+    found = last_checkpoint(tmp_path / "run")
+    assert found == str(tmp_path / "run" / "checkpoint-2") and "checkpoint-3" in caplog.text
+    resumed = tiny.make_trainer(tiny.dual_encoder(), lists, tmp_path / "run", **options)
+    resumed.train(resume_from_checkpoint=found)
+    assert torch.equal(tiny.flat_weights(resumed.model), tiny.flat_weights(trainer.model))
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(lists, tmp_path):
+
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    left = [tmp_path / f".lists.{socket.gethostname()}.{process}" for process in (gone.pid, os.getppid())]
+    for folder in left:
+        (folder / "documents").mkdir(parents=True)
+    lists.save(tmp_path / "lists")
+    assert [folder.exists() for folder in left] == [False, True]
