@@ -3,6 +3,8 @@ metrics for each.
 
 python run_scripts/evaluate.py --model outputs/quickstart/teacher outputs/quickstart/de-m3se --name CA "DE M3SE" \
     --data pydocs --split test --candidates bm25 --depth 50 --output outputs/evaluation
+
+A single model without a --name leaves its files in the output folder itself, every other row in a folder of its name.
 """
 
 import logging
@@ -11,6 +13,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from transformers import HfArgumentParser
 
 from run_scripts.cli import run
@@ -27,8 +30,9 @@ from trainers.evaluation.candidates import (
     run_of_scores,
 )
 from trainers.evaluation.encoded import cached_encoding
+from trainers.evaluation.faiss_index import new_index
 from trainers.evaluation.files import write_text
-from trainers.evaluation.loading import load_scorer, model_kind
+from trainers.evaluation.loading import EMBEDDERS, POOLINGS, compute_dtype, embedding_size, load_scorer, model_kind
 from trainers.evaluation.measures import MEASURES, Evaluation, Qrels, evaluate_run
 from trainers.evaluation.report import System, markdown_table, write_system
 from trainers.evaluation.retrieval import retrieve, retrieve_by_index, retrieve_by_scoring
@@ -44,7 +48,9 @@ NAMED = ("bm25", "own")  # candidates that are no path
 
 @dataclass
 class EvaluationArguments:
-    output: str = field(metadata={"help": "Folder for table.md and, per row of the table, a folder of results."})
+    output: str = field(
+        metadata={"help": "Folder for table.md and, for each row of it, run.trec, metrics.json, per_query.jsonl."}
+    )
     model: list[str] = field(default_factory=list, metadata={"help": "Model folders or Hub ids; none: only BM25."})
     name: list[str] = field(
         default_factory=list, metadata={"help": "Their names in the table (default: of the folder)."}
@@ -78,7 +84,7 @@ class EvaluationArguments:
         default=1, metadata={"help": "Grade from which MRR and Recall count a document; TREC Deep Learning uses 2."}
     )
     dtype: str = field(default="auto", metadata={"help": "float32, bfloat16, or auto: bfloat16 where it is fast."})
-    pooling: str | None = field(default=None, metadata={"help": "cls or mean, for bare encoders only."})
+    pooling: str | None = field(default=None, metadata={"help": "cls or mean, for those that are bare encoders."})
     cache_dir: str = field(default="outputs/cache", metadata={"help": "Where prepared collections and indexes go."})
 
 
@@ -94,7 +100,7 @@ def main(arguments: EvaluationArguments) -> list[System]:
     comparison = compare(evaluations, baseline if len(systems) > 1 else None)
     output = Path(arguments.output)
     for system in systems:
-        write_system(output / folder_name(system.name), system, setting, comparison)
+        write_system(output / row_folder(arguments, system), system, setting, comparison)
     table = markdown_table(systems, setting, comparison)
     write_text(output / "table.md", table)
     print(table)
@@ -109,7 +115,7 @@ def reranked(arguments: EvaluationArguments) -> tuple[list[System], dict]:
         evaluation = evaluated(arguments, candidates.run, candidates.qrels)
         systems.append(System(candidates.ranker, candidates.ranker, candidates.run, evaluation))
     for model, name in zip(arguments.model, row_names(arguments), strict=True):
-        scorer = load_scorer(model, arguments.dtype, arguments.pooling)
+        scorer = load(model, arguments.dtype, arguments.pooling)
         start = time.perf_counter()
         run_ = run_of_scores(candidates.lists, scorer.score_lists(candidates.lists))
         speed = sum(map(len, run_.values())) / (time.perf_counter() - start)
@@ -128,7 +134,7 @@ def retrieved(arguments: EvaluationArguments) -> tuple[list[System], dict]:
     run_ = bm25_run(collection, index, arguments.depth)
     systems = [System("BM25", "BM25", run_, evaluated(arguments, run_, collection.qrels, collection.queries))]
     for model, name in zip(arguments.model, row_names(arguments), strict=True):
-        scorer = load_scorer(model, arguments.dtype, arguments.pooling)
+        scorer = load(model, arguments.dtype, arguments.pooling)
         run_, facts = search_all(arguments, scorer, collection)
         evaluation = evaluated(arguments, run_, collection.qrels, collection.queries)
         systems.append(System(name, model, run_, evaluation, facts))
@@ -147,7 +153,7 @@ def search_all(arguments: EvaluationArguments, scorer: Scorer, collection: Colle
     if arguments.index is None:
         return retrieve(scorer, queries, encoded, depth), facts
     run_, recall = retrieve_by_index(scorer, queries, encoded, depth, arguments.index, arguments.probes)
-    return run_, {**facts, "index": arguments.index, "index_recall": recall}
+    return run_, {**facts, "index": arguments.index, "probes": arguments.probes, "index_recall": recall}
 
 
 def evaluated(arguments: EvaluationArguments, run_: Run, qrels: Qrels, queries=None) -> Evaluation:
@@ -170,8 +176,32 @@ def check(arguments: EvaluationArguments) -> None:
         raise InputError(f"--baseline: no row is called {arguments.baseline!r}; there are {', '.join(names)} and BM25")
     if not arguments.retrieve and (arguments.index or arguments.probes):
         raise InputError("--index and --probes are for --retrieve")
-    for model in arguments.model:
-        logger.info("%s: %s model", model, model_kind(model))
+    if arguments.probes and not arguments.index:
+        raise InputError("--probes: say with --index in which index")
+    kinds = check_models(arguments.model, arguments.dtype, arguments.pooling)
+    for model, kind in zip(arguments.model, kinds, strict=True):
+        logger.info("%s: %s model", model, kind)
+        if arguments.index and kind in EMBEDDERS:
+            new_index(embedding_size(model), arguments.index, arguments.probes)
+
+
+def check_models(models: list[str], dtype: str, pooling: str | None) -> list[str]:
+    """The kind of each model. Raises InputError for what could not be loaded or used, as far as its files tell."""
+    kinds = [model_kind(model) for model in models]
+    compute_dtype(dtype, torch.device("cpu"))
+    bare = [model for model, kind in zip(models, kinds, strict=True) if kind == "encoder"]
+    if pooling not in (None, *POOLINGS):
+        raise InputError(f"--pooling: expected {' or '.join(POOLINGS)}, got {pooling!r}")
+    if bare and pooling is None:
+        raise InputError(f"{bare[0]} is a bare encoder: say how to pool its tokens with --pooling cls or mean")
+    if pooling is not None and not bare:
+        raise InputError("--pooling is for bare encoders; each of these models has its own")
+    return kinds
+
+
+def load(model: str, dtype: str, pooling: str | None) -> Scorer:
+    """As `load_scorer`; the pooling is for bare encoders, other models have their own."""
+    return load_scorer(model, dtype, pooling if model_kind(model) == "encoder" else None)
 
 
 def row_names(arguments: EvaluationArguments) -> list[str]:
@@ -184,6 +214,12 @@ def row_names(arguments: EvaluationArguments) -> list[str]:
     if twice := [name for name, folder in zip(names, folders[1:], strict=True) if folders.count(folder) > 1]:
         raise InputError(f"--name: {twice[0]!r} would stand for two rows of the table; give each model its own name")
     return names
+
+
+def row_folder(arguments: EvaluationArguments, system: System) -> str:
+    """Where a row's files go, below the output folder."""
+    alone = len(arguments.model) == 1 and not arguments.name
+    return "." if alone and system.source == arguments.model[0] else folder_name(system.name)
 
 
 def folder_name(name: str) -> str:

@@ -19,6 +19,11 @@ def models(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    return tiny.save_bare_encoder(tmp_path_factory.mktemp("encoder"))
+
+
+@pytest.fixture(scope="module")
 def beir(tmp_path_factory):
     return tiny.write_beir(tmp_path_factory.mktemp("data") / "words")
 
@@ -56,12 +61,47 @@ def test_one_table_and_one_folder_per_row(models, beir, tmp_path, capsys):
         assert metrics.get("p_values", {"against": "CA"})["against"] == "CA"
 
 
+def test_a_single_model_leaves_its_files_in_the_output_folder_itself(models, beir, tmp_path):
+    output = tmp_path / "two words"
+    evaluate("--model", models[1], "--data", beir, "--split", "test", "--candidates", "bm25", "--output", output)
+    files = {"run.trec", "metrics.json", "per_query.jsonl"}
+    assert {path.name for path in output.iterdir()} == {*files, "table.md", "bm25"}
+    assert {path.name for path in (output / "bm25").iterdir()} == files
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert {"MRR@10", "nDCG@10", "Recall@100", "queries", "ties", "candidate_recall"} <= metrics.keys()
+    assert metrics["model"] == models[1]
+    assert evaluate_run(read_run(output / "run.trec"), tiny.QRELS).values["MRR@10"] == metrics["MRR@10"]
+
+
+def test_binary_measures_start_at_the_relevance_level_and_the_table_says_so(beir, tmp_path):
+    (binary,) = evaluate("--data", beir, "--output", tmp_path / "1")
+    (strict,) = evaluate("--data", beir, "--relevance_level", 2, "--output", tmp_path / "2")
+    # only q2 has a document of grade 2
+    assert {q for q, values in strict.evaluation.per_query.items() if values["MRR@10"] > 0} == {"q2"}
+    assert binary.evaluation.values["MRR@10"] > strict.evaluation.values["MRR@10"]
+    assert binary.evaluation.values["nDCG@10"] == strict.evaluation.values["nDCG@10"]
+    said = [(tmp_path / level / "table.md").read_text() for level in "12"]
+    assert "MRR@10, Recall@100: relevant from grade 1 (TREC Deep Learning counts from 2); nDCG: graded" in said[0]
+    assert "relevant from grade 2 (as TREC Deep Learning counts)" in said[1]
+    assert json.loads((tmp_path / "2" / "bm25" / "metrics.json").read_text())["candidate_recall"] == pytest.approx(
+        1 / 3
+    )
+
+
+def test_a_bare_encoder_takes_its_pooling_beside_models_that_have_their_own(models, encoder, beir, tmp_path):
+    arguments = ["--data", beir, "--depth", 3, "--dtype", "float32", "--output", tmp_path / "out", "--pooling", "mean"]
+    *_, student, bare = evaluate("--model", models[1], encoder, *arguments)
+    (alone,) = evaluate("--model", models[1], *arguments[:-2])[1:]
+    assert student.run == alone.run
+    assert bare.run.keys() == student.run.keys()
+
+
 def test_candidates_of_a_run_file_bound_what_can_be_reached(models, beir, tmp_path):
     write_run(tmp_path / "run.trec", {"q1": {"d1": 2.0, "d3": 1.0}, "q2": {"d7": 1.0}, "other": {"d1": 1.0}}, "first")
     arguments = ["--model", models[1], "--data", beir, "--candidates", tmp_path / "run.trec"]
     first, student = evaluate(*arguments, "--output", tmp_path / "out")
     assert first.evaluation.values["MRR@10"] == pytest.approx((1 + 1 + 0) / 3)  # q3 is missing and stays in the mean
-    metrics = json.loads((tmp_path / "out" / "student" / "metrics.json").read_text())
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert metrics["candidate_recall"] == pytest.approx((1 + 1 / 2 + 0) / 3)
     assert {query: set(scores) for query, scores in student.run.items()} == {"q1": {"d1", "d3"}, "q2": {"d7"}}
 
@@ -71,7 +111,7 @@ def test_other_files_of_lists_have_no_scores_of_their_own(models, beir, tmp_path
     arguments = ["--model", models[1], "--data", beir, "--candidates", tmp_path / "msmarco.tsv"]
     (student,) = evaluate(*arguments, "--output", tmp_path / "out")
     assert {query: set(scores) for query, scores in student.run.items()} == {"q1": {"d1", "d2", "d3"}, "q2": {"d7"}}
-    metrics = json.loads((tmp_path / "out" / "student" / "metrics.json").read_text())
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert metrics["candidate_recall"] == pytest.approx((1 + 1 / 2 + 0) / 3)
     assert metrics["candidates"] == "the lists of msmarco.tsv"
 
@@ -83,7 +123,7 @@ def test_ranking_lists_are_judged_by_their_own_labels(models, tmp_path):
     arguments = ["--model", models[1], "--candidates", tmp_path / "lists", "--output", tmp_path / "out"]
     (student,) = evaluate(*arguments)  # no row for BM25, whose scores are not known
     assert set(student.run["q1"]) == {"d1", "d2", "d3"}
-    assert json.loads((tmp_path / "out" / "student" / "metrics.json").read_text())["candidate_recall"] is None
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["candidate_recall"] is None
 
 
 def test_retrieval_searches_everything_and_reports_what_an_index_loses(models, beir, tmp_path):
@@ -103,16 +143,18 @@ def test_retrieval_searches_everything_and_reports_what_an_index_loses(models, b
         assert scores == pytest.approx(systems["student"].run[query])
     assert flat.facts["index_recall"] == 1.0
     found = [len(set(scores) & set(systems["student"].run[query])) / 4 for query, scores in cells.run.items()]
-    assert cells.facts["index_recall"] == pytest.approx(sum(found) / 3)
-    assert cells.facts["index_recall"] < 1
-    assert json.loads((tmp_path / "index" / "student" / "metrics.json").read_text())["index"] == "IVF4,Flat"
+    found_share = cells.facts["index_recall"]
+    assert found_share == pytest.approx(sum(found) / 3)
+    assert found_share < 1
+    metrics = json.loads((tmp_path / "index" / "metrics.json").read_text())
+    assert (metrics["index"], metrics["probes"], metrics["index_recall"]) == ("IVF4,Flat", None, found_share)
 
 
-@pytest.mark.parametrize(("index", "message"), [("Nonsense7", "--index Nonsense7"), ("IVF64,Flat", "--index IVF64")])
-def test_an_index_that_cannot_be_built_is_named(models, beir, tmp_path, index, message):
+def test_an_index_that_the_collection_is_too_small_for_is_named(models, beir, tmp_path):
     pytest.importorskip("faiss")
-    arguments = ["--model", models[1], "--data", beir, "--retrieve", "--index", index, "--output", tmp_path / "out"]
-    with pytest.raises(InputError, match=message):
+    arguments = ["--model", models[1], "--data", beir, "--retrieve", "--output", tmp_path / "out"]
+    arguments += ["--index", "IVF64,Flat"]
+    with pytest.raises(InputError, match=r"--index IVF64,Flat: .*7 embeddings"):
         evaluate(*arguments)
 
 
@@ -133,12 +175,21 @@ def test_max_queries_takes_the_same_queries_whatever_the_models(beir, tmp_path):
         (["--max_queries", "0"], "--max_queries: expected at least 1"),
         (["--baseline", "CA"], "no row is called 'CA'"),
         (["--index", "Flat"], "--index and --probes are for --retrieve"),
+        (["--retrieve", "--probes", "3"], "--probes: say with --index"),
+        (["--model", "{model}", "--retrieve", "--index", "Nonsense7"], "--index Nonsense7"),
+        (["--model", "{model}", "--retrieve", "--index", "PQ5"], r"--index PQ5: .*embeddings of 16 numbers"),
+        (["--model", "{model}", "--retrieve", "--index", "Flat", "--probes", "3"], "--probes is for IVF indexes only"),
+        (["--model", "{model}", "--pooling", "mean"], "each of these models has its own"),
+        (["--model", "{encoder}"], "is a bare encoder: say how to pool its tokens"),
+        (["--model", "{encoder}", "--pooling", "max"], "--pooling: expected cls or mean, got 'max'"),
+        (["--model", "{model}", "--dtype", "float8"], "expected auto, float32 or bfloat16, got 'float8'"),
         (["--model", "{data}"], "config.json is missing"),
         (["--split", "dev"], "no split 'dev'"),
     ],
 )
-def test_mistakes_are_named_before_anything_is_written(models, beir, tmp_path, flags, message):
-    flags = [flag.format(model=models[1], data=beir) for flag in flags]
+def test_mistakes_are_named_before_anything_is_written(models, encoder, beir, tmp_path, flags, message):
+    flags = [flag.format(model=models[1], data=beir, encoder=encoder) for flag in flags]
     with pytest.raises(InputError, match=message):
         evaluate("--data", beir, *flags, "--output", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.glob("**/bm25-*"))  # nor was an index built

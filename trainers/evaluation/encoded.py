@@ -84,15 +84,21 @@ class EncodedCollection:
             result[here] = self._read(shard, rows[here] % self.shard_size)
         return result
 
-    def ids(self, rows: Sequence[int]) -> list[str]:
+    def ids(self, rows: Sequence[int] | np.ndarray) -> list[str]:
         """The document ids of some rows, in their order."""
-        return self._ids.take(pa.array(rows, type=pa.int64())).to_pylist()
+        rows = np.asarray(rows, dtype=np.int64)
+        names = np.empty(len(rows), dtype=object)
+        shards = rows // self.shard_size
+        for shard in np.unique(shards):  # taking from all shards as one array would copy all of them
+            here = np.flatnonzero(shards == shard)
+            names[here] = self._ids[shard].take(pa.array(rows[here] % self.shard_size)).to_pylist()
+        return names.tolist()
 
     @cached_property
-    def _ids(self) -> pa.ChunkedArray:
+    def _ids(self) -> list[pa.Array]:
         shards = range(shard_count(self.documents, self.shard_size))
         files = [pa.memory_map(str(shard_file(self.folder, shard, ".ids.arrow"))) for shard in shards]
-        return pa.chunked_array([pa.ipc.open_file(file).read_all()["id"].combine_chunks() for file in files])
+        return [pa.ipc.open_file(file).read_all()["id"].combine_chunks() for file in files]
 
     def _read(self, shard: int, rows: slice | np.ndarray) -> np.ndarray:
         stored = np.load(shard_file(self.folder, shard), mmap_mode="r", allow_pickle=False)[rows]

@@ -21,13 +21,11 @@ BLOCK_ROWS = 65_536
 def open_index(collection: EncodedCollection, factory: str):
     """The FAISS index of a collection for inner products; built once and kept beside the shards.
 
-    Raises InputError when FAISS is not installed, the string is no factory string, or the collection is too small to
-    train what it asks for.
+    Raises InputError for what `new_index` does, and when the collection is too small to train what is asked for.
     """
-    try:
-        import faiss
-    except ImportError as error:
-        raise InputError("--index needs FAISS: pip install -e '.[index]'") from error
+    index = new_index(collection.width, factory)
+    import faiss
+
     path = collection.folder / f"index-{blake2b(factory.encode(), digest_size=8).hexdigest()}.faiss"
     sums = path.with_suffix(".sums")
     if path.exists():
@@ -36,13 +34,11 @@ def open_index(collection: EncodedCollection, factory: str):
             logger.info("FAISS: reusing %s", path)
             return faiss.read_index(str(path))
         logger.warning("FAISS: %s: %s; built again", path.parent, found)
-    try:
-        index = faiss.index_factory(collection.width, factory, faiss.METRIC_INNER_PRODUCT)
-        if not index.is_trained:
+    if not index.is_trained:
+        try:
             index.train(training_rows(collection))
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"--index {factory}: {reason} ({len(collection)} × {collection.width} embeddings)") from error
+        except RuntimeError as error:
+            raise InputError(f"--index {factory}: {one_line(error)} ({len(collection)} embeddings)") from error
     with tqdm(total=len(collection), desc=f"FAISS {factory}", unit="document") as bar:
         for _, block in collection.blocks(BLOCK_ROWS):
             index.add(block)
@@ -51,6 +47,39 @@ def open_index(collection: EncodedCollection, factory: str):
         faiss.write_index(index, str(new))
         write_text(sums, lines({path.name: new}))
     return index
+
+
+def new_index(width: int, factory: str, probes: int | None = None):
+    """An empty index for embeddings of `width` numbers; of an IVF index, `probes` cells are looked at.
+
+    Raises InputError when FAISS is not installed, or the string is no factory string or not for this width, or no
+    cells can be looked at.
+    """
+    try:
+        import faiss
+    except ImportError as error:
+        raise InputError("--index needs FAISS: pip install -e '.[index]'") from error
+    try:
+        index = faiss.index_factory(width, factory, faiss.METRIC_INNER_PRODUCT)
+    except RuntimeError as error:
+        raise InputError(f"--index {factory}: {one_line(error)} (embeddings of {width} numbers)") from error
+    look_at(index, probes)
+    return index
+
+
+def look_at(index, probes: int | None) -> None:
+    """Set how many cells of an IVF index a search looks at (None: as it is)."""
+    import faiss
+
+    if probes is not None:
+        try:
+            faiss.ParameterSpace().set_index_parameter(index, "nprobe", probes)
+        except RuntimeError as error:
+            raise InputError("--probes is for IVF indexes only") from error
+
+
+def one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def training_rows(collection: EncodedCollection) -> np.ndarray:
@@ -62,13 +91,7 @@ def training_rows(collection: EncodedCollection) -> np.ndarray:
 def search_index(index, queries: np.ndarray, k: int, probes: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Scores float32 and rows int64 [B, ≤ k] of queries [B, H]; `probes` cells of an IVF index are looked at. Where
     the index finds fewer than k documents, rows are −1."""
-    import faiss
-
-    if probes is not None:
-        try:
-            faiss.ParameterSpace().set_index_parameter(index, "nprobe", probes)
-        except RuntimeError as error:
-            raise InputError("--probes is for IVF indexes only") from error
+    look_at(index, probes)
     return index.search(queries, min(k, index.ntotal))
 
 

@@ -19,6 +19,8 @@ from trainers.teacher import NEUTRAL_FIELDS, PairScorer, tokenizer_description
 
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+EMBEDDERS = ("dual_encoder", "sentence_transformers", "encoder")  # kinds that embed a text in one vector
+POOLINGS = ("cls", "mean")
 
 
 def load_scorer(
@@ -54,7 +56,7 @@ def load_embedder(
 ) -> DenseScorer:
     """As `load_scorer`, for models that embed a text in one vector. Raises InputError for any other."""
     kind = model_kind(name_or_path)
-    if kind in ("cross_encoder", "colbert"):
+    if kind not in EMBEDDERS:
         raise InputError(f"{name_or_path} is a {kind} model; expected one that embeds a text in one vector")
     return load_scorer(name_or_path, dtype, pooling, device)
 
@@ -93,6 +95,11 @@ def model_kind(name_or_path: str) -> str:
 
 def embedding_size(name_or_path: str) -> int:
     """Numbers of the vector that a model makes of a text or, for a cross-encoder, of a pair."""
+    if model_kind(name_or_path) == "sentence_transformers":
+        modules = read_json(name_or_path, "modules.json")
+        dense = [module["path"] for module in modules if module["type"].rpartition(".")[2] == "Dense"]
+        if dense:
+            return read_json(name_or_path, f"{dense[-1]}/config.json")["out_features"]
     config = read_json(name_or_path, "config.json")
     fields = {**config, **config.get(FIELDS_KEY, {})}
     return fields.get("projection_size") or (fields.get("encoder_config") or fields)["hidden_size"]

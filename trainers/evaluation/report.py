@@ -29,7 +29,7 @@ def write_system(folder: Path, system: System, setting: dict, comparison: Compar
     """`run.trec`, `per_query.jsonl` and, written last, `metrics.json` (values, then what they were measured on)."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "metrics.json").unlink(missing_ok=True)
-    write_run(folder / "run.trec", system.run, tag=folder.name)
+    write_run(folder / "run.trec", system.run, tag="-".join(system.name.split()) or "run")
     per_query = [{"query_id": query, **values} for query, values in system.evaluation.per_query.items()]
     write_text(folder / "per_query.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in per_query))
     content = json.dumps(metrics(system, setting, comparison), indent=2, ensure_ascii=False)
@@ -93,7 +93,8 @@ def caption(systems: list[System], setting: dict, comparison: Comparison) -> str
     verb = "re-ranking" if "candidate_recall" in setting else "searching"
     lines = [
         f"{setting['data']}, {setting['split']}: {evaluation.queries:,} queries, {verb} {setting['candidates']}.",
-        f"{binary}: relevant from grade {evaluation.relevance_level}; nDCG: graded, linear gain.",
+        f"{binary}: relevant from grade {evaluation.relevance_level} ({deep_learning(evaluation.relevance_level)}); "
+        "nDCG: graded, linear gain.",
         "Every query counts, also where no relevant document was found.",
         f"Ties are broken against the model; tied documents: {tied}.",
         "In brackets: 95% bootstrap interval over queries.",
@@ -104,3 +105,8 @@ def caption(systems: list[System], setting: dict, comparison: Comparison) -> str
             f"Holm-corrected over {len(comparison.p_values)} row{'s' * (len(comparison.p_values) > 1)}."
         )
     return " ".join(lines)
+
+
+def deep_learning(relevance_level: int) -> str:
+    """How this level stands to the convention of the TREC Deep Learning tracks."""
+    return "as TREC Deep Learning counts" if relevance_level == 2 else "TREC Deep Learning counts from 2"

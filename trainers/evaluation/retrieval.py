@@ -149,12 +149,14 @@ def retrieve_by_scoring(
             scores = scorer.score_matrix(list(queries.values()), texts)
             best.update(torch.from_numpy(scores), bar.n)
             bar.update(len(ids))
-    return named(list(queries), *best.result(), lambda rows: documents.ids[rows])
+    return named(list(queries), *best.result(), documents.ids_at)
 
 
-def named(queries: list[str], scores: np.ndarray, rows: np.ndarray, ids: Callable[[list[int]], list[str]]) -> Run:
+def named(queries: list[str], scores: np.ndarray, rows: np.ndarray, ids: Callable[[np.ndarray], list[str]]) -> Run:
     """Scores and rows [B, k] as a run; `ids` gives the document ids of rows. A row of −1 is no document."""
+    distinct = np.unique(rows[rows >= 0])
+    names = dict(zip(distinct.tolist(), ids(distinct), strict=True))
     return {
-        query: dict(zip(ids(found[found >= 0].tolist()), values[found >= 0].tolist(), strict=True))
-        for query, values, found in zip(queries, scores, rows, strict=True)
+        query: {names[row]: score for row, score in zip(found, values, strict=True) if row >= 0}
+        for query, values, found in zip(queries, scores.tolist(), rows.tolist(), strict=True)
     }

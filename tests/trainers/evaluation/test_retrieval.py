@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -42,6 +44,14 @@ def test_documents_that_score_minus_infinity_are_found_when_there_are_no_better_
     assert (rows.tolist(), scores.tolist()) == ([[1, 0, 2]], [[1.0, -np.inf, -np.inf]])
 
 
+def test_no_more_is_held_than_twice_what_is_kept_even_if_every_document_is_the_best_yet():
+    best = BestScores(2, 5)
+    for block in range(100):
+        best.update(torch.arange(8.0).add(8 * block).expand(2, 8), 8 * block)
+        assert best.scores.shape[1] + sum(values.shape[1] for values, _ in best.waiting) < 2 * 5
+    assert best.result()[1].tolist() == [[799, 798, 797, 796, 795]] * 2
+
+
 class VectorTable:
     """Documents whose text is their embedding."""
 
@@ -71,6 +81,19 @@ def test_search_equals_brute_force_whatever_shards_and_blocks(tmp_path, monkeypa
     np.testing.assert_array_equal(rows, expected)
     np.testing.assert_allclose(scores, np.take_along_axis(exact, expected, axis=1), rtol=1e-6)
     assert rows[4, :2].tolist() == [12, 30]
+
+
+def test_a_search_holds_blocks_of_the_collection_never_all_of_it(tmp_path, monkeypatch):
+    vectors = np.random.default_rng(0).normal(size=(20_000, 32)).astype(np.float32)
+    table = VectorTable(vectors)
+    encode_collection(table.scorer(), table.table, tmp_path, shard_size=8_000)
+    monkeypatch.setattr(retrieval, "SCORES_PER_BLOCK", 2_000)
+    encoded = EncodedCollection(tmp_path)
+    tracemalloc.start()
+    search(vectors[:4], encoded, 10, progress=False)
+    _, peak = tracemalloc.get_traced_memory()  # of numpy: blocks of 500 documents come to 64 kB
+    tracemalloc.stop()
+    assert peak < vectors.nbytes / 5
 
 
 def test_more_results_than_documents_give_all(tmp_path):
