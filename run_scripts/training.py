@@ -126,6 +126,7 @@ def fit(
     record |= {
         "seconds": round(time.perf_counter() - started, 1),
         "log_history": trainer.state.log_history,
+        "evaluated_on": {"dev": len(dev.rows) if dev else 0, "train": len(trainer.train_sample)},  # queries
         "hardware": hardware(config.device),
         "versions": {name: version(name) for name in PACKAGES},
     }
