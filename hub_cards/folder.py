@@ -10,9 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-# What our writers put at the top of a folder; anything else there is somebody's own.
-WRITTEN = {
-    "README.md",
+# What libraries load a repository by. Left there from another model, each of these would spoil one published over it.
+LAYOUT = {
     "config.json",
     "model.safetensors",
     "modules.json",
@@ -20,11 +19,32 @@ WRITTEN = {
     "config_sentence_transformers.json",
     "1_Pooling",
     "artifact.metadata",
-    "images",
-    "onnx",
-    ".eval_results",
+    "adapter_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tokenizer.model",
+    "chat_template.jinja",
 }
-WRITTEN_SUFFIXES = (".py", ".txt", ".model")  # model code, vocabularies
+CODE = {
+    "batching.py",
+    "colbert.py",
+    "colbert_checkpoints.py",
+    "colbert_inputs.py",
+    "dual_encoder.py",
+    "gathering.py",
+    "outputs.py",
+    "published.py",
+    "scoring.py",
+}
+# What our writers put at the top of a folder; anything else there is somebody's own.
+WRITTEN = LAYOUT | CODE | {"README.md", "images", "onnx", ".eval_results", "SHA256SUMS"}
 TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{20,}")  # how the Hub's access tokens look
 MARKERS = ("m3se", "auto_map")  # one of these is a key of every published config.json
 
@@ -53,7 +73,7 @@ def check_replaceable(folder: Path) -> None:
         return
     if not folder.is_dir():
         raise ValueError(f"{folder} is a file; expected a folder to write")
-    foreign = sorted(path.name for path in folder.iterdir() if not is_ours(path.name))
+    foreign = sorted(path.name for path in folder.iterdir() if path.name not in WRITTEN)
     if foreign:
         raise ValueError(f"{folder} holds {foreign[0]!r}, which no published folder has: choose a new folder")
     if any(folder.iterdir()) and not is_published(folder):
@@ -64,10 +84,6 @@ def is_published(folder: Path) -> bool:
     path = folder / "config.json"
     config = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return any(marker in config for marker in MARKERS)
-
-
-def is_ours(name: str) -> bool:
-    return name in WRITTEN or name.endswith(WRITTEN_SUFFIXES) or "token" in name or name.startswith("vocab")
 
 
 def replace_folder(staging: Path, folder: Path) -> None:

@@ -24,8 +24,9 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.hf_api import RepoFile
 
-from hub_cards.folder import is_ours
+from hub_cards.folder import LAYOUT
 from trainers.errors import InputError
+from trainers.sums import SUMS
 
 
 logger = logging.getLogger(__name__)
@@ -43,8 +44,8 @@ class Plan:
     exists: bool  # the repository
     add: dict[str, int]  # path → bytes, new or changed
     same: list[str]
-    delete: list[str]  # left by an earlier publication, and not part of this one
-    keep: list[str]  # put there by somebody else
+    delete: list[str]  # of an earlier publication or another model, and not part of this one
+    keep: list[str]  # somebody else's, which no library loads a model by
 
     def __str__(self) -> str:
         size = sum(self.add.values()) / 1e6
@@ -52,7 +53,7 @@ class Plan:
         where = f"{self.repo}, branch {self.revision}{new}"
         lines = [f"to {where}: {len(self.add)} files to upload ({size:.1f} MB), {len(self.same)} already there"]
         lines += [f"  + {path} ({bytes_ / 1e6:.2f} MB)" for path, bytes_ in self.add.items()]
-        lines += [f"  - {path} (of an earlier publication)" for path in self.delete]
+        lines += [f"  - {path} (of another model)" for path in self.delete]
         lines += [f"    {path} stays (not ours)" for path in self.keep]
         return "\n".join(lines)
 
@@ -65,20 +66,21 @@ def make_plan(api: HfApi, folder: Path, repo: str, revision: str = "main", priva
     """
     check_token(api)
     local = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    exists, head, remote = True, None, {}
+    exists, head, remote, earlier = True, None, {}, set()
     try:
         exists = api.repo_exists(repo)
         if exists:
             if private and not api.repo_info(repo).private:
                 raise InputError(f"{repo} is public: --private would not hide what is uploaded there")
             head, remote = remote_files(api, repo, revision)
+            earlier = published_before(api, repo, head, remote)
     except HFValidationError as error:
         raise InputError(f"repo: {first_line(error)}") from error
     except HTTPError as error:
         raise InputError(explain(error, repo)) from error
     same = [path for path, file in local.items() if path in remote and same_content(file, remote[path])]
     others = sorted(remote.keys() - local.keys())
-    delete = [path for path in others if is_ours(path.partition("/")[0])]
+    delete = [path for path in others if path in earlier or path.partition("/")[0] in LAYOUT]
     add = {path: file.stat().st_size for path, file in local.items() if path not in same}
     return Plan(repo, revision, head, exists, add, same, delete, [path for path in others if path not in delete])
 
@@ -100,6 +102,15 @@ def remote_files(api: HfApi, repo: str, revision: str) -> tuple[str | None, dict
     except EntryNotFoundError:  # an empty repository
         entries = []
     return head, {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
+
+
+def published_before(api: HfApi, repo: str, head: str | None, remote: dict[str, RepoFile]) -> set[str]:
+    """The files that an earlier publication from here put into the repository, by its list of checksums."""
+    if SUMS not in remote:
+        return set()
+    with tempfile.TemporaryDirectory() as folder:
+        path = api.hf_hub_download(repo, SUMS, revision=head, local_dir=folder)
+        return {line.partition("  ")[2] for line in Path(path).read_text(encoding="utf-8").splitlines()}
 
 
 def same_content(file: Path, remote: RepoFile) -> bool:

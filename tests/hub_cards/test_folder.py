@@ -54,10 +54,12 @@ def test_an_empty_folder_is_filled(tmp_path):
     [
         ({"thesis.docx": ""}, "holds 'thesis.docx', which no published folder has"),
         ({"config.json": '{"m3se": 1}', "training.json": "{}"}, "holds 'training.json'"),
+        ({"config.json": '{"m3se": 1}', "notes.txt": ""}, "holds 'notes.txt'"),
+        ({"config.json": '{"m3se": 1}', "handler.py": ""}, "holds 'handler.py'"),
         ({"config.json": '{"model_type": "bert"}', "model.safetensors": ""}, "was not published from here"),
         ({"README.md": ""}, "was not published from here"),
     ],
-    ids=["foreign", "checkpoint", "weights", "no config"],
+    ids=["foreign", "checkpoint", "notes", "code", "weights", "no config"],
 )
 def test_what_was_not_published_from_here_is_never_replaced(tmp_path, files, message):
     for name, text in files.items():

@@ -35,7 +35,7 @@ def run_all(snippets: dict[str, str], cwd: Path, **settings: str) -> dict[str, s
     finished = subprocess.run(
         [sys.executable, "-c", REFUSE + RUN_ALL, str(exchange)],
         cwd=cwd,
-        env=environment | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "HF_HOME": str(cwd / "hf_home")} | settings,
+        env=environment | {"OMP_NUM_THREADS": "1", "HF_HOME": str(cwd / "hf_home")} | settings,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -1,24 +1,11 @@
 import json
 
 import pytest
-from huggingface_hub import HfApi
 
 from run_scripts.collection import make_collection, write_collection_card
 from run_scripts.published_folder import build_folder
 from tests import tiny
-from tests.hub_server import serve
 from trainers.errors import InputError
-
-
-@pytest.fixture
-def hub():
-    with serve() as hub:
-        yield hub
-
-
-@pytest.fixture
-def api(hub):
-    return HfApi(endpoint=hub.url, token="writer")
 
 
 def publish_study(tmp_path):

@@ -7,7 +7,6 @@ from huggingface_hub import HfApi
 
 from run_scripts.push import make_publisher
 from tests import tiny
-from tests.hub_server import serve
 from trainers import DistillationTrainer, InputError, RankingConfig
 
 
@@ -15,14 +14,13 @@ QUIET = {"use_cpu": True, "report_to": "none", "disable_tqdm": True, "max_steps"
 
 
 @pytest.fixture
-def hub(monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
-    with serve() as hub:
-        address = f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
-        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", address)
-        monkeypatch.setenv("HF_TOKEN", "writer")
-        yield hub
+def hub(hub, monkeypatch):
+    """What HfApi() finds by itself: its address was read on import."""
+    address = f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", address)
+    monkeypatch.setenv("HF_TOKEN", "writer")
+    return hub
 
 
 def make_trainer(lists, folder, publisher=None, **options):

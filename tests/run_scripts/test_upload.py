@@ -1,12 +1,11 @@
 """Publishing over real HTTP to a Hub on this machine, and every way it can go wrong."""
 
 import json
-import shutil
 
 import pytest
 import torch
 import yaml
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, ModelCard
 
 from modeling import DualEncoder
 from run_scripts.cli import parse
@@ -15,47 +14,11 @@ from run_scripts.published_folder import build_folder
 from run_scripts.upload import downloaded, make_plan, upload
 from tests import tiny
 from tests.hub_server import serve
-from tests.run_scripts.apart import run_all
+from tests.run_scripts.conftest import SECRET
 from trainers.errors import InputError
 
 
 REPO = "org/de-tiny"
-SECRET = "hf_" + "x" * 34
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A trained model's directory with everything that must not be published."""
-    folder = tmp_path_factory.mktemp("trained")
-    tiny.dual_encoder().save_pretrained(folder)
-    tiny.tokenizer().save_pretrained(folder)
-    torch.save({"hub_token": SECRET}, folder / "training_args.bin")
-    record = {
-        "loss": "m3se",
-        "hyperparameters": {"learning_rate": 0.1, "hub_token": SECRET, "output_dir": str(folder)},
-    }
-    (folder / "training.json").write_text(json.dumps(record | {"teacher": str(folder)}))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def built(trained, tmp_path_factory):
-    """The published folder of that model."""
-    return build_folder(trained, tmp_path_factory.mktemp("built") / "de-tiny")
-
-
-@pytest.fixture
-def hub(monkeypatch):
-    monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)  # waits between retries
-    with serve() as hub:
-        yield hub
-
-
-@pytest.fixture
-def api(hub):
-    return HfApi(endpoint=hub.url, token="writer")
 
 
 def put(folder, api, repo=REPO):
@@ -96,16 +59,12 @@ def test_the_same_again_makes_no_second_commit(trained, tmp_path, hub, api):
     assert len(hub.repositories[REPO].messages) == 1
 
 
-def test_private_branches_and_what_others_put_there(trained, tmp_path, hub, api, capsys):
+def test_a_new_branch_of_a_private_repository_leaves_the_others_alone(trained, tmp_path, hub, api):
     api.create_repo(REPO, private=True)
-    for name in ("notes.ipynb", "modules.json", "artifact.metadata"):
-        api.upload_file(path_or_fileobj=b"{}", path_in_repo=name, repo_id=REPO)
-    before = hub.files(REPO)
+    api.upload_file(path_or_fileobj=b"{}", path_in_repo="modules.json", repo_id=REPO)
     send(trained, tmp_path, api, private=True, revision="v2")
-    assert hub.files(REPO) == before
-    assert set(hub.files(REPO, "v2")) == {*folder_files(tmp_path / "de-tiny"), "notes.ipynb"}
-    out = capsys.readouterr().out
-    assert "- artifact.metadata (of an earlier publication)" in out and "notes.ipynb stays (not ours)" in out
+    assert hub.files(REPO) == {"modules.json": b"{}"}
+    assert hub.files(REPO, "v2") == folder_files(tmp_path / "de-tiny")
 
 
 def test_private_is_refused_for_a_repository_that_is_public(trained, tmp_path, hub, api):
@@ -180,14 +139,6 @@ def test_a_lasting_failure_leaves_an_older_publication_whole(built, changed, hub
     assert hub.files(REPO) == hub.files(REPO, first)
 
 
-@pytest.fixture
-def changed(built, tmp_path):
-    """The same folder with another card."""
-    folder = shutil.copytree(built, tmp_path / "de-tiny")
-    (folder / "README.md").write_text("---\nlicense: mit\n---\n")
-    return folder
-
-
 @pytest.mark.parametrize("times", [1, 50])
 def test_a_commit_that_arrived_though_the_answer_was_lost_is_recognised(built, hub, api, times):
     hub.fail_next("POST", "/commit/", times=times, after=True)
@@ -250,6 +201,17 @@ def test_when_the_hub_is_out_of_reach_it_says_so(built):
         put(built, HfApi(endpoint=gone, token="writer"))
 
 
+@pytest.mark.parametrize("status", [403, None])
+def test_a_download_that_fails_is_not_taken_for_a_failed_upload(trained, tmp_path, hub, api, status):
+    hub.fail_next("GET", "/resolve/[^/]*/model.safetensors", times=50, status=status)
+    with pytest.raises(InputError, match="was uploaded, but could not be downloaded for a check"):
+        send(trained, tmp_path, api)
+    assert hub.files(REPO) == folder_files(tmp_path / "de-tiny")
+    hub.failures.clear()
+    send(trained, tmp_path, api)
+    assert len(hub.repositories[REPO].messages) == 1
+
+
 def test_a_file_that_comes_back_changed_is_noticed(built, changed, hub, api):
     commit = put(changed, api)
     with (
@@ -268,7 +230,7 @@ def run_script(hub, monkeypatch, *arguments):
     main(*parse(make_parser(), [str(argument) for argument in arguments]))
 
 
-def test_the_script_publishes_and_others_load_it_by_its_id(trained, tmp_path, hub, monkeypatch, capsys):
+def test_the_script_publishes_with_results_pictures_and_benchmark(trained, tmp_path, hub, monkeypatch, capsys):
     results = tmp_path / "metrics.json"
     results.write_text(json.dumps({"MRR@10": 0.5, "queries": 20}))
     (tmp_path / "curve.png").write_bytes(b"\x89PNG\r\n\xff")
@@ -280,16 +242,9 @@ def test_the_script_publishes_and_others_load_it_by_its_id(trained, tmp_path, hu
     assert yaml.safe_load(hub.files(REPO)[".eval_results/org--bench.yaml"]) == [
         {"dataset": {"id": "org/bench", "task_id": "ranking"}, "value": 0.5, "notes": "MRR@10, 20 queries"}
     ]
-    code = {
-        "class": f"from transformers import AutoModel; print(type(AutoModel.from_pretrained({REPO!r})).__name__)",
-        "commit": f"from huggingface_hub import model_info; print(model_info({REPO!r}).sha)",
-        "metric": f"from huggingface_hub import ModelCard; "
-        f"print(ModelCard.load({REPO!r}).data.eval_results[0].metric_value)",
-    }
-    printed = run_all(code, tmp_path, HF_ENDPOINT=hub.url, HF_HUB_OFFLINE="0", HF_HUB_DISABLE_XET="1")
-    assert printed["class"].strip() == "BertModel"
-    assert float(printed["metric"]) == 0.5
-    assert printed["commit"].strip() in capsys.readouterr().out
+    assert f"/tree/{hub.repositories[REPO].resolve('main')}: downloaded again" in capsys.readouterr().out
+    card = ModelCard(hub.files(REPO)["README.md"].decode())
+    assert card.data.eval_results[0].metric_value == 0.5
 
 
 def test_what_is_no_model_is_refused_before_anything_is_sent(tmp_path, hub, monkeypatch):
