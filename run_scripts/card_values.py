@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from hub_cards.paper import TABLES
 from trainers.errors import InputError
 
 
@@ -55,6 +56,32 @@ def evaluation_values(metrics: Path | None, table: Path | None, significance: Pa
     if values["dataset"] is None:
         raise InputError(f"{metrics} does not say which data it was measured on: name the dataset")
     return values
+
+
+def paper_values(text: str) -> dict:
+    """ "table1:M3SE:MSMARCO re-rank" -> the card's `paper`: of a row of the paper, the columns of one task.
+
+    Raises:
+        InputError: the paper has no such table, row or task; the message lists those it has.
+    """
+    table, row, task = (text.split(":") + ["", ""])[:3]
+    if table not in TABLES:
+        raise InputError(f"paper: no table {table!r}; expected TABLE:ROW:TASK with one of {', '.join(TABLES)}")
+    found = TABLES[table]
+    if row not in found.rows:
+        raise InputError(f"paper: {table} has no row {row!r}, only {', '.join(found.rows)}")
+    prefix = f"{task} " if task else ""
+    measures = {
+        column.removeprefix(prefix): found.value(row, column)
+        for column in found.columns
+        if column.startswith(prefix) and " " not in column.removeprefix(prefix) and (row, column) not in found.doubtful
+    }
+    measures = {measure: value for measure, value in measures.items() if value is not None}
+    if not measures:
+        columns = ", ".join(found.columns)
+        raise InputError(f"paper: {table}, {row} has no numbers for {task!r}; its columns are {columns}")
+    source = ", ".join(filter(None, [f"Table {table.removeprefix('table')}", task]))
+    return {"source": source, "model": row, "measures": measures}
 
 
 def data_summary(data: dict) -> dict:

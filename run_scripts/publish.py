@@ -15,6 +15,7 @@ from pathlib import Path
 from huggingface_hub import HfApi
 from transformers import HfArgumentParser
 
+from run_scripts.card_values import paper_values
 from run_scripts.cli import run
 from run_scripts.collection import make_collection, write_collection_card
 from run_scripts.published_folder import build_folder, compare_scores
@@ -45,9 +46,13 @@ class CardArguments:
         default=None,
         metadata={"help": "Benchmark registered on the Hub to report to: org/dataset:task:measure."},
     )
+    paper: str | None = field(
+        default=None, metadata={"help": "Row of the paper to show beside, such as 'table1:M3SE:MSMARCO re-rank'."}
+    )
     diagnostics: str | None = field(default=None, metadata={"help": "Output folder of run_scripts/diagnose.py."})
     pictures: list[str] = field(default_factory=list, metadata={"help": "Pictures, each FILE or FILE=caption."})
     base_model: str | None = field(default=None, metadata={"help": "Hub id of the model it was trained from."})
+    teacher: str | None = field(default=None, metadata={"help": "Hub id of its teacher (default: the local name)."})
     license: str | None = field(default=None, metadata={"help": "Licence of the weights, such as apache-2.0."})
     language: str | None = field(default=None, metadata={"help": "Language of the texts, such as en."})
     datasets: list[str] = field(default_factory=list, metadata={"help": "Hub ids of the training data."})
@@ -59,6 +64,8 @@ class CardArguments:
         values = {name: value for name, value in vars(self).items() if value not in (None, [])}
         files = values.keys() & {"metrics", "table", "significance", "diagnostics"}
         values |= {name: Path(values[name]) for name in files}
+        if "paper" in values:
+            values["paper"] = paper_values(self.paper)
         if "pictures" in values:
             pairs = [(Path(file), caption) for file, _, caption in (text.partition("=") for text in self.pictures)]
             values["pictures"] = {file: caption or file.stem.replace("_", " ") for file, caption in pairs}

@@ -125,7 +125,7 @@ def test_a_measure_that_is_not_a_number_is_refused(value):
 
 def test_the_training_is_told_in_full():
     text = render(**TRAINED)
-    assert "The scores of [org/ca-tiny](https://huggingface.co/org/ca-tiny) were distilled" in text
+    assert "The scores of a cross-encoder, [org/ca-tiny](https://huggingface.co/org/ca-tiny), were distilled" in text
     assert 'loss `m3se` {"hinge_power": 2}.' in text
     for row in (
         "| data | pydocs, 12,000 queries with 8 documents each, from a collection of 18,000 documents |",
@@ -138,6 +138,25 @@ def test_the_training_is_told_in_full():
     ):
         assert row in text
     assert "dataset_size:12000" in ModelCard(text).data.tags
+
+
+def test_the_first_lines_say_what_it_learned_from_and_how_well_it_ranks():
+    text = render(**TRAINED, metrics=METRICS, dataset="ms_marco", split="dev")
+    first = text.partition("\n# de-tiny\n")[2].partition("\n## ")[0].strip().split("\n\n")
+    assert len(first) == 2
+    assert first[1] == (
+        "Distilled from a cross-encoder with the loss `m3se` of *In defense of dual-encoders for neural ranking* "
+        "(Menon et al., 2022), on 12,000 queries of pydocs; on ms_marco, dev: MRR@10 0.315, nDCG@10 0.400."
+    )
+    assert "- It has seen texts of pydocs only" in text
+
+
+@pytest.mark.parametrize(("steps", "shown"), [(500, "| max steps | 500 |"), (-1, "| num train epochs | 2.0 |")])
+def test_the_length_of_the_training_is_told_by_what_decided_it(steps, shown):
+    hyperparameters = {"max_steps": steps, "num_train_epochs": 2.0}
+    rows = [line for line in render(loss="m3se", hyperparameters=hyperparameters).splitlines() if "| num " in line]
+    rows += [line for line in render(loss="m3se", hyperparameters=hyperparameters).splitlines() if "| max " in line]
+    assert rows == [shown]
 
 
 @pytest.mark.parametrize("left_out", TRAINED)
