@@ -5,6 +5,7 @@ import logging
 import os
 import platform
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -221,6 +222,7 @@ def describe(config: RankingConfig, arguments: list, lists: RankingLists) -> dic
         "loss_args": config.loss_args,
         "teacher": ", ".join(teachers) or None if config.loss in NEEDS_TEACHER else None,
         "seed": config.seed,
+        "recipe": recipe_name(sys.argv[1:]),
         "options": options,
         "hyperparameters": {name: getattr(config, name) for name in HYPERPARAMETERS},
         "data": {
@@ -231,6 +233,11 @@ def describe(config: RankingConfig, arguments: list, lists: RankingLists) -> dic
         },
         "world_size": config.world_size,
     }
+
+
+def recipe_name(argv: list[str]) -> str | None:
+    """The recipe on a command line, as folder/file; None if there is none."""
+    return "/".join(Path(argv[1]).parts[-2:]) if argv[:1] == ["--recipe"] and len(argv) > 1 else None
 
 
 def run_key(config: RankingConfig, arguments: list, encoder: str, data: dict[str, RankingLists | None]) -> dict:

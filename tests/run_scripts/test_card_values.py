@@ -1,6 +1,9 @@
+import json
+
 import pytest
 
-from run_scripts.card_values import paper_values
+from run_scripts.card_values import paper_values, training_values
+from run_scripts.training import recipe_name
 from trainers.errors import InputError
 
 
@@ -26,3 +29,11 @@ def test_a_row_of_the_paper_is_named_by_table_row_and_task():
 def test_what_the_paper_does_not_have_is_refused(text, message):
     with pytest.raises(InputError, match=message):
         paper_values(text)
+
+
+def test_the_recipe_of_a_run_is_named_by_folder_and_file(tmp_path):
+    recipe = recipe_name(["--recipe", "/home/me/run_scripts/recipes/quickstart/de_m3se.yaml", "--seed", "1"])
+    assert recipe == "quickstart/de_m3se.yaml"
+    assert recipe_name(["--seed", "1"]) is None
+    (tmp_path / "training.json").write_text(json.dumps({"loss": "m3se", "recipe": recipe}))
+    assert training_values(tmp_path / "training.json")["recipe"] == "quickstart/de_m3se.yaml"
