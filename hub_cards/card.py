@@ -130,6 +130,11 @@ def quoted(value: object, indent: int | None = None) -> str:
     return json.dumps(value, indent=indent, default=str)
 
 
+def listed(texts: list[str]) -> str:
+    """A list of texts as Python writes it, one to a line."""
+    return "".join(["[\n", *(f"    {quoted(text)},\n" for text in texts), "]"])
+
+
 def text(value: str) -> str:
     """A name from outside on one line, without what Markdown or HTML would take for markup."""
     return re.sub(r"([\\`*\[\]<>|])", r"\\\1", " ".join(str(value).split()))
@@ -141,4 +146,4 @@ def hub_link(name: str) -> str:
     return f"[{name}](https://huggingface.co/{name})" if linked else text(name)
 
 
-ENVIRONMENT.filters.update(hub_link=hub_link, duration=duration, number=number, text=text, json=quoted)
+ENVIRONMENT.filters.update(hub_link=hub_link, duration=duration, number=number, text=text, json=quoted, listed=listed)

@@ -125,7 +125,7 @@ def test_a_measure_that_is_not_a_number_is_refused(value):
 
 def test_the_training_is_told_in_full():
     text = render(**TRAINED)
-    assert "The scores of a cross-encoder, [org/ca-tiny](https://huggingface.co/org/ca-tiny), were distilled" in text
+    assert "The scores of a cross-encoder ([org/ca-tiny](https://huggingface.co/org/ca-tiny)) were distilled" in text
     assert 'loss `m3se` {"hinge_power": 2}.' in text
     for row in (
         "| data | pydocs, 12,000 queries with 8 documents each, from a collection of 18,000 documents |",
