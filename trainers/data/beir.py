@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from trainers.data.building import collection_of, documents_of, file_key, queries_of
+from trainers.data.building import Qrels, collection_of, documents_of, file_key, queries_of
 from trainers.data.files import find, read_records, shorten
 from trainers.data.schema import Collection
 from trainers.data.trec import read_qrels
@@ -11,22 +11,23 @@ from trainers.errors import InputError
 
 
 def is_beir(folder: Path) -> bool:
-    """Whether `folder` has the parts of a BEIR data set."""
-    return find(folder, "corpus.jsonl") is not None and (folder / "qrels").is_dir()
+    """Whether `folder` has a BEIR data set's corpus (and not the judgments of a copy of MTEB's on the Hub)."""
+    return find(folder, "corpus.jsonl") is not None and not any((folder / "qrels").glob("*.jsonl"))
 
 
 def read_beir(
-    folder: str | Path, split: str, cache_dir: str | Path | None = None, allow_missing: bool = False
+    folder: str | Path,
+    split: str,
+    cache_dir: str | Path | None = None,
+    qrels: Qrels | None = None,
+    allow_missing: bool = False,
 ) -> Collection:
-    """The queries that `qrels/<split>.tsv` judges, over the whole corpus; a title goes before its text.
+    """The queries that `qrels/<split>.tsv` (or `qrels`) judges, over the whole corpus; a title goes before its text.
 
     Raises InputError with file and line for what cannot be read, and for a split that the folder does not have.
     """
     folder = Path(folder)
-    qrels_file = find(folder / "qrels", f"{split}.tsv")
-    if qrels_file is None:
-        splits = sorted({file.name.split(".tsv")[0] for file in (folder / "qrels").glob("*.tsv*")})
-        raise InputError(f"{folder}: no split {split!r}; qrels/ has {', '.join(splits) or 'none'}")
+    judged = qrels or read_qrels(_qrels_file(folder, split))
     queries_file = find(folder, "queries.jsonl")
     if queries_file is None:
         raise InputError(f"{folder}: queries.jsonl is missing")
@@ -34,7 +35,15 @@ def read_beir(
     documents, counts = documents_of(corpus, lambda: _entries(corpus), file_key(corpus), cache_dir)
     queries = queries_of(queries_file, lambda: _entries(queries_file))
     report = {"source": folder.name, "format": "BEIR", "split": split, **counts}
-    return collection_of(folder.name, documents, queries, read_qrels(qrels_file), report, allow_missing)
+    return collection_of(folder.name, documents, queries, judged, report, allow_missing)
+
+
+def _qrels_file(folder: Path, split: str) -> Path:
+    file = find(folder / "qrels", f"{split}.tsv")
+    if file is None:
+        splits = sorted({file.name.split(".tsv")[0] for file in (folder / "qrels").glob("*.tsv*")})
+        raise InputError(f"{folder}: no split {split!r}; qrels/ has {', '.join(splits) or 'none'}")
+    return file
 
 
 def _entries(file: Path) -> Iterator[tuple[int, str, str]]:

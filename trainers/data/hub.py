@@ -31,6 +31,7 @@ from trainers.data.hub_columns import (
 from trainers.data.pairs import Pair, brought_lists, collection_of_lists
 from trainers.data.schema import Collection
 from trainers.data.text_rows import collection_of_rows
+from trainers.data.trec import judge
 from trainers.errors import InputError
 
 
@@ -79,7 +80,8 @@ def read_hub(
     qrels: Qrels | None = None,
     allow_missing: bool = False,
 ) -> Collection:
-    """The split of a data set. `qrels` (read from a file) replaces its judgments.
+    """The split of a data set. `qrels` (read from a file) replaces its judgments; lists without labels take those of
+    another configuration, if there are any.
 
     Raises InputError when the data set cannot be loaded, when its columns are not understood, when it has several
     kinds of lists and `source` names none, and as all readers do.
@@ -103,7 +105,8 @@ def read_hub(
         return collection_of(name, documents, queries, judged, report, allow_missing)
     key = [lists.config, lists.split_name(split), lists.version]
     brought = brought_lists(name, lambda: _pairs(lists, split), queries, documents, key, cache_dir, allow_missing)
-    return collection_of_lists(name, documents, queries, qrels or brought.qrels, brought, report, allow_missing)
+    judged = qrels or brought.qrels or _own_qrels(parts, split)
+    return collection_of_lists(name, documents, queries, judged, brought, report, allow_missing)
 
 
 def name_and_configuration(source: str) -> tuple[str, str]:
@@ -148,11 +151,20 @@ def _part(name: str, parts: dict[str, Part], role: Role) -> Part:
     return found
 
 
+def _own_qrels(parts: dict[str, Part], split: str) -> Qrels:
+    own = _first_qrels(parts)
+    return _qrels(own, split) if own is not None and own.split_name(split) else {}
+
+
+def _first_qrels(parts: dict[str, Part]) -> Part | None:
+    return next((part for part in parts.values() if part.role == "qrels"), None)
+
+
 def _qrels_part(name: str, parts: dict[str, Part]) -> Part:
-    own = next((part for part in parts.values() if part.role == "qrels"), None)
+    own = _first_qrels(parts)
     if own is None:
         logger.info("%s: no judgments in it, looking for %s-qrels", name, name)
-        own = next((part for part in parts_of(f"{name}-qrels").values() if part.role == "qrels"), None)
+        own = _first_qrels(parts_of(f"{name}-qrels"))
     if own is None:
         raise InputError(f"{name}-qrels: no configuration with judgments (query-id, corpus-id, score)")
     return own
@@ -171,8 +183,9 @@ def _entries(
 def _qrels(part: Part, split: str) -> Qrels:
     qrels: Qrels = {}
     query, document, grade = (part.columns.first(names) for names in (QUERY_ID, DOCUMENT_ID, GRADE))
-    for _, row in part.rows(split):
-        qrels.setdefault(str(row[query]), {})[str(row[document])] = float(row[grade])
+    for number, row in part.rows(split):
+        value = float(row[grade]) if grade else 1.0  # without grades, what is listed is relevant
+        judge(qrels, str(row[query]), str(row[document]), value, f"{part.source}:{part.config}, row {number}")
     return qrels
 
 

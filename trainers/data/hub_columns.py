@@ -13,7 +13,7 @@ Role = Literal["documents", "queries", "qrels", "id lists", "id triples", "id pa
 QUERY_ID = ("query_id", "qid", "queryid")
 DOCUMENT_ID = ("document_id", "doc_id", "docid", "passage_id", "corpus_id", "pid")
 OWN_ID = ("_id", "id")
-DOCUMENT_IDS = ("document_ids", "doc_ids", "passage_ids")
+DOCUMENT_IDS = ("document_ids", "doc_ids", "passage_ids", "corpus_ids")
 TEXT = ("text", "passage", "document", "contents", "content")
 QUERY_TEXT = ("query", "question", "anchor")
 POSITIVE_TEXT = ("positive", "answer", "positive_passages")
@@ -43,8 +43,8 @@ class Columns:
             return "id lists"
         if has(QUERY_ID) and has(("positive_id",)) and has(("negative_id",)):
             return "id triples"
-        if has(QUERY_ID) and has(DOCUMENT_ID) and has(GRADE):
-            return "id pairs" if "mse" in config else "qrels"
+        if has(QUERY_ID) and has(DOCUMENT_ID):
+            return "id pairs" if has(GRADE) and "mse" in config else "qrels"
         if has(QUERY_TEXT) and has(POSITIVE_TEXT):
             return "text rows"
         if has(QUERY_ID) and has((*TEXT, *QUERY_TEXT)) or (has(OWN_ID) and config in QUERY_CONFIGS):

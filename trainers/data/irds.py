@@ -6,25 +6,32 @@ from pathlib import Path
 from trainers.data.building import Qrels, collection_of, documents_of, queries_of
 from trainers.data.pairs import Pair, brought_lists, collection_of_lists
 from trainers.data.schema import Collection
+from trainers.data.trec import judge
 from trainers.errors import InputError
 
 
 PREFIX = "ir_datasets:"
 
 
-def read_irds(source: str, split: str, cache_dir: str | Path | None = None, allow_missing: bool = False) -> Collection:
+def read_irds(
+    source: str,
+    split: str,
+    cache_dir: str | Path | None = None,
+    qrels: Qrels | None = None,
+    allow_missing: bool = False,
+) -> Collection:
     """The data set `id/split` of `ir_datasets:id`, or `id` itself when it is judged: then it is taken for any split.
 
-    Its `scoreddocs` (or its `docpairs`, if it has no such) become the candidates. Raises InputError when the package
-    is not installed, when it knows no such id, or when that has no documents, queries or judgments.
+    `qrels` replaces its judgments. Its `scoreddocs` (or its `docpairs`, if it has no such) become the candidates.
+
+    Raises InputError when the package is not installed, when it knows no such id, or when that has no documents,
+    queries or judgments.
     """
     dataset = _load(source.removeprefix(PREFIX), split)
     name = dataset.dataset_id()
     documents, counts = documents_of(name, lambda: _documents(dataset), [name, dataset.docs_count()], cache_dir)
     queries = queries_of(name, lambda: _queries(dataset))
-    qrels: Qrels = {}
-    for judged in dataset.qrels_iter():
-        qrels.setdefault(judged.query_id, {})[judged.doc_id] = float(judged.relevance)
+    qrels = qrels or _qrels(dataset, source)
     report = {"source": f"{PREFIX}{name}", "format": "ir_datasets", "split": split, **counts}
     if not (dataset.has_scoreddocs() or dataset.has_docpairs()):
         return collection_of(name, documents, queries, qrels, report, allow_missing)
@@ -58,6 +65,13 @@ def _documents(dataset) -> Iterator[tuple[int, str, str]]:
 def _queries(dataset) -> Iterator[tuple[int, str, str]]:
     for number, query in enumerate(dataset.queries_iter(), start=1):
         yield number, query.query_id, query.default_text()
+
+
+def _qrels(dataset, source: str) -> Qrels:
+    qrels: Qrels = {}
+    for number, judged in enumerate(dataset.qrels_iter(), start=1):
+        judge(qrels, judged.query_id, judged.doc_id, float(judged.relevance), f"{source}, judgment {number}")
+    return qrels
 
 
 def _pairs(dataset) -> Iterator[Pair]:

@@ -9,7 +9,7 @@ lists: see trainers/data/list_files.py; found by kind, or given by name
 from collections.abc import Iterator
 from pathlib import Path
 
-from trainers.data.building import collection_of, documents_of, file_key, queries_of
+from trainers.data.building import Qrels, collection_of, documents_of, file_key, queries_of
 from trainers.data.files import find, read_columns
 from trainers.data.schema import Collection
 from trainers.data.trec import read_qrels
@@ -30,21 +30,21 @@ def read_msmarco(
     folder: str | Path,
     split: str,
     cache_dir: str | Path | None = None,
-    qrels: str | Path | None = None,
+    qrels: Qrels | None = None,
     allow_missing: bool = False,
 ) -> Collection:
-    """The queries of `queries.<split>.tsv` that `qrels.<split>.tsv` (or the file `qrels`) judges, over the collection.
+    """The queries of `queries.<split>.tsv` that `qrels.<split>.tsv` (or `qrels`) judges, over the collection.
 
     Raises InputError with file and line for what cannot be read, and naming the files that were looked for.
     """
     folder = Path(folder)
     queries_file = _split_file(folder, split, QUERIES)
-    qrels_file = Path(qrels) if qrels else _split_file(folder, split, QRELS)
+    judged = qrels or read_qrels(_split_file(folder, split, QRELS))
     texts = find(folder, COLLECTION)
     documents, counts = documents_of(texts, lambda: _entries(texts), file_key(texts), cache_dir)
     queries = queries_of(queries_file, lambda: _entries(queries_file))
     report = {"source": folder.name, "format": "MS MARCO", "split": split, **counts}
-    return collection_of(folder.name, documents, queries, read_qrels(qrels_file), report, allow_missing)
+    return collection_of(folder.name, documents, queries, judged, report, allow_missing)
 
 
 def _split_file(folder: Path, split: str, patterns: tuple[str, ...]) -> Path:

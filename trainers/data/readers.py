@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from datasets import Dataset
 
 from trainers.data.beir import is_beir, read_beir
-from trainers.data.building import file_key
+from trainers.data.building import Qrels, file_key
 from trainers.data.dpr import read_dpr
 from trainers.data.files import first_lines, starts_with
 from trainers.data.hub import name_and_configuration, read_hub
@@ -46,12 +46,13 @@ def read_data(
     """The split of a data source, whatever its format, with documents prepared once in `cache_dir`.
 
     `candidates` is a file of lists or triples over the collection (a TREC or MS MARCO run, qidpidtriples, Hofstätter's
-    teacher scores, top1000; see list_files.py), `qrels` one of judgments where the source has none or other ones.
+    teacher scores, top1000; see list_files.py), `qrels` one of judgments, to be taken instead of the source's own.
     `allow_missing` drops and counts judgments and pairs that name unknown documents instead of refusing them.
 
-    Raises InputError when the source is of no known format or cannot be read.
+    Raises InputError when the source is of no known format or cannot be read, or has no ids that `qrels` could name.
     """
-    collection = _read(str(source), split, cache_dir, qrels, allow_missing)
+    judgments = read_qrels(Path(qrels)) if qrels else None
+    collection = _read(str(source), split, cache_dir, judgments, allow_missing)
     if candidates is not None:
         _bring(collection, Path(candidates), cache_dir, allow_missing)
     logger.info("%s", summary(collection))
@@ -82,42 +83,50 @@ def _lengths(candidates: Dataset) -> str:
 
 
 def _read(
-    source: str, split: str, cache_dir: str | Path | None, qrels: str | Path | None, allow_missing: bool
+    source: str, split: str, cache_dir: str | Path | None, qrels: Qrels | None, allow_missing: bool
 ) -> Collection:
     path = Path(source)
     if source == "pydocs":
+        _refuse(qrels, source)
         return read_pydocs(split, cache_dir)
     if source.startswith(PREFIX):
-        return read_irds(source, split, cache_dir, allow_missing)
+        return read_irds(source, split, cache_dir, qrels, allow_missing)
     if path.is_file():
         return _read_file(path, cache_dir, qrels)
     if path.is_dir() and is_beir(path):
-        return read_beir(path, split, cache_dir, allow_missing)
+        return read_beir(path, split, cache_dir, qrels, allow_missing)
     if path.is_dir() and is_msmarco(path):
         return read_msmarco(path, split, cache_dir, qrels, allow_missing)
     if path.is_dir() and not any(file.suffix in DATA_SUFFIXES for file in path.rglob("*")):
         raise InputError(f"{source}: the folder holds no data; expected {EXPECTED}")
     name, _ = name_and_configuration(source)
     if Path(name).is_dir() or (name.count("/") == 1 and not name.startswith((".", "/", "~"))):
-        return read_hub(source, split, cache_dir, read_qrels(Path(qrels)) if qrels else None, allow_missing)
+        return read_hub(source, split, cache_dir, qrels, allow_missing)
     raise InputError(f"{source}: no such file or folder, and not a name of data; expected {EXPECTED}")
 
 
-def _read_file(file: Path, cache_dir: str | Path | None, qrels: str | Path | None) -> Collection:
+def _read_file(file: Path, cache_dir: str | Path | None, qrels: Qrels | None) -> Collection:
     if starts_with(file) in ("[", "{"):
+        _refuse(qrels, file)
         return read_dpr(file, cache_dir)
     kind = kind_of(file)
     if kind == "top1000":
         if qrels is None:
             raise InputError(f"{file}: top1000 has no judgments; give them by --qrels FILE")
-        return read_top1000(file, read_qrels(Path(qrels)), cache_dir)
+        return read_top1000(file, qrels, cache_dir)
     if kind is None and all(len(line.split("\t")) == 3 for line in first_lines(file, 3)):
+        _refuse(qrels, file)
         return read_text_triples(file, cache_dir)
     found = f"a file of ids ({kind})" if kind else "an unknown layout"
     raise InputError(
         f"{file}: is {found}; expected DPR json, triples of texts or top1000. A file of ids goes with the folder that "
         "has the texts: --data FOLDER --candidates FILE"
     )
+
+
+def _refuse(qrels: Qrels | None, source: str | Path) -> None:
+    if qrels is not None:
+        raise InputError(f"--qrels: {source} brings its own judgments, and ids that no other file knows")
 
 
 def _bring(collection: Collection, file: Path, cache_dir: str | Path | None, allow_missing: bool) -> None:

@@ -8,17 +8,19 @@ from trainers.data.files import read_lines, shorten
 from trainers.errors import InputError
 
 
+Qrels = dict[str, dict[str, float]]  # query id → document id → grade
+
 QRELS_LAYOUTS = "'query 0 document grade' or 'query document grade'"
 LARGEST = 3.4028235e38  # of float32, in which grades and scores are kept
 RUN_LAYOUTS = "'query Q0 document rank score tag' or 'query document rank'"
 
 
-def read_qrels(file: Path) -> dict[str, dict[str, float]]:
+def read_qrels(file: Path) -> Qrels:
     """Judgments: query id → document id → grade; four columns (TREC) or three (BEIR, with or without its header).
 
     Raises InputError naming file and line: other columns, a grade that is no number, a pair with two grades.
     """
-    qrels: dict[str, dict[str, float]] = {}
+    qrels: Qrels = {}
     for number, line in read_lines(file):
         columns = line.split("\t")
         if len(columns) not in (3, 4):
@@ -27,27 +29,40 @@ def read_qrels(file: Path) -> dict[str, dict[str, float]]:
             continue
         if len(columns) not in (3, 4):
             raise InputError(f"{file}, line {number}: expected {QRELS_LAYOUTS}, got {shorten(line)}")
-        query, document, grade = columns[0], columns[-2], number_of(columns[-1], "a grade", file, number)
-        known = qrels.setdefault(query, {}).setdefault(document, grade)
-        if known != grade:
-            raise InputError(
-                f"{file}, line {number}: document {document!r} of query {query!r} is graded {grade:g} here and "
-                f"{known:g} before"
-            )
+        grade = number_of(columns[-1], "a grade", file, number)
+        judge(qrels, columns[0], columns[-2], grade, f"{file}, line {number}")
     return qrels
+
+
+def judge(qrels: Qrels, query: str, document: str, grade: float, place: str) -> None:
+    """Add a judgment. Raises InputError naming its `place` when the pair has another grade already."""
+    known = qrels.setdefault(query, {}).setdefault(document, grade)
+    if known != grade:
+        raise InputError(
+            f"{place}: document {document!r} of query {query!r} is graded {grade:g} here and {known:g} before"
+        )
 
 
 def read_ranked(file: Path) -> Iterator[tuple[str, str]]:
     """(query id, document id) in the order of a run file, six columns (TREC) or three (MS MARCO).
 
-    Raises InputError naming file and line: other columns, a rank that is no number.
+    Raises InputError naming file and line: other columns, a rank that is no number, a query whose ranks fall (the
+    order of its lines would not be its ranking).
     """
+    ranks: dict[str, float] = {}
     for number, line in read_lines(file):
         columns = line.split()
         if len(columns) not in (3, 6):
             raise InputError(f"{file}, line {number}: expected {RUN_LAYOUTS}, got {shorten(line)}")
-        number_of(columns[2] if len(columns) == 3 else columns[3], "a rank", file, number)
-        yield columns[0], columns[1] if len(columns) == 3 else columns[2]
+        query, document, rank = columns if len(columns) == 3 else (columns[0], *columns[2:4])
+        place = number_of(rank, "a rank", file, number)
+        if place < ranks.setdefault(query, place):
+            raise InputError(
+                f"{file}, line {number}: rank {rank} of query {query!r} comes after its rank {ranks[query]:g}; "
+                "expected the lines of a query best first"
+            )
+        ranks[query] = place
+        yield query, document
 
 
 def number_of(text: str, what: str, file: Path, number: int) -> float:

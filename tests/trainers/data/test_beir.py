@@ -1,4 +1,5 @@
 import gzip
+import shutil
 
 import pytest
 
@@ -33,10 +34,19 @@ def test_a_missing_split_names_those_there_are(folder, cache):
         read_data(str(folder), "train", cache)
 
 
+def test_a_file_of_judgments_is_taken_instead_of_the_folders_own(folder, cache, write):
+    own = write("mine.txt", "q2 0 2 3\n")
+    shutil.rmtree(folder / "qrels")
+    assert read_data(str(folder), "any", cache, qrels=own).qrels == {"q2": {"2": 3.0}}
+    with pytest.raises(InputError, match="no split 'any'; qrels/ has none"):
+        read_data(str(folder), "any", cache)
+
+
 def test_a_bad_line_is_named(folder, cache):
     (folder / "qrels" / "test.tsv").write_text("q1\t1\t1\nq1\t2\n")
     with pytest.raises(InputError, match=r"test.tsv, line 2: expected 'query 0 document grade' or"):
         read_data(str(folder), "test", cache)
+    (folder / "qrels" / "test.tsv").write_text(QRELS)
     (folder / "corpus.jsonl").write_text(CORPUS + '{"_id": "3", "text": null}\n')
     with pytest.raises(InputError, match="corpus.jsonl, line 4: text is missing in"):
         read_data(str(folder), "test", cache)

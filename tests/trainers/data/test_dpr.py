@@ -44,6 +44,11 @@ def test_questions_keep_positives_hard_negatives_and_others_in_this_order(file, 
     assert collection.report["queries_dropped_without_judgment"] == 1
 
 
+def test_other_judgments_are_refused_because_its_questions_have_no_ids(file, cache, write):
+    with pytest.raises(InputError, match="--qrels: .*nq.json.* brings its own judgments"):
+        read_data(str(file), "train", cache, qrels=write("qrels.txt", "0 0 3 1\n"))
+
+
 def test_hard_negatives_come_before_others_in_training_lists(file, cache):
     collection = read_data(str(file), "train", cache)
     lists = training_lists(collection, OwnCandidates(collection), 3, depth=9, negatives="top")

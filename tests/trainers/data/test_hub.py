@@ -23,8 +23,8 @@ def own_datasets_cache(tmp_path, monkeypatch):
 def repository(tmp_path):
     """Write {config: {split: columns}} as parquet with the README of a data set; returns its path."""
 
-    def write(configs, name="repository"):
-        lines = ["---", "configs:"]
+    def write(configs, name="repository", features=""):
+        lines = ["---", *features.splitlines(), "configs:"]
         for config, splits in configs.items():
             lines += [f"- config_name: {config}", "  data_files:"]
             for split, columns in splits.items():
@@ -65,6 +65,54 @@ def test_lists_with_scores_and_no_judgments_have_label_0_unless_judgments_are_gi
     judged = read_data(source, "train", cache, qrels=write("qrels.tsv", "2 0 12 1\n"))
     (row,) = teacher_lists(judged, 2).rows.to_list()
     assert row["document_ids"] == ["12", "13"] and row["teacher_scores"] == [0.125, 1.0]
+
+
+# As lightonai/ms-marco-en-bge describes its lists: sizes are left out, and the type of a list is one level deeper.
+LISTS_OF_LIGHTON = """dataset_info:
+  - config_name: train
+    features:
+      - name: query_id
+        dtype: string
+      - name: document_ids
+        sequence:
+          value:
+            dtype: string
+      - name: scores
+        sequence:
+          value:
+            dtype: float32
+    splits:
+      - name: train
+        num_examples: 808728"""
+
+
+def test_lists_are_read_whatever_the_card_says_of_their_types(repository, cache):
+    lists = {"query_id": ["1"], "document_ids": [["10", "11"]], "scores": [[0.5, 0.25]]}
+    configs = {"queries": QUERIES, "documents": DOCUMENTS, "train": lists}
+    parts = {config: {"train": columns} for config, columns in configs.items()}
+    collection = read_data(repository(parts, features=LISTS_OF_LIGHTON), "train", cache)
+    expected = {"query_id": "1", "document_ids": ["10", "11"], "teacher_scores": [0.5, 0.25]}
+    assert collection.candidates.to_list() == [expected]
+
+
+def test_lists_take_the_judgments_of_another_configuration(repository, cache):
+    configs = {
+        "corpus": {"_id": ["10", "11"], "text": ["ten", "eleven"]},
+        "queries": {"_id": ["1"], "text": ["one"]},
+        "top_ranked": {"query-id": ["1"], "corpus-ids": [["11", "10"]]},
+        "qrels": {"query-id": ["1"], "corpus-id": ["10"]},  # without grades, as NanoBEIR's
+    }
+    collection = read_data(repository({config: {"train": part} for config, part in configs.items()}), "train", cache)
+    assert collection.qrels == {"1": {"10": 1.0}}
+    assert collection.candidates[0]["document_ids"] == ["11", "10"]
+
+
+def test_a_pair_with_two_grades_is_refused(repository, cache):
+    configs = {"corpus": DOCUMENTS, "queries": QUERIES}
+    configs["qrels"] = {"query_id": ["1", "2", "1"], "passage_id": ["10", "10", "10"], "score": [1, 1, 2]}
+    source = repository({config: {"train": columns} for config, columns in configs.items()})
+    with pytest.raises(InputError, match="repository:qrels, row 3: document '10' of query '1' is graded 2 here and 1"):
+        read_data(source, "train", cache)
 
 
 @pytest.fixture

@@ -34,6 +34,11 @@ def test_a_data_set_is_found_by_id_and_split(registered, cache):
         assert collection.documents.texts(["2", "1"]) == ["the sea", "the man"] and collection.candidates is None
 
 
+def test_a_file_of_judgments_is_taken_instead_of_its_own(registered, cache, write):
+    collection = read_data(f"ir_datasets:{registered}", "test", cache, qrels=write("own.txt", "7 0 1 1\n"))
+    assert collection.qrels == {"7": {"1": 1.0}}
+
+
 def test_scored_documents_become_candidates(registered, cache):
     collection = read_data(f"ir_datasets:{registered}/ranked", "test", cache)
     row = candidate_lists(collection, OwnCandidates(collection), 10).rows[0]

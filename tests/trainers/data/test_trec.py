@@ -52,3 +52,9 @@ def test_bad_run_lines_are_located(file):
     file.write_text("q1 9 first\n")
     with pytest.raises(InputError, match="line 1: expected a rank, got 'first'"):
         list(read_ranked(file))
+
+
+def test_a_run_whose_ranks_fall_is_refused_where_they_do(file):
+    file.write_text("q1 Q0 9 1 3.5 x\nq2 Q0 9 1 3.5 x\nq1 Q0 7 3 1.5 x\nq1 Q0 8 2 2.5 x\n")
+    with pytest.raises(InputError, match="line 4: rank 2 of query 'q1' comes after its rank 3; .* best first"):
+        list(read_ranked(file))
