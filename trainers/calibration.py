@@ -25,11 +25,13 @@ class Targets:
 
 @dataclass(frozen=True)
 class Calibration:
-    """`spread` is the mean over queries of the standard deviation within a list; margins are positive minus negative.
-    What needs both positives and negatives is None when there are none."""
+    """`pairs` are those with a score, `unknown` those without. `spread` is the mean over queries of the standard
+    deviation within a list; margins are positive minus negative. What needs both positives and negatives is None when
+    there are none."""
 
     queries: int
     pairs: int
+    unknown: int
     documents_per_query: float
     mean: float
     standard_deviation: float
@@ -55,6 +57,8 @@ class Calibration:
             f"teacher scores: mean {self.mean:.3f}, standard deviation {self.standard_deviation:.3f}, "
             f"from {self.minimum:.3f} to {self.maximum:.3f}; within a list {self.spread:.3f}",
         ]
+        if self.unknown:
+            lines.append(f"{self.unknown:,} more pairs have no known score and are left out here")
         if self.top_is_positive is not None:
             lines += [
                 f"positives {self.positive_mean:.3f}, negatives {self.negative_mean:.3f}, "
@@ -71,11 +75,11 @@ class Calibration:
 
 
 def calibrate(lists: RankingLists) -> Calibration:
-    """Measure the column `teacher_scores` of annotated lists.
+    """Measure the column `teacher_scores` of annotated lists; NaN is a score that is not known.
 
-    Raises InputError when there is none, one is not finite (its query is named), or all are the same.
+    Raises InputError when there is none, one is infinite (its query is named), or all are the same.
     """
-    scores, labels, sizes = flat_columns(lists)
+    scores, labels, sizes, unknown = flat_columns(lists)
     if scores.min() == scores.max():
         raise InputError(f"all {len(scores):,} teacher scores are {scores[0]:g}: a constant teacher ranks nothing")
     starts = np.append(0, np.cumsum(sizes)[:-1])
@@ -88,6 +92,7 @@ def calibrate(lists: RankingLists) -> Calibration:
     return Calibration(
         queries=len(sizes),
         pairs=len(scores),
+        unknown=unknown,
         documents_per_query=float(sizes.mean()),
         mean=float(scores.mean()),
         standard_deviation=float(scores.std()),
@@ -101,25 +106,25 @@ def calibrate(lists: RankingLists) -> Calibration:
     )
 
 
-def flat_columns(lists: RankingLists) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Scores and labels of all pairs [n] (float64) and the sizes of the non-empty lists."""
+def flat_columns(lists: RankingLists) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """Known scores [n] and their labels [n] (float64), sizes of the lists that have any, number of unknown ones."""
     if "teacher_scores" not in lists.rows.column_names:
         raise InputError("the lists have no teacher scores; expected a teacher, or data that brings scores")
-    scores, labels, sizes = [], [], []
+    scores, labels, sizes, unknown = [], [], [], 0
     for rows in lists.rows.iter(1_000):
-        for query, row_scores, row_labels in zip(
-            rows["query_id"], rows["teacher_scores"], rows["labels"], strict=True
-        ):
-            if not row_scores:
-                continue
-            scores.append(np.asarray(row_scores, dtype=np.float64))
-            if not np.isfinite(scores[-1]).all():
-                raise InputError(f"query {query!r}: teacher scores are not finite: {row_scores}")
-            labels.append(np.asarray(row_labels, dtype=np.float64))
-            sizes.append(len(row_scores))
+        for query, *columns in zip(rows["query_id"], rows["teacher_scores"], rows["labels"], strict=True):
+            row_scores, row_labels = (np.asarray(column, dtype=np.float64) for column in columns)
+            if np.isinf(row_scores).any():
+                raise InputError(f"query {query!r}: teacher scores are not finite: {columns[0]}")
+            known = ~np.isnan(row_scores)
+            unknown += int((~known).sum())
+            if known.any():
+                scores.append(row_scores[known])
+                labels.append(row_labels[known])
+                sizes.append(np.count_nonzero(known))
     if not scores:
-        raise InputError("the lists hold no document to calibrate on")
-    return np.concatenate(scores), np.concatenate(labels), np.asarray(sizes)
+        raise InputError(f"the lists hold no document with a teacher score to calibrate on ({unknown:,} without)")
+    return np.concatenate(scores), np.concatenate(labels), np.asarray(sizes), unknown
 
 
 def softmax_targets(scores: np.ndarray, starts: np.ndarray, sizes: np.ndarray, temperature: float) -> Targets:

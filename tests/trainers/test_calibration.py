@@ -29,7 +29,7 @@ def lists_of(*rows):
 
 def test_the_numbers_of_two_small_lists():
     found = calibrate(lists_of(([1, 0], [3.0, 1.0]), ([0, 1, 1], [4.0, 0.0, 2.0])))
-    assert (found.queries, found.pairs, found.documents_per_query) == (2, 5, 2.5)
+    assert (found.queries, found.pairs, found.unknown, found.documents_per_query) == (2, 5, 0, 2.5)
     assert (found.mean, found.minimum, found.maximum) == (2.0, 0.0, 4.0)
     assert found.standard_deviation == pytest.approx(sqrt(2.0))
     assert found.spread == pytest.approx((1.0 + sqrt(8 / 3)) / 2)
@@ -108,10 +108,19 @@ def test_a_constant_teacher_is_refused():
         calibrate(lists_of(([1, 0], [0.5, 0.5]), ([1, 0], [0.5, 0.5])))
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_scores_that_are_not_finite_are_refused_with_their_query(value):
+def test_an_infinite_score_is_refused_with_its_query():
     with pytest.raises(InputError, match="query 'q1'"):
-        calibrate(lists_of(([1, 0], [2.0, 1.0]), ([1, 0], [2.0, value])))
+        calibrate(lists_of(([1, 0], [2.0, 1.0]), ([1, 0], [2.0, float("inf")])))
+
+
+def test_unknown_scores_are_counted_and_left_out():
+    nan = float("nan")
+    found = calibrate(lists_of(([1, 0, 0], [3.0, nan, 1.0]), ([1, 0], [nan, nan]), ([1, 0], [nan, 5.0])))
+    assert (found.queries, found.pairs, found.unknown, found.mean) == (2, 3, 4, 3.0)
+    assert (found.mean_margin, found.top_is_positive) == (2.0, 1.0)
+    assert "4 more pairs have no known score and are left out here" in found.lines()
+    with pytest.raises(InputError, match="no document with a teacher score .* .2 without"):
+        calibrate(lists_of(([1, 0], [nan, nan])))
 
 
 def test_lists_without_scores_are_refused():
