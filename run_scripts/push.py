@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from huggingface_hub import HfApi
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 
 from run_scripts.publish import publish
 from run_scripts.upload import check_token
@@ -14,12 +16,17 @@ def make_publisher(config: RankingConfig) -> Callable[[Path], None] | None:
     """What publishes the trained model's directory when the options ask for it; None when they do not.
 
     Raises:
-        InputError: --push_to_hub without --hub_model_id or without an access token: better known before training.
+        InputError: --push_to_hub without an id that the Hub allows, or without an access token: better known before
+            training.
     """
     if not config.publish:
         return None
     if not config.hub_model_id:
         raise InputError("push_to_hub: name the repository with --hub_model_id, such as org/de-m3se")
+    try:
+        validate_repo_id(config.hub_model_id)
+    except HFValidationError as error:
+        raise InputError(f"hub_model_id: {str(error).splitlines()[0]}") from None
     check_token(HfApi())
 
     def publisher(directory: Path) -> None:

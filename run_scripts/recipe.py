@@ -1,11 +1,15 @@
 """Recipes are flags written down: `--recipe file.yaml` stands for its `key: value` lines as `--key value`."""
 
 import json
+import re
 from pathlib import Path
 
 import yaml
 
 from trainers.errors import InputError
+
+
+OPTION = re.compile(r"[A-Za-z]\w*")
 
 
 def expand_recipe(argv: list[str]) -> list[str]:
@@ -22,7 +26,10 @@ def expand_recipe(argv: list[str]) -> list[str]:
         raise InputError("--recipe: expected a YAML file")
     flags = []
     for key, value in read_recipe(Path(argv[1])).items():
-        flags += [f"--{key}", *map(as_flag, value if isinstance(value, list) else [value])]
+        try:
+            flags += [f"--{key}", *map(as_flag, value if isinstance(value, list) else [value])]
+        except (TypeError, ValueError, RecursionError):
+            raise InputError(f"{argv[1]}: {key}: expected numbers, texts, lists or mappings of them") from None
     return flags + argv[2:]
 
 
@@ -32,9 +39,9 @@ def read_recipe(path: Path) -> dict:
         raise InputError(f"{path}: no such recipe")
     try:
         recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that there is not is a ValueError
         raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(recipe, dict) or not all(isinstance(key, str) for key in recipe):
+    if not isinstance(recipe, dict) or not all(isinstance(key, str) and OPTION.fullmatch(key) for key in recipe):
         raise InputError(f"{path}: expected lines `option: value`")
     if empty := [key for key, value in recipe.items() if value is None]:
         raise InputError(f"{path}: {empty[0]} has no value; leave the line out for the default")
@@ -42,5 +49,7 @@ def read_recipe(path: Path) -> dict:
 
 
 def as_flag(value) -> str:
-    """A YAML value as a command line writes it."""
+    """A YAML value as a command line writes it. Raises TypeError or ValueError for one that a command line has not."""
+    if value is None or isinstance(value, (list, set, bytes)):
+        raise TypeError(type(value).__name__)
     return json.dumps(value) if isinstance(value, dict) else str(value)

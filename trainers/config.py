@@ -26,6 +26,7 @@ RANGES = {
 REPLACED = {
     "label_smoothing_factor": "use loss softmax_ce with loss_args label_smoothing",
     "batch_eval_metrics": "metrics are measured query by query anyway",
+    "hub_token": "set HF_TOKEN or log in with `hf auth login`: everybody can read the arguments of a process",
     "eval_do_concat_batches": "metrics are measured query by query anyway",
 }
 # What a hyperparameter of a loss may be: a test of numbers, and the same in words.

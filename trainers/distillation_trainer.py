@@ -15,6 +15,7 @@ from trainers.config import RankingConfig
 from trainers.data import DocumentTable
 from trainers.errors import InputError
 from trainers.evaluation.metrics import ndcg, reciprocal_rank
+from trainers.finite import FiniteGradients
 from trainers.losses import LOSSES, softmax_ce, usable_queries
 from trainers.meter import Meter
 from trainers.negatives import add_columns, append_documents, draw_documents, negative_columns
@@ -65,6 +66,7 @@ class DistillationTrainer(Trainer):
         self.meter = Meter(self.args.device)
         for encoder in {self.ranking_model.encoder, document_encoder(self.ranking_model)}:
             self.meter.watch(encoder)
+        self.add_callback(FiniteGradients())
         if self.args.early_stopping_patience is not None:
             self.add_callback(EarlyStoppingCallback(self.args.early_stopping_patience))
 

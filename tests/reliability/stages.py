@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import huggingface_hub.constants
+from huggingface_hub import HfApi, constants
 
+from run_scripts import publish
 from tests import tiny
 from tests.hub_state import Hub
 from tests.reliability.forked import Run, digests
@@ -97,9 +98,9 @@ def stages(root: Path, hub: Hub) -> dict[str, Stage]:
 
 
 def use(hub: Hub) -> None:
-    """Let everything in this process talk to the local Hub."""
-    huggingface_hub.constants.ENDPOINT = hub.url
-    huggingface_hub.constants.HF_HUB_DISABLE_XET = True
+    """Let the script talk to the local Hub."""
+    publish.HfApi = partial(HfApi, endpoint=hub.url)
+    constants.HF_HUB_DISABLE_XET = True
 
 
 def empty(hub: Hub) -> None:

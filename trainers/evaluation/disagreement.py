@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainers.evaluation.diagnostics import groups
+from trainers.evaluation.markdown import escaped
 
 
 WORD = re.compile(r"\w+")
@@ -118,10 +119,10 @@ def mark(label: float) -> str:
 
 
 def cell(text: str) -> str:
-    """Text on one line, shortened, without what Markdown would take for a table's own signs."""
+    """Text on one line, shortened, without what Markdown would take for markup."""
     text = " ".join(text.split())
     shown = text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
-    return shown.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+    return escaped(shown)
 
 
 def markdown(rows: list[list[str]]) -> str:

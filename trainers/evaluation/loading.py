@@ -142,7 +142,7 @@ def load_sentence_transformer(name_or_path: str, device: torch.device, dtype: to
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
         raise InputError(f"{name_or_path} needs sentence-transformers: pip install sentence-transformers") from error
-    model = SentenceTransformer(name_or_path, device=str(device))
+    model = SentenceTransformer(name_or_path, device=str(device), model_kwargs={"use_safetensors": True})
     if model.similarity_fn_name not in ("cosine", "dot"):
         raise InputError(f"{name_or_path} compares by {model.similarity_fn_name}; expected cosine or dot")
     options = {"normalize_embeddings": model.similarity_fn_name == "cosine", "show_progress_bar": False}

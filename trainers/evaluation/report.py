@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trainers.evaluation.files import write_text
+from trainers.evaluation.markdown import escaped
 from trainers.evaluation.measures import Evaluation
 from trainers.evaluation.runs import Run, write_run
 from trainers.evaluation.significance import PERMUTATIONS, Comparison
@@ -68,7 +69,7 @@ def markdown_table(systems: list[System], setting: dict, comparison: Comparison)
 
 def row_of(system: System, columns: list[str], setting: dict, comparison: Comparison) -> dict[str, str]:
     """Column → cell of one system."""
-    row = {"model": system.name}
+    row = {"model": escaped(system.name)}
     for measure in columns:
         low, high = comparison.intervals[system.name][measure]
         row[measure] = f"{system.evaluation.values[measure]:.4f} [{low:.3f}, {high:.3f}]"
@@ -80,7 +81,7 @@ def row_of(system: System, columns: list[str], setting: dict, comparison: Compar
     if "documents_per_second" in system.facts:
         row["documents/s"] = f"{system.facts['documents_per_second']:,.0f}"
     if "index_recall" in system.facts:
-        row[f"recall of {system.facts['index']}"] = f"{system.facts['index_recall']:.4f}"
+        row[f"recall of {escaped(system.facts['index'])}"] = f"{system.facts['index_recall']:.4f}"
     return row
 
 
@@ -88,11 +89,12 @@ def caption(systems: list[System], setting: dict, comparison: Comparison) -> str
     """What the numbers were measured on, and by which conventions."""
     evaluation = systems[0].evaluation
     ties = {system.name: system.evaluation.ties for system in systems if system.evaluation.ties}
-    tied = ", ".join(f"{count:,} ({name})" for name, count in ties.items()) or "none"
+    tied = ", ".join(f"{count:,} ({escaped(name)})" for name, count in ties.items()) or "none"
     binary = ", ".join(name for name in evaluation.values if not name.startswith("nDCG"))
     verb = "re-ranking" if "candidate_recall" in setting else "searching"
+    data, split, candidates = (escaped(setting[name]) for name in ("data", "split", "candidates"))
     lines = [
-        f"{setting['data']}, {setting['split']}: {evaluation.queries:,} queries, {verb} {setting['candidates']}.",
+        f"{data}, {split}: {evaluation.queries:,} queries, {verb} {candidates}.",
         f"{binary}: relevant from grade {evaluation.relevance_level} ({deep_learning(evaluation.relevance_level)}); "
         "nDCG: graded, linear gain.",
         "Every query counts, also where no relevant document was found.",
@@ -101,8 +103,8 @@ def caption(systems: list[System], setting: dict, comparison: Comparison) -> str
     ]
     if comparison.p_values:
         lines.append(
-            f"p: paired randomisation test against {comparison.against}, two-sided, {PERMUTATIONS:,} permutations, "
-            f"Holm-corrected over {len(comparison.p_values)} row{'s' * (len(comparison.p_values) > 1)}."
+            f"p: paired randomisation test against {escaped(comparison.against)}, two-sided, {PERMUTATIONS:,} "
+            f"permutations, Holm-corrected over {len(comparison.p_values)} row{'s' * (len(comparison.p_values) > 1)}."
         )
     return " ".join(lines)
 

@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+from trainers.data.files import read_lines, shorten
 from trainers.errors import InputError
 from trainers.evaluation.files import complete_file
 
@@ -31,27 +32,22 @@ def write_run(path: str | Path, run: Run, tag: str) -> None:
 def read_run(path: str | Path) -> Run:
     """Read a TREC run file; documents of a query in the order of the file. Ranks and the tag are not used.
 
-    Raises InputError naming file and line: not six columns, a score that is no number, a document twice.
+    Raises InputError naming file and line: not six columns, a score that is no number, a document twice; and naming
+    the file when it cannot be read.
     """
     run: Run = {}
-    try:
-        with open(path, encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                columns = line.split()
-                if not columns:
-                    continue
-                if len(columns) != 6:
-                    raise InputError(
-                        f"{path}, line {number}: expected the six columns 'query Q0 document rank score tag', "
-                        f"got {len(columns)}: {line.strip()[:80]!r}"
-                    )
-                query, document = columns[0], columns[2]
-                scores = run.setdefault(query, {})
-                if document in scores:
-                    raise InputError(f"{path}, line {number}: document {document} occurs twice for query {query}")
-                scores[document] = score_of(columns[4], path, number)
-    except (FileNotFoundError, IsADirectoryError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a TREC run file ({error})") from error
+    for number, line in read_lines(Path(path)):
+        columns = line.split()
+        if len(columns) != 6:
+            raise InputError(
+                f"{path}, line {number}: expected the six columns 'query Q0 document rank score tag', "
+                f"got {len(columns)}: {shorten(line)}"
+            )
+        query, document = columns[0], columns[2]
+        scores = run.setdefault(query, {})
+        if document in scores:
+            raise InputError(f"{path}, line {number}: document {document} occurs twice for query {query}")
+        scores[document] = score_of(columns[4], path, number)
     if not run:
         raise InputError(f"{path}: the run is empty")
     return run
@@ -84,7 +80,7 @@ def top(run: Run, depth: int) -> Run:
 
 def score_of(text: str, path: str | Path, number: int) -> float:
     try:
-        score = float(text)
+        score = float(text) if "_" not in text else math.nan  # Python reads 1_0 as ten
     except ValueError:
         score = math.nan
     if math.isnan(score):

@@ -1,0 +1,117 @@
+"""Disturb the stages in a few ways, in forks of one process; prints what happened as one JSON object.
+
+python -m tests.reliability.disturbances FOLDER
+"""
+
+import hashlib
+import json
+import signal
+import socket
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from run_scripts import encode
+from tests.hub_server import serve
+from tests.reliability.forked import Run
+from tests.reliability.kill_matrix import matrix, prepare, undisturbed
+from tests.reliability.stages import Stage, stages
+
+
+KILLS = {"training": 2, "encoding": 1, "evaluating": 1, "publishing": 2}
+FULL = {"training": 3_000, "encoding": 150, "evaluating": 150, "publishing": 3_000}  # bytes of the largest file
+
+
+def wait_for_checkpoint(stage: Stage, run: Run) -> None:
+    run.wait_for(lambda: bool(list(stage.folder.glob("student/checkpoint-*/SHA256SUMS"))))
+
+
+def interrupt(stage: Stage, number: signal.Signals) -> dict:
+    """Send a signal to a training that has a checkpoint, then train on."""
+    stage.fresh()
+    first = stage.start()
+    wait_for_checkpoint(stage, first)
+    first.signal(number)
+    return {"first": first.finish(), "second": stage.start().finish(), "artefacts": stage.artefacts()}
+
+
+def hang() -> None:
+    """Make the encoder wait in a library, where Python's signal handlers do not run."""
+
+    def never(*_):
+        sys.stderr.write("waiting\n")
+        sys.stderr.flush()
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
+
+    encode.load_embedder = never
+
+
+def interrupt_in_a_library(stage: Stage) -> dict:
+    stage.fresh()
+    run = Run(stage.script, stage.flags, stage.folder.parent, before=hang)
+    while "waiting" not in run.reader.readline():
+        pass
+    run.signal(signal.SIGTERM)
+    return run.finish()
+
+
+def meet(stage: Stage) -> dict:
+    """A second training in the folder of a first one, which is then killed; then a third."""
+    stage.fresh()
+    first = stage.start()
+    wait_for_checkpoint(stage, first)
+    first.signal(signal.SIGSTOP)  # it holds the folder, but is not done before the second has tried
+    second = stage.start().finish()
+    first.signal(signal.SIGKILL)
+    first.finish()
+    third = stage.start().finish()
+    left = [path.name for path in stage.folder.glob(".*.lock")]
+    return {"pid": first.pid, "second": second, "third": third, "artefacts": stage.artefacts(), "left": left}
+
+
+def lose_a_rank(stage: Stage) -> dict:
+    """Two processes of one launch; the second is killed while they train."""
+    stage.fresh()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    launch = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    flags = stage.flags | {"max_steps": 5_000, "eval_strategy": "no", "ddp_backend": "gloo", "use_cpu": True}
+    ranks = [
+        Run(stage.script, flags, stage.folder.parent, **launch, RANK=str(rank), LOCAL_RANK=str(rank))
+        for rank in range(2)
+    ]
+    wait_for_checkpoint(stage, ranks[0])
+    ranks[1].signal(signal.SIGKILL)
+    return [ranks[0].finish(), ranks[1].finish()][0]
+
+
+def fill_the_disk(stage: Stage) -> dict:
+    """No file may become larger than so many bytes; then it may."""
+    stage.fresh()
+    first = stage.start(largest_file=FULL[stage.name]).finish()
+    return {"first": first, "artefacts": stage.artefacts(), "second": stage.start().finish()}
+
+
+def main(folder: Path) -> dict:
+    with serve() as hub:
+        made = stages(folder, hub)
+        prepare(folder, made)
+        training = made["training"]
+        expected, _ = undisturbed(training)
+        started = time.process_time()
+        return {
+            "kills": {name: asdict(matrix(made[name], kills, seed=0)) for name, kills in KILLS.items()},
+            "trained": expected,
+            "SIGINT": interrupt(training, signal.SIGINT),
+            "SIGTERM in a library": interrupt_in_a_library(made["encoding"]),
+            "two trainings": meet(training),
+            "lost rank": lose_a_rank(training),
+            "full disk": {name: fill_the_disk(made[name]) for name in FULL},
+            "seconds": time.process_time() - started,
+        }
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(main(Path(sys.argv[1]))) + "\n")
