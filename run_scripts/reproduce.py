@@ -8,7 +8,6 @@ each study results.json, report.md and its plots into OUTPUT/STUDY; what the scr
 """
 
 import logging
-import signal
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from transformers import HfArgumentParser
 
 from run_scripts import reproduce_cost as cost
 from run_scripts.cli import run
+from run_scripts.lock import only_here
 from run_scripts.reproduce_data import split_collection
 from run_scripts.reproduce_plan import Job, Planner
 from run_scripts.reproduce_report import write_report
@@ -60,18 +60,13 @@ def main(arguments: ReproductionArguments) -> None:
     print(describe(plan(studies, planner, arguments.seeds), scale, output))
     if arguments.dry_run:
         return
-    signal.signal(signal.SIGTERM, interrupt)
     gpus = torch.cuda.device_count() if arguments.gpus is None else arguments.gpus
-    failed = run_all(lambda: plan(studies, planner, arguments.seeds), output, gpus, arguments.gpus_per_run)
-    for study in studies:
-        print(write_report(study, planner, arguments.seeds))
+    with only_here(output):
+        failed = run_all(lambda: plan(studies, planner, arguments.seeds), output, gpus, arguments.gpus_per_run)
+        for study in studies:
+            print(write_report(study, planner, arguments.seeds))
     if failed:
         sys.exit(f"{len(failed)} runs failed: {', '.join(failed)}")
-
-
-def interrupt(*_) -> None:
-    """SIGTERM ends the work as Ctrl-C does."""
-    raise KeyboardInterrupt
 
 
 def prepare_data(arguments: ReproductionArguments, scale: Scale, output: Path) -> str:
