@@ -1,5 +1,6 @@
 """The BEIR folder: `corpus.jsonl` (_id, title, text), `queries.jsonl` (_id, text) and `qrels/<split>.tsv`."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,14 +28,15 @@ def read_beir(
     Raises InputError with file and line for what cannot be read, and for a split that the folder does not have.
     """
     folder = Path(folder)
-    judged = qrels or read_qrels(_qrels_file(folder, split))
+    counts: Counter[str] = Counter()
+    judged = qrels or read_qrels(_qrels_file(folder, split), counts)
     queries_file = find(folder, "queries.jsonl")
     if queries_file is None:
         raise InputError(f"{folder}: queries.jsonl is missing")
     corpus = find(folder, "corpus.jsonl")
-    documents, counts = documents_of(corpus, lambda: _entries(corpus), file_key(corpus), cache_dir)
-    queries = queries_of(queries_file, lambda: _entries(queries_file))
-    report = {"source": folder.name, "format": "BEIR", "split": split, **counts}
+    documents, dropped = documents_of(corpus, lambda: _entries(corpus), file_key(corpus), cache_dir)
+    queries = queries_of(queries_file, lambda: _entries(queries_file), counts)
+    report = {"source": folder.name, "format": "BEIR", "split": split, **dropped, **counts}
     return collection_of(folder.name, documents, queries, judged, report, allow_missing)
 
 

@@ -30,9 +30,8 @@ class BM25Index:
     `k1` = 0.9 and `b` = 0.4 are the values the MS MARCO literature reports BM25 with (Anserini's defaults).
     """
 
-    name = "BM25"
-
-    def __init__(self, documents: DocumentTable, engine: bm25s.BM25, tokenizer: Tokenizer):
+    def __init__(self, documents: DocumentTable, engine: bm25s.BM25, tokenizer: Tokenizer, name: str):
+        self.name = name
         self.documents = documents
         self._engine = engine
         self._tokenizer = tokenizer
@@ -54,8 +53,9 @@ class BM25Index:
         if len(documents) == 0:
             raise InputError("BM25: the collection has no documents")
         tokenizer = _tokenizer(stemmer)
+        name = f"BM25 (k1 {k1:g}, b {b:g}, stemmer {stemmer or 'none'})"
         if cache_dir is None:
-            return cls(documents, _engine(documents, tokenizer, k1, b), tokenizer)
+            return cls(documents, _engine(documents, tokenizer, k1, b), tokenizer, name)
         key = json.dumps([documents.fingerprint, k1, b, stemmer, bm25s.__version__])
         folder = Path(cache_dir) / f"bm25-{blake2b(key.encode(), digest_size=8).hexdigest()}"
         if reusable(folder):
@@ -66,7 +66,7 @@ class BM25Index:
                 engine.save(new, show_progress=False)
                 tokenizer.save_vocab(new)
         tokenizer.load_vocab(folder)
-        return cls(documents, bm25s.BM25.load(folder, mmap=True, load_vocab=False), tokenizer)
+        return cls(documents, bm25s.BM25.load(folder, mmap=True, load_vocab=False), tokenizer, name)
 
     def search(self, queries: Sequence[str], depth: int) -> tuple[list[list[str]], list[list[float]]]:
         """Ids and scores of each query's best documents, best first, at most `depth`; equal scores in table order.

@@ -91,12 +91,18 @@ def _two_texts(source: str | Path, entries: Entries, repeated: str, what: str = 
     return f"{source}: {what} {repeated!r} is {shorten(one)} on line {first} and {shorten(two)} on line {second}"
 
 
-def queries_of(source: str | Path, entries: Entries) -> dict[str, str]:
-    """Query id → text. Raises InputError naming the lines of `source` where an id is empty or stands for two texts."""
+def queries_of(source: str | Path, entries: Entries, counts: Counter[str] | None = None) -> dict[str, str]:
+    """Query id → text; with `counts`, what is said twice is counted there.
+
+    Raises InputError naming the lines of `source` where an id is empty or stands for two texts.
+    """
     queries: dict[str, str] = {}
+    counts = Counter() if counts is None else counts
     for number, query, text in entries():
         if not query:
             raise InputError(f"{source}, line {number}: the query's id is empty")
+        if query in queries:
+            counts["queries_dropped_as_repeated"] += 1
         if queries.setdefault(query, text) != text:
             raise InputError(_two_texts(source, entries, query, "query"))
     return queries
@@ -127,7 +133,10 @@ def collection_of(
     judged = _known(name, documents, judged, allow_missing, counts)
     positives = sum(label > 0 for some in judged.values() for label in some.values())
     if positives == 0:
-        raise InputError(f"{name}: no document is judged relevant ({len(judged)} queries with judgments)")
+        raise InputError(
+            f"{name}: no document is judged relevant ({len(judged)} queries with judgments); others are given by "
+            "--qrels FILE"
+        )
     texts = {query: queries[query] for query in judged}
     counts["queries_with_empty_text"] = sum(not text.strip() for text in texts.values())
     report = report | {

@@ -7,6 +7,7 @@ triples of texts. Rows are streamed: documents go to the cache, nothing else is 
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,18 +95,19 @@ def read_hub(
     if lists and lists.role == "text rows":
         return _read_texts(lists, split, cache_dir)
     documents_part, queries_part = (_part(name, parts, role) for role in ("documents", "queries"))
-    documents, counts = documents_of(
+    counts: Counter[str] = Counter()
+    documents, dropped = documents_of(
         name, _entries(documents_part, split, DOCUMENT_ID, TEXT), [documents_part.version], cache_dir
     )
-    queries = queries_of(name, _entries(queries_part, split, QUERY_ID, (*QUERY_TEXT, *TEXT)))
+    queries = queries_of(name, _entries(queries_part, split, QUERY_ID, (*QUERY_TEXT, *TEXT)), counts)
     report = {"source": Path(name).name if Path(name).exists() else source, "format": "Hub data set", "split": split}
-    report |= counts
     if lists is None:
-        judged = qrels or _qrels(_qrels_part(name, parts), split)
-        return collection_of(name, documents, queries, judged, report, allow_missing)
+        judged = qrels or _qrels(_qrels_part(name, parts), split, counts)
+        return collection_of(name, documents, queries, judged, report | dropped | counts, allow_missing)
     key = [lists.config, lists.split_name(split), lists.version]
     brought = brought_lists(name, lambda: _pairs(lists, split), queries, documents, key, cache_dir, allow_missing)
-    judged = qrels or brought.qrels or _own_qrels(parts, split)
+    judged = qrels or brought.qrels or _own_qrels(parts, split, counts)
+    report |= dropped | counts
     return collection_of_lists(name, documents, queries, judged, brought, report, allow_missing)
 
 
@@ -151,9 +153,9 @@ def _part(name: str, parts: dict[str, Part], role: Role) -> Part:
     return found
 
 
-def _own_qrels(parts: dict[str, Part], split: str) -> Qrels:
+def _own_qrels(parts: dict[str, Part], split: str, counts: Counter[str]) -> Qrels:
     own = _first_qrels(parts)
-    return _qrels(own, split) if own is not None and own.split_name(split) else {}
+    return _qrels(own, split, counts) if own is not None and own.split_name(split) else {}
 
 
 def _first_qrels(parts: dict[str, Part]) -> Part | None:
@@ -180,12 +182,13 @@ def _entries(
     return entries
 
 
-def _qrels(part: Part, split: str) -> Qrels:
+def _qrels(part: Part, split: str, counts: Counter[str]) -> Qrels:
     qrels: Qrels = {}
     query, document, grade = (part.columns.first(names) for names in (QUERY_ID, DOCUMENT_ID, GRADE))
     for number, row in part.rows(split):
         value = float(row[grade]) if grade else 1.0  # without grades, what is listed is relevant
-        judge(qrels, str(row[query]), str(row[document]), value, f"{part.source}:{part.config}, row {number}")
+        place = f"{part.source}:{part.config}, row {number}"
+        judge(qrels, str(row[query]), str(row[document]), value, place, counts)
     return qrels
 
 

@@ -1,5 +1,6 @@
 """Any `ir_datasets` id, as `ir_datasets:<id>`. The package (extra `data`) is imported only when it is asked for."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,10 +30,11 @@ def read_irds(
     """
     dataset = _load(source.removeprefix(PREFIX), split)
     name = dataset.dataset_id()
-    documents, counts = documents_of(name, lambda: _documents(dataset), [name, dataset.docs_count()], cache_dir)
-    queries = queries_of(name, lambda: _queries(dataset))
-    qrels = qrels or _qrels(dataset, source)
-    report = {"source": f"{PREFIX}{name}", "format": "ir_datasets", "split": split, **counts}
+    counts: Counter[str] = Counter()
+    documents, dropped = documents_of(name, lambda: _documents(dataset), [name, dataset.docs_count()], cache_dir)
+    queries = queries_of(name, lambda: _queries(dataset), counts)
+    qrels = qrels or _qrels(dataset, source, counts)
+    report = {"source": f"{PREFIX}{name}", "format": "ir_datasets", "split": split, **dropped, **counts}
     if not (dataset.has_scoreddocs() or dataset.has_docpairs()):
         return collection_of(name, documents, queries, qrels, report, allow_missing)
     brought = brought_lists(name, lambda: _pairs(dataset), queries, documents, [name], cache_dir, allow_missing)
@@ -67,10 +69,10 @@ def _queries(dataset) -> Iterator[tuple[int, str, str]]:
         yield number, query.query_id, query.default_text()
 
 
-def _qrels(dataset, source: str) -> Qrels:
+def _qrels(dataset, source: str, counts: Counter[str]) -> Qrels:
     qrels: Qrels = {}
     for number, judged in enumerate(dataset.qrels_iter(), start=1):
-        judge(qrels, judged.query_id, judged.doc_id, float(judged.relevance), f"{source}, judgment {number}")
+        judge(qrels, judged.query_id, judged.doc_id, float(judged.relevance), f"{source}, judgment {number}", counts)
     return qrels
 
 

@@ -6,6 +6,7 @@ qrels.<split>.tsv                    judgments       (TREC DL: <year>qrels-pass.
 lists: see trainers/data/list_files.py; found by kind, or given by name
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,11 +40,12 @@ def read_msmarco(
     """
     folder = Path(folder)
     queries_file = _split_file(folder, split, QUERIES)
-    judged = qrels or read_qrels(_split_file(folder, split, QRELS))
+    counts: Counter[str] = Counter()
+    judged = qrels or read_qrels(_split_file(folder, split, QRELS), counts)
     texts = find(folder, COLLECTION)
-    documents, counts = documents_of(texts, lambda: _entries(texts), file_key(texts), cache_dir)
-    queries = queries_of(queries_file, lambda: _entries(queries_file))
-    report = {"source": folder.name, "format": "MS MARCO", "split": split, **counts}
+    documents, dropped = documents_of(texts, lambda: _entries(texts), file_key(texts), cache_dir)
+    queries = queries_of(queries_file, lambda: _entries(queries_file), counts)
+    report = {"source": folder.name, "format": "MS MARCO", "split": split, **dropped, **counts}
     return collection_of(folder.name, documents, queries, judged, report, allow_missing)
 
 

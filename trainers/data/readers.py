@@ -1,6 +1,7 @@
 """One door for all formats: `read_data` looks at what it is given and says what it found."""
 
 import logging
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -51,8 +52,10 @@ def read_data(
 
     Raises InputError when the source is of no known format or cannot be read, or has no ids that `qrels` could name.
     """
-    judgments = read_qrels(Path(qrels)) if qrels else None
+    counts: Counter[str] = Counter()
+    judgments = read_qrels(Path(qrels), counts) if qrels else None
     collection = _read(str(source), split, cache_dir, judgments, allow_missing)
+    collection.report |= counts
     if candidates is not None:
         _bring(collection, Path(candidates), cache_dir, allow_missing)
     logger.info("%s", summary(collection))

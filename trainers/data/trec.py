@@ -1,6 +1,7 @@
 """TREC's files: judgments (qrels) and ranked lists (runs), with MS MARCO's and BEIR's variants of them."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,12 +16,14 @@ LARGEST = 3.4028235e38  # of float32, in which grades and scores are kept
 RUN_LAYOUTS = "'query Q0 document rank score tag' or 'query document rank'"
 
 
-def read_qrels(file: Path) -> Qrels:
+def read_qrels(file: Path, counts: Counter[str] | None = None) -> Qrels:
     """Judgments: query id → document id → grade; four columns (TREC) or three (BEIR, with or without its header).
 
-    Raises InputError naming file and line: other columns, a grade that is no number, a pair with two grades.
+    What is said twice is counted in `counts`. Raises InputError naming file and line: other columns, a grade that is
+    no number, a pair with two grades.
     """
     qrels: Qrels = {}
+    counts = Counter() if counts is None else counts
     for number, line in read_lines(file):
         columns = line.split("\t")
         if len(columns) not in (3, 4):
@@ -30,17 +33,20 @@ def read_qrels(file: Path) -> Qrels:
         if len(columns) not in (3, 4):
             raise InputError(f"{file}, line {number}: expected {QRELS_LAYOUTS}, got {shorten(line)}")
         grade = number_of(columns[-1], "a grade", file, number)
-        judge(qrels, columns[0], columns[-2], grade, f"{file}, line {number}")
+        judge(qrels, columns[0], columns[-2], grade, f"{file}, line {number}", counts)
     return qrels
 
 
-def judge(qrels: Qrels, query: str, document: str, grade: float, place: str) -> None:
-    """Add a judgment. Raises InputError naming its `place` when the pair has another grade already."""
-    known = qrels.setdefault(query, {}).setdefault(document, grade)
-    if known != grade:
+def judge(qrels: Qrels, query: str, document: str, grade: float, place: str, counts: Counter[str]) -> None:
+    """Add a judgment, or count it as repeated. Raises InputError naming its `place` when it contradicts another."""
+    known = qrels.setdefault(query, {}).get(document)
+    if known not in (None, grade):
         raise InputError(
             f"{place}: document {document!r} of query {query!r} is graded {grade:g} here and {known:g} before"
         )
+    if known is not None:
+        counts["judgments_dropped_as_repeated"] += 1
+    qrels[query][document] = grade
 
 
 def read_ranked(file: Path) -> Iterator[tuple[str, str]]:

@@ -77,6 +77,16 @@ def test_a_document_given_twice_with_one_text_counts_once(folder, cache):
     assert read_data(str(folder), "test", cache).report == collection.report
 
 
+def test_queries_and_judgments_given_twice_are_counted(folder, cache, write):
+    assert not any("repeated" in reason for reason in read_data(str(folder), "test", cache).report)
+    (folder / "queries.jsonl").write_text(QUERIES + QUERIES)
+    (folder / "qrels" / "test.tsv").write_text(QRELS + "q1\t2\t0\n")
+    report = read_data(str(folder), "test", cache).report
+    assert (report["queries_dropped_as_repeated"], report["judgments_dropped_as_repeated"]) == (2, 1)
+    report = read_data(str(folder), "test", cache, qrels=write("own", "q1 0 1 1\nq1 0 1 1\nq1 0 1 1\n")).report
+    assert report["judgments_dropped_as_repeated"] == 2
+
+
 def test_judgments_of_unknown_documents_are_refused_or_counted(folder, cache):
     lines = "".join(f"q1\tx{i}\t1\n" for i in range(7))
     (folder / "qrels" / "test.tsv").write_text(QRELS + lines + "q2\tx0\t1\n")

@@ -85,7 +85,7 @@ def test_evaluation_lists_are_the_candidates_as_they_are(collection, index):
     assert [row["query_id"] for row in rows] == ["q1", "q2", "q3"]
     assert lists.report["lists"] == {
         "rows": 3,
-        "candidates": "BM25",
+        "candidates": "BM25 (k1 0.9, b 0.4, stemmer english)",
         "depth": 3,
         "recall": pytest.approx((1 / 2 + 1 + 0) / 3),
         "queries_dropped_without_candidates": 1,
