@@ -44,6 +44,8 @@ class MiningArguments:
     output: str = field(metadata={"help": "The TREC run file to write."})
     data: str = field(default="pydocs", metadata={"help": "pydocs, or another collection."})
     split: str = field(default="train", metadata={"help": "Which queries of it."})
+    qrels: str | None = field(default=None, metadata={"help": "File of judgments (default: the data's own)."})
+    allow_missing: bool = field(default=False, metadata={"help": "Drop and count what names unknown documents."})
     count: int = field(default=20, metadata={"help": "Negatives of a query."})
     skip: int = field(default=0, metadata={"help": "Pass over this many best ranked documents."})
     depth: int = field(default=100, metadata={"help": "Look at this many ranks."})
@@ -65,7 +67,13 @@ def main(arguments: MiningArguments) -> None:
     check(arguments)
     scorer = load_embedder(arguments.model, arguments.dtype, arguments.pooling)
     teacher = PairScorer.from_pretrained(arguments.teacher) if arguments.teacher else None
-    collection = read_data(arguments.data, arguments.split, arguments.cache_dir)
+    collection = read_data(
+        arguments.data,
+        arguments.split,
+        arguments.cache_dir,
+        qrels=arguments.qrels,
+        allow_missing=arguments.allow_missing,
+    )
     if arguments.encoding is None:
         encoded = cached_encoding(scorer, collection.documents, arguments.cache_dir)
     else:

@@ -63,6 +63,11 @@ class ScoringArguments:
     )
     qrels: str | None = field(default=None, metadata={"help": "File of judgments, where the data has none or others."})
     allow_missing: bool = field(default=False, metadata={"help": "Drop and count what names unknown documents."})
+    bm25_k1: float = field(default=0.9, metadata={"help": "Of BM25: how soon a repeated word adds no more."})
+    bm25_b: float = field(default=0.4, metadata={"help": "Of BM25: how much long documents are held back, 0 to 1."})
+    bm25_stemmer: str = field(
+        default="english", metadata={"help": "Snowball stemmer of BM25, by language; none: words as they are."}
+    )
     documents_per_query: int = field(default=20, metadata={"help": "K: the positives and negatives of a query."})
     depth: int = field(default=100, metadata={"help": "Negatives come from the top this many candidates."})
     negatives: str = field(default="random", metadata={"help": "random: drawn from them; top: the best ranked."})
@@ -154,7 +159,9 @@ def prepare_lists(arguments: ScoringArguments) -> RankingLists:
     if not arguments.teacher:
         return teacher_lists(collection, arguments.documents_per_query)
     kind = "own" if Path(arguments.candidates).is_file() else arguments.candidates
-    source = candidate_source(collection, kind, arguments.cache_dir, arguments.seed)
+    stemmer = None if arguments.bm25_stemmer == "none" else arguments.bm25_stemmer
+    bm25 = {"k1": arguments.bm25_k1, "b": arguments.bm25_b, "stemmer": stemmer}
+    source = candidate_source(collection, kind, arguments.cache_dir, arguments.seed, **bm25)
     return training_lists(
         collection,
         source,

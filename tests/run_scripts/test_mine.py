@@ -60,6 +60,17 @@ def test_the_highest_ranked_documents_that_are_not_relevant_are_written(mined, w
     assert {query: list(scores) for query, scores in run.items()} == expected
 
 
+def test_other_judgments_say_what_is_no_negative(mined, world, tmp_path):
+    collection, ranked = by_hand(world)
+    query = next(iter(collection.queries))
+    best, second, third = ranked[query][:3]
+    qrels = tmp_path / "qrels.txt"
+    qrels.write_text(f"{query} 0 {second} 1\n{query} 0 unknown 1\n", encoding="utf-8")
+    assert list(mined("--count", 2, "--qrels", qrels, "--allow_missing", "true")[query]) == [best, third]
+    with pytest.raises(InputError, match="name 1 documents that the collection does not have"):
+        mined("--count", 2, "--qrels", qrels)
+
+
 def test_blocks_of_queries_change_nothing(mined, monkeypatch):
     whole = mined("--count", 5)
     monkeypatch.setattr(mine, "QUERIES_AT_ONCE", 5)

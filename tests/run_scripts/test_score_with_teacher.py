@@ -129,6 +129,17 @@ def test_lists_of_a_run_file_are_scored(script, beir, teacher, tmp_path):
     assert rows["q3"] == ["d3", "d0", "d1", "d2", "d4"]
 
 
+def test_the_settings_of_bm25_are_those_asked_for(script, beir, teacher, tmp_path):
+    flags = ("--teacher", teacher, "--data", beir, "--documents_per_query", 5, "--output", tmp_path / "out")
+    for some in ((), ("--bm25_k1", 1.2), ("--bm25_b", 0.75), ("--bm25_stemmer", "none")):
+        assert script(*flags, *some)[0] == 0
+    indexes = (tmp_path / "c").glob("bm25-*/params.index.json")
+    settings = [json.loads(index.read_text(encoding="utf-8")) for index in indexes]
+    assert sorted((one["k1"], one["b"]) for one in settings) == [(0.9, 0.4), (0.9, 0.4), (0.9, 0.75), (1.2, 0.4)]
+    status, _, errors = script(*flags, "--bm25_stemmer", "klingon")
+    assert status == 2 and "unknown stemmer 'klingon'" in errors
+
+
 def test_no_teacher_needs_data_with_scores(script, beir, tmp_path):
     for flags in ((), ("--data", beir)):
         status, _, errors = script(*flags, "--output", tmp_path / "out")
