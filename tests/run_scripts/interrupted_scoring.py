@@ -129,13 +129,18 @@ def share_cache(folder: Path) -> list[dict]:
     return [one.finish() for one in [Run(folder, f"sharing-{number}", "cache-shared") for number in range(2)]]
 
 
-def lose_a_rank(folder: Path) -> dict:
-    """Two ranks of one launch; the second is killed while it works."""
+def launch(folder: Path, name: str) -> list[Run]:
+    """Two ranks, as `accelerate launch` starts them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    launch = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    ranks = [Run(folder, "rank", "cache-rank", **launch, RANK=str(rank), LOCAL_RANK=str(rank)) for rank in range(2)]
+    both = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    return [Run(folder, name, f"cache-{name}", **both, RANK=str(rank), LOCAL_RANK=str(rank)) for rank in range(2)]
+
+
+def lose_a_rank(folder: Path) -> dict:
+    """Two ranks of one launch; the second is killed while it works."""
+    ranks = launch(folder, "rank")
     ranks[0].wait_for_shards(1)
     ranks[1].signal(signal.SIGKILL)
     first, _ = ranks[0].finish(), ranks[1].finish()
@@ -150,6 +155,7 @@ def main(folder: Path, kills: int) -> dict:
         "SIGINT": interrupt(folder, signal.SIGINT),
         "SIGTERM": interrupt(folder, signal.SIGTERM),
         "sharing": share_cache(folder),
+        "launch": [rank.finish() for rank in launch(folder, "launch")],
         "rank": lose_a_rank(folder),
         "no space for a shard": Run(folder, "full", "cache-full", largest_file=200).finish(),
         "no space for the output": Run(folder, "full", "cache-full", largest_file=2000).finish(),
