@@ -76,9 +76,8 @@ class PairwiseScorer:
             while some := rows_of_pairs(rows, PAIRS_PER_CALL):
                 queries = [row["query"] for row in some for _ in row["document_ids"]]
                 names = [name for row in some for name in row["document_ids"]]
-                values = self.pairs.score(queries, lists.documents.texts(names), progress=False)
+                values = self.pairs.score(queries, lists.documents.texts(names), bar=bar)
                 scores += split_like(values, some)
-                bar.update(len(names))
         return scores
 
     def score_matrix(self, queries: list[str], documents: list[str]) -> np.ndarray:
