@@ -74,9 +74,8 @@ def read_checkpoint(name_or_path: str, **hub) -> Checkpoint | None:
 def read_published(name_or_path: str, config: dict, **hub) -> Checkpoint:
     """What `hub_cards.layouts.write_colbert` wrote."""
     fields = own_fields(name_or_path, config[FIELDS_KEY], "colbert")
-    return Checkpoint(
-        load_encoder(AutoModel, name_or_path, None, **hub), stanford_projection(name_or_path, **hub), fields
-    )
+    projection = {"weight": read_weights(name_or_path, **hub)["linear.weight"]}
+    return Checkpoint(load_encoder(AutoModel, name_or_path, None, **hub), projection, fields)
 
 
 def read_stanford(name_or_path: str, config: dict, **hub) -> Checkpoint:
@@ -84,7 +83,10 @@ def read_stanford(name_or_path: str, config: dict, **hub) -> Checkpoint:
     settings = read_json(name_or_path, "artifact.metadata", **hub) or {}
     if settings.get("similarity", "cosine") != "cosine":
         raise ValueError(f"{name_or_path} compares tokens by {settings['similarity']}; only cosine is known here")
-    projection = stanford_projection(name_or_path, **hub)
+    weights = read_weights(name_or_path, **hub)
+    encoder = AutoModel.from_config(AutoConfig.from_pretrained(name_or_path, **hub))
+    load_backbone(encoder, name_or_path, weights, f"{encoder.base_model_prefix}.")
+    projection = {"weight": weights["linear.weight"]}
     markers = settings.get("query_token_id", "[unused0]"), settings.get("doc_token_id", "[unused1]")
     skiplist = list(string.punctuation) if settings.get("mask_punctuation", True) else []
     tokenizer = AutoTokenizer.from_pretrained(name_or_path, **hub)
@@ -95,11 +97,7 @@ def read_stanford(name_or_path: str, config: dict, **hub) -> Checkpoint:
         "projection_size": len(projection["weight"]),
         "reduction": "sum",
     }
-    return Checkpoint(load_encoder(AutoModel, name_or_path, None, **hub), projection, fields)
-
-
-def stanford_projection(name_or_path: str, **hub) -> dict[str, Tensor]:
-    return {"weight": read_weights(name_or_path, **hub)["linear.weight"]}
+    return Checkpoint(encoder, projection, fields)
 
 
 def read_pylate(name_or_path: str, config: dict, **hub) -> Checkpoint:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from pickle import UnpicklingError
 
 import pytest
 import torch
@@ -75,6 +76,25 @@ def test_a_stanford_checkpoint_scores_as_in_sentence_transformers(backbone, file
     assert not ours.training
     assert (ours.config.query_length, ours.config.document_length, ours.config.reduction) == (12, 9, "sum")
     torch.testing.assert_close(scores(ours, folder), sentence_transformers_scores(folder), atol=1e-4, rtol=0)
+
+
+class Bomb:
+    """Its pickle writes a file when it is loaded."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (os.mkdir, (os.fspath(self.path),))
+
+
+def test_a_pickle_that_makes_more_than_tensors_is_not_executed(backbone, tmp_path):
+    _, folder = backbone
+    edit_json(folder / "config.json", architectures=["HF_ColBERT"])
+    torch.save({"linear.weight": Bomb(tmp_path / "exploded")}, folder / "pytorch_model.bin")
+    with pytest.raises(UnpicklingError, match="Weights only load failed"):
+        ColBERT.from_pretrained(folder)
+    assert not (tmp_path / "exploded").exists()
 
 
 def write_dense(folder, weights, **config):

@@ -1,6 +1,7 @@
 """Untrained models of every kind that is published, with a tokeniser that knows the words of the cards' example."""
 
 import re
+import string
 
 from modeling import ColBERT, ColBERTConfig, CrossEncoder, CrossEncoderConfig, DualEncoder, DualEncoderConfig
 from run_scripts.published_folder import EXAMPLE_DOCUMENTS, EXAMPLE_QUERY
@@ -8,7 +9,7 @@ from tests import tiny
 
 
 TEXT = " ".join([EXAMPLE_QUERY, *EXAMPLE_DOCUMENTS]).lower()
-PUNCTUATION = [".", ","]
+PUNCTUATION = list(string.punctuation)
 WORDS = [*sorted(set(re.findall(r"[a-z]+", TEXT))), *PUNCTUATION]
 TOKENIZER = tiny.tokenizer(WORDS)
 KNOWN = TOKENIZER.get_vocab()
