@@ -12,7 +12,7 @@ from pathlib import Path
 from run_scripts.card_values import learning_curve, read_json
 from run_scripts.recipe import read_recipe
 from run_scripts.reproduce_data import data_key
-from run_scripts.reproduce_study import TEACHER, Row, Scale, Study, merged
+from run_scripts.reproduce_study import TEACHER, Recipe, Row, Scale, Study, merged
 from run_scripts.training import RECORD
 
 
@@ -88,12 +88,19 @@ class Planner:
             return self.data + value.removeprefix(self.scale.data)
         return value
 
+    def options(self, recipe: Recipe, *changes: dict) -> dict:
+        """A recipe's options with what the scale, then each of `changes`, says otherwise."""
+        options = read_recipe(self.scale.recipes / recipe.recipe)
+        for change in (recipe.set, *changes):
+            options = merged(options, change)
+        return options
+
     def teacher(self, changes: dict) -> Job:
-        options = merged(read_recipe(self.scale.recipes / self.scale.teacher), changes)
+        options = self.options(self.scale.teacher, changes)
         return self.job(TEACHER, "train_teacher.py", options)
 
     def lists(self, changes: dict) -> Job:
-        options = merged(read_recipe(self.scale.recipes / self.scale.lists), changes)
+        options = self.options(self.scale.lists, changes)
         if "teacher" not in options:  # published scores
             return self.job("lists", "score_with_teacher.py", options)
         teacher = self.teacher({})
@@ -106,7 +113,7 @@ class Planner:
 
     def student(self, student: str, row: Row, settings: dict, seed: int, waits_for: tuple = ()) -> Job:
         known = self.scale.students[student]
-        options = merged(merged(merged(read_recipe(self.scale.recipes / known.recipe), known.set), settings), row.set)
+        options = self.options(known, settings, row.set)
         lists = self.lists(merged(known.lists, row.lists))
         job = self.job(student, "distill.py", options | {"seed": seed}, (lists,), waits_for)
         return self.with_path(job, data=lists.folder)
@@ -115,7 +122,7 @@ class Planner:
         """(settings, training) of each trial of a student's selection; none at a scale without a selection."""
         if self.scale.selection is None:
             return []
-        plain = Row(student, student)
+        plain = Row(student, student, student)
         return [
             (settings, self.student(student, plain, settings, seed)) for settings in self.scale.selection.of(student)
         ]
@@ -165,14 +172,19 @@ class Planner:
         if not asked:
             return None
         options = {"data": self.scale.data, "model": [], "split": self.scale.evaluations["rerank"]["split"]}
-        options |= asked.get("set", {}) | asked.get(self.scale.name, {}).get("set", {})
+        options |= asked.get("set", {})
         paths: dict[str, list[str]] = {}
         needs: dict[str, Job] = {}
         for kind in ("model", "stage", "size"):
-            pairs = [pair for pair in asked.get(kind, []) if pair[1] in study.rows]
-            jobs = [self.training(study.rows[row], seed, seed) for _, row in pairs]
+            found = [
+                (name, row)
+                for name, of in asked.get(kind, [])
+                for row in study.rows.values()
+                if of in (row.name, row.family)
+            ]
+            jobs = [self.training(row, seed, seed) for _, row in found]
             needs |= {job.name: job for job in jobs}
-            paths[kind] = [f"{name}={job.folder}" for (name, _), job in zip(pairs, jobs, strict=True)]
+            paths[kind] = [f"{name}={job.folder}" for (name, _), job in zip(found, jobs, strict=True)]
         options["names"] = {kind: [pair.split("=")[0] for pair in found] for kind, found in paths.items()}
         waits_for = tuple(job for need in needs.values() for job in need.waits_for)
         job = self.job(f"diagnose-{study.name}", "diagnose.py", options, tuple(needs.values()), waits_for)

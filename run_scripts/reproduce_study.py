@@ -4,7 +4,7 @@
 `recipes/<study>/study.yaml` which rows a table has and which rows and columns of the paper they stand for.
 """
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from hub_cards.paper import TABLES
@@ -17,8 +17,8 @@ TEACHER = "teacher"
 
 
 @dataclass
-class Student:
-    """A recipe and what is changed of it; `lists` changes the recipe of the lists that it learns from."""
+class Recipe:
+    """A recipe and what is changed of it; `lists` changes, for a student, the recipe of what it learns from."""
 
     recipe: str
     set: dict = field(default_factory=dict)
@@ -44,9 +44,9 @@ class Scale:
     data: str  # what the recipes call the data
     flops: float  # floating-point operations a second that training reaches
     flops_basis: str
-    teacher: str
-    lists: str
-    students: dict[str, Student]
+    teacher: Recipe
+    lists: Recipe
+    students: dict[str, Recipe]
     evaluations: dict[str, dict]
     documents: int  # of the collection, for the estimate of what searching it takes
     held_out: int | None = None  # training queries put aside as the dev split
@@ -55,9 +55,11 @@ class Scale:
 
 @dataclass
 class Row:
-    """A line of the table. `paper_row` is the line of the paper's table that it stands for."""
+    """A line of the table. `paper_row` is the line of the paper's table that it stands for, `family` the entry of
+    study.yaml that it comes from: one with `each` makes several rows."""
 
     name: str
+    family: str
     model: str
     paper_row: str | None = None
     set: dict = field(default_factory=dict)
@@ -89,7 +91,8 @@ def read_scale(name: str, recipes: Path) -> Scale:
     if name not in scales:
         raise InputError(f"--scale: expected one of {', '.join(scales)}, got {name!r}")
     values = dict(scales[name])
-    values["students"] = {key: Student(**value) for key, value in values["students"].items()}
+    values |= {part: Recipe(**values[part]) for part in ("teacher", "lists")}
+    values["students"] = {key: Recipe(**value) for key, value in values["students"].items()}
     if "selection" in values:
         values["selection"] = Selection(**values["selection"])
         budgets = {student: len(trials) for student, trials in values["selection"].trials.items()}
@@ -105,9 +108,11 @@ def read_study(name: str, scale: Scale) -> Study:
     """
     if name not in (names := study_names(scale.recipes)):
         raise InputError(f"--study: expected some of {', '.join(names)}, got {name!r}")
-    values = read_recipe(scale.recipes / name / "study.yaml")
-    rows = {row: entry for row, entry in values.pop("rows").items() if scale.name in entry.pop("scales", [scale.name])}
-    study = Study(name=name, rows={row: read_row(row, entry, scale) for row, entry in rows.items()}, **values)
+    entry = read_recipe(scale.recipes / name / "study.yaml")
+    known = {field_.name for field_ in fields(Study)}
+    values = {key: value for key, value in merged(entry, entry.get(scale.name, {})).items() if key in known}
+    rows = [row for label, entry in values.pop("rows").items() for row in read_rows(label, entry, scale)]
+    study = Study(name=name, rows={row.name: row for row in rows}, **values)
     study.columns = {
         column: paper for column, paper in study.columns.items() if column.split()[0] in scale.evaluations
     }
@@ -115,18 +120,32 @@ def read_study(name: str, scale: Scale) -> Study:
     return study
 
 
-def read_row(name: str, entry: dict, scale: Scale) -> Row:
-    """A row's entry, with what it says for this scale merged into what it says for all."""
-    here = entry.get(scale.name, {})
-    known = {field_.name for field_ in fields(Row)} - {"name"}
-    values = {key: value for key, value in entry.items() if key in known}
-    for part in ("set", "lists"):
-        values[part] = merged(values.get(part, {}), here.get(part, {}))
-    return Row(name, **{**values, "model": here.get("model", entry["model"])})
+def read_rows(label: str, entry: dict, scale: Scale) -> list[Row]:
+    """The rows of an entry: none where `scales` leaves this one out, and one for each value of `each`.
+
+    What an entry says under the scale's name is merged into what it says for all scales.
+    """
+    if scale.name not in entry.get("scales", [scale.name]):
+        return []
+    here = merged(entry, entry.get(scale.name, {}))
+    row = Row(label, label, here["model"], here.get("paper_row"), here.get("set", {}), here.get("lists", {}))
+    return [
+        replace(
+            row,
+            name=f"{label}, {value}",
+            set=merged(row.set, changes),
+            paper_row=row.paper_row and row.paper_row.format(value),
+        )
+        for value, changes in here.get("each", {}).items()
+    ] or [row]
 
 
 def check(study: Study, scale: Scale) -> None:
     where = f"{study.name}/study.yaml"
+    if not study.columns:
+        raise InputError(f"{where}: scale {scale.name} measures nothing of it")
+    if wrong := [row for row in (study.baseline, study.upper) if row not in (None, *study.rows)]:
+        raise InputError(f"{where}: at scale {scale.name} there is no row {wrong[0]!r}")
     for row in study.rows.values():
         if row.model != TEACHER and row.model not in scale.students:
             raise InputError(f"{where}: {row.name}: scale {scale.name} has no model {row.model!r}")
@@ -142,9 +161,9 @@ def check(study: Study, scale: Scale) -> None:
 
 
 def merged(first: dict, second: dict) -> dict:
-    """`first` with the values of `second`; mappings such as loss_args are merged, not replaced."""
+    """`first` with the values of `second`; mappings in them, such as loss_args, are merged too."""
     both = {
-        key: {**first[key], **value} if isinstance(value, dict) and isinstance(first.get(key), dict) else value
+        key: merged(first[key], value) if isinstance(value, dict) and isinstance(first.get(key), dict) else value
         for key, value in second.items()
     }
     return first | both
