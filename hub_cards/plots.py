@@ -18,7 +18,7 @@ LINES = ("-", "--", "-.", ":")
 POSITIVE, NEGATIVE = "#0072B2", "#E69F00"
 WIDTH = 8.0  # inches
 LETTERS = 9  # points
-BINS = 60
+MOST_BINS, FEWEST_BINS = 60, 15
 Numbers = Sequence[float] | np.ndarray
 
 
@@ -83,7 +83,7 @@ def margin_distributions(models: Mapping[str, Numbers], title: str) -> Figure:
     """Figures 2 (right) and 8: densities of the normalised margins (s⁺ − s⁻)/ρ; model → margins. Left of 0 the
     negative document ranks first."""
     figure, (axes,) = panels(1, 3.6, title)
-    edges = np.histogram_bin_edges(np.concatenate([np.asarray(values) for values in models.values()]), BINS)
+    edges = common_bins(list(models.values()))
     for index, (model, values) in enumerate(models.items()):
         style = {"color": COLOURS[index % len(COLOURS)], "linestyle": LINES[index % len(LINES)], "linewidth": 1.8}
         axes.hist(values, edges, density=True, histtype="step", label=model, **style)
@@ -116,10 +116,10 @@ def capacity(ranks: Numbers, errors: Mapping[str, Numbers], singular_values: Num
     values."""
     figure, (left, right) = panels(2, 3.4, title)
     for index, (name, values) in enumerate(errors.items()):
-        left.plot(ranks, values, LINES[index % len(LINES)], marker="o", color=COLOURS[index], label=name)
+        left.plot(ranks, values, LINES[index], marker="o", markersize=3, color=COLOURS[index], label=name)
     sizes_axis(left, ranks)
     left.set_ylim(bottom=0)
-    label(left, "embedding size r", "relative error")
+    label(left, "embedding size r", "relative error, share lost")
     right.plot(np.arange(1, len(singular_values) + 1), singular_values, color=COLOURS[0])
     right.set_yscale("log")
     label(right, "index", "singular value", legend=False)
@@ -149,8 +149,7 @@ def panels(
 
 def draw_densities(axes: Axes, positives: Numbers, negatives: Numbers) -> None:
     """Histograms of both on the same bins, each of area 1."""
-    positives, negatives = np.asarray(positives), np.asarray(negatives)
-    edges = np.histogram_bin_edges(np.concatenate([positives, negatives]), BINS)
+    edges = common_bins([positives, negatives])
     for values, name, colour, hatch in (
         (negatives, "negative", NEGATIVE, ""),
         (positives, "positive", POSITIVE, "////"),
@@ -158,6 +157,13 @@ def draw_densities(axes: Axes, positives: Numbers, negatives: Numbers) -> None:
         if len(values):
             style = {"facecolor": colour, "edgecolor": colour, "alpha": 0.45, "hatch": hatch}
             axes.hist(values, edges, density=True, histtype="stepfilled", label=name, **style)
+
+
+def common_bins(samples: Sequence[Numbers]) -> np.ndarray:
+    """Edges of bins for all samples, few enough that the smallest one does not fall apart into single documents."""
+    smallest = min((len(values) for values in samples if len(values)), default=0)
+    count = int(np.clip(2 * np.sqrt(smallest), FEWEST_BINS, MOST_BINS))
+    return np.histogram_bin_edges(np.concatenate([np.asarray(values) for values in samples]), count)
 
 
 def sizes_axis(axes: Axes, sizes: Numbers) -> None:
@@ -177,4 +183,4 @@ def label(axes: Axes, x: str, y: str, legend: bool = True) -> None:
     axes.tick_params(labelsize=LETTERS - 1)
     axes.spines[["top", "right"]].set_visible(False)
     if legend:
-        axes.legend(fontsize=LETTERS - 1, frameon=False)
+        axes.legend(fontsize=LETTERS - 1, frameon=False, handlelength=3)  # long enough to show a line's style

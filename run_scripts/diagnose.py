@@ -1,7 +1,7 @@
 """Why a dual encoder lags behind its teacher: the paper's figures for any models, with the numbers behind them.
 
-    python run_scripts/diagnose.py --model CA=outputs/quickstart/teacher DE=outputs/quickstart/de-one-hot \
-        DIST=outputs/quickstart/de-m3se-run --data pydocs --output outputs/diagnostics
+    python run_scripts/diagnose.py --model CA=outputs/quickstart/teacher DE=outputs/quickstart/de_one_hot \
+        DIST=outputs/quickstart/de_m3se --data pydocs --output outputs/diagnostics
 
 The first model is the teacher, the last two are compared side by side. Writes diagnostics.md, which shows the pictures
 and tables, and beside each of them its data as parquet. --stage CA@0=DIR … adds earlier checkpoints (Figure 7);
@@ -18,16 +18,15 @@ from transformers import HfArgumentParser
 from run_scripts import diagnostics_sections as sections
 from run_scripts.cli import run
 from run_scripts.diagnostics_report import Report
-from run_scripts.evaluate import EvaluationArguments, find_candidates
+from run_scripts.evaluate import EvaluationArguments, check_models, find_candidates, load
 from run_scripts.training import first_by_hash
 from trainers.errors import InputError
 from trainers.evaluation import diagnostics
 from trainers.evaluation.candidates import Candidates, run_of_scores
-from trainers.evaluation.loading import embedding_size, load_scorer, model_kind
+from trainers.evaluation.loading import embedding_size
 from trainers.evaluation.markdown import escaped
 from trainers.evaluation.measures import evaluate_run
 from trainers.evaluation.scored import ScoredLists, scored_lists
-from trainers.evaluation.scorers import Scorer
 
 
 logger = logging.getLogger(__name__)
@@ -71,14 +70,15 @@ def main(arguments: DiagnosisArguments) -> None:
     report = Report(Path(arguments.output), Path(arguments.data).name, [name for name, _ in models])
     sections.learning_curves(report, models)
     if sizes and "train" in splits:
-        sections.embedding_sizes(report, size_points(models + sizes, splits, scores), len(splits["dev"].qrels))
+        queries = {split: len(candidates.qrels) for split, candidates in splits.items()}
+        sections.embedding_sizes(report, size_points(models + sizes, splits, scores), queries)
     for split, lists in scored.items():
         sections.distributions(report, lists, split)
     if stages:
         dev = {"dev": splits["dev"]}
         earlier = {stage: score(arguments, stage[1], dev) for stage in stages}
-        lists = scored_lists(splits["dev"].lists, of_split(earlier, stages, "dev"))
-        sections.stage_distributions(report, lists, scored["dev"])
+        all_stages = of_split(earlier, stages, "dev") | of_split(scores, models, "dev")
+        sections.stage_distributions(report, scored_lists(splits["dev"].lists, all_stages))
     sections.margins(report, scored["dev"])
     sections.calibration(report, scored["dev"])
     sections.disagreements(report, scored["dev"], arguments.top)
@@ -103,14 +103,15 @@ def check(arguments: DiagnosisArguments, models: list, stages: list, sizes: list
     names = [name for name, _ in models]
     if len(models) < 2 or len(set(names)) < len(names):
         raise InputError(f"--model: expected a teacher and at least one student with names of their own, got {names}")
+    if wrong := [name for name in names if "@" in name]:
+        raise InputError(f"--model: a name cannot have an @, which --stage needs; got {wrong[0]!r}")
     if wrong := [name for name, _ in stages if name.partition("@")[0] not in names or "@" not in name]:
         raise InputError(f"--stage: expected NAME@STEP=FOLDER with a NAME of {', '.join(names)}, got {wrong[0]!r}")
     values = asdict(arguments)
     for option in ("depth", "max_queries", "capacity_queries", "capacity_documents", "top"):
         if values[option] < 1:
             raise InputError(f"--{option}: expected at least 1, got {values[option]}")
-    for _, folder in models + stages + sizes:
-        model_kind(folder)
+    check_models([folder for _, folder in models + stages + sizes], arguments.dtype, arguments.pooling)
 
 
 def candidates_of(arguments: DiagnosisArguments, split: str, source: str) -> Candidates:
@@ -127,14 +128,10 @@ def candidates_of(arguments: DiagnosisArguments, split: str, source: str) -> Can
     )
 
 
-def load(arguments: DiagnosisArguments, folder: str) -> Scorer:
-    return load_scorer(folder, arguments.dtype, arguments.pooling if model_kind(folder) == "encoder" else None)
-
-
 def score(arguments: DiagnosisArguments, folder: str, splits: dict[str, Candidates]) -> dict[str, list[list[float]]]:
     """The model's scores of each split's lists."""
     logger.info("scoring with %s", folder)
-    scorer = load(arguments, folder)
+    scorer = load(folder, arguments.dtype, arguments.pooling)
     return {split: scorer.score_lists(candidates.lists) for split, candidates in splits.items()}
 
 
@@ -161,7 +158,8 @@ def score_matrix(arguments: DiagnosisArguments, folder: str, scored: ScoredLists
     queries = [scored.lists.rows[row]["query"] for row in rows]
     candidates = list(dict.fromkeys(scored.document_ids[np.isin(scored.rows, rows)]))
     names = sorted(first_by_hash(candidates, arguments.capacity_documents))
-    matrix = load(arguments, folder).score_matrix(queries, scored.lists.documents.texts(names))
+    scorer = load(folder, arguments.dtype, arguments.pooling)
+    matrix = scorer.score_matrix(queries, scored.lists.documents.texts(names))
     return matrix[:, np.isfinite(matrix).all(axis=0)]
 
 

@@ -25,22 +25,23 @@ TOP = 5  # documents of each
 
 def learning_curves(report: Report, models: list[tuple[str, str]]) -> None:
     """From the records of training, as far as there are any."""
-    curves = {}
+    curves, queries = {}, {}
     for name, folder in models:
-        record = Path(folder) / RECORD
-        rows = learning_curve(read_json(record)["log_history"]) if record.is_file() else []
+        record = read_json(Path(folder) / RECORD) if (Path(folder) / RECORD).is_file() else {}
+        rows = learning_curve(record.get("log_history", []))
         if rows and f"dev {MEASURE}" in rows[0] and f"train {MEASURE}" in rows[0]:
             curves[name] = {
                 "step": [row["step"] for row in rows],
                 "train": [row[f"train {MEASURE}"] for row in rows],
                 "dev": [row[f"dev {MEASURE}"] for row in rows],
             }
+            queries[name] = record.get("evaluated_on")
     if not curves:
         logger.info("no model folder has a %s with evaluations: no learning curves", RECORD)
         return
     columns = {"model": [name for name, curve in curves.items() for _ in curve["step"]]}
     columns |= {key: np.concatenate([curve[key] for curve in curves.values()]) for key in ("step", "train", "dev")}
-    title = f"{MEASURE} while training · {report.data} · {', '.join(curves)}"
+    title = f"{MEASURE} while training · {report.data}{measured_on(queries)} · {', '.join(curves)}"
     gaps = ", ".join(f"{name} {curve['train'][-1] - curve['dev'][-1]:+.3f}" for name, curve in curves.items())
     report.summary["generalisation_gap"] = {name: c["train"][-1] - c["dev"][-1] for name, c in curves.items()}
     text = (
@@ -49,11 +50,20 @@ def learning_curves(report: Report, models: list[tuple[str, str]]) -> None:
     report.picture("learning_curves", "Learning curves", text, plots.learning_curves(curves, MEASURE, title), columns)
 
 
-def embedding_sizes(report: Report, points: dict[str, dict[str, list]], queries: int) -> None:
-    """`points`: model → {"size", "train", "dev"}, lists of one length."""
+def measured_on(queries: dict[str, dict | None]) -> str:
+    """Of how many queries the curves are, if that is known and the same for all models."""
+    first, *others = queries.values()
+    if first is None or any(other != first for other in others):
+        return ""
+    return f", {first['dev']:,} dev and {first['train']:,} train queries"
+
+
+def embedding_sizes(report: Report, points: dict[str, dict[str, list]], queries: dict[str, int]) -> None:
+    """`points`: model → {"size", "train", "dev"}, lists of one length; `queries`: how many each split has."""
     columns = {"model": [name for name, values in points.items() for _ in values["size"]]}
     columns |= {key: np.concatenate([values[key] for values in points.values()]) for key in ("size", "train", "dev")}
-    title = report.title(f"{MEASURE} by embedding size", "train and dev", queries, list(points))
+    split = f"train, {queries['train']:,} queries, and dev"
+    title = report.title(f"{MEASURE} by embedding size", split, queries["dev"], list(points))
     text = "A model of one size is drawn as a line across."
     report.picture("embedding_sizes", "Embedding size", text, plots.embedding_sizes(points, MEASURE, title), columns)
 
@@ -76,17 +86,15 @@ def distributions(report: Report, scored: ScoredLists, split: str) -> None:
         report.picture(name, heading, f"Common area of the densities, and AUC. {text}.", figure, scored.columns())
 
 
-def stage_distributions(report: Report, stages: ScoredLists, final: ScoredLists) -> None:
-    """Scores at earlier checkpoints, which are called MODEL@STEP, and at the end."""
+def stage_distributions(report: Report, scored: ScoredLists) -> None:
+    """Scores at earlier checkpoints, which are called MODEL@STEP, and at the end, called MODEL; the end comes last."""
     drawn: dict[str, dict[str, tuple]] = {}
-    for name, values in stages.scores.items():
+    for name, values in scored.scores.items():
         model, _, step = name.partition("@")
-        drawn.setdefault(f"step {step}", {})[model] = diagnostics.split_scores(values, stages.labels, centred=True)
-    drawn["end"] = {
-        name: diagnostics.split_scores(values, final.labels, centred=True) for name, values in final.scores.items()
-    }
-    figure = plots.stage_distributions(drawn, report.title("Centred scores while training", "dev", final.queries))
-    report.picture("stages", "Scores while training", "Rows are stages.", figure, stages.columns())
+        stage = drawn.setdefault(f"step {step}" if step else "end", {})
+        stage[model] = diagnostics.split_scores(values, scored.labels, centred=True)
+    figure = plots.stage_distributions(drawn, report.title("Centred scores while training", "dev", scored.queries))
+    report.picture("stages", "Scores while training", "Rows are stages.", figure, scored.columns())
 
 
 def margins(report: Report, scored: ScoredLists) -> None:
@@ -94,8 +102,15 @@ def margins(report: Report, scored: ScoredLists) -> None:
         name: diagnostics.normalised_margins(scores, scored.labels, scored.rows)
         for name, scores in scored.scores.items()
     }
-    means = ", ".join(f"{name} {margin.mean():.3f}" for name, margin in values.items())
-    text = f"(s⁺ − s⁻)/ρ of all pairs of a query, ρ the model's score range. Means: {means}."
+    found = {
+        name: diagnostics.separation(scores, scored.labels, scored.rows) for name, scores in scored.scores.items()
+    }
+    means = "; ".join(
+        f"{name}: mean {margin.mean():.3f}, {np.mean(margin <= 0):.0%} not above 0, densities overlap by "
+        f"{found[name].overlap:.2f}, AUC within a query {found[name].auc_within:.3f}"
+        for name, margin in values.items()
+    )
+    text = f"(s⁺ − s⁻)/ρ of all pairs of a query, ρ the model's score range. {means}."
     figure = plots.margin_distributions(values, report.title("Normalised margins", "dev", scored.queries))
     report.picture("margins", "Normalised margins", text, figure, values)
 
@@ -106,17 +121,20 @@ def calibration(report: Report, scored: ScoredLists) -> None:
         name: diagnostics.agreement(scored.scores[teacher], scored.scores[name], scored.rows) for name in students
     }
     report.summary["agreement"] = {
-        name: {**asdict(values), "taus": float(values.taus.mean())} for name, values in found.items()
+        name: {key: value for key, value in asdict(values).items() if key != "taus"} for name, values in found.items()
     }
     lines = [
         f"* {name}: baseline shift {v.baseline_shift:+.2f}, spread ratio {v.spread_ratio:.2f}, mean Kendall τ "
-        f"{v.taus.mean():.3f}, same best document for {v.top_1:.0%} of the queries"
+        f"{'undefined' if v.mean_tau is None else f'{v.mean_tau:.3f}'}, same best document for {v.top_1:.0%} of the "
+        "queries"
         for name, v in found.items()
     ]
     pairs = {name: (scored.scores[teacher], scored.scores[name]) for name in students}
     taus = {name: values.taus for name, values in found.items()}
     figure = plots.calibrations(teacher, pairs, taus, report.title("Teacher and student", "dev", scored.queries))
     report.picture("calibration", "Teacher and student", "\n".join(lines), figure, scored.columns())
+    students = [name for name in taus for _ in taus[name]]
+    report.table("kendall", {"model": students, "tau": np.concatenate(list(taus.values()))})
 
 
 def disagreements(report: Report, scored: ScoredLists, count: int) -> None:
@@ -175,8 +193,10 @@ def capacity(report: Report, teacher: str, matrix: np.ndarray) -> None:
         **{f"size_for_error_{error}": found.sufficient(error) for error in (0.2, 0.1, 0.05)},
     }
     text = (
-        f"{teacher}'s scores of {matrix.shape[0]} queries × {matrix.shape[1]} documents: rank {found.rank}. Free "
-        f"embeddings of size {found.sufficient(0.1)} miss at most 10% of them (each query's mean taken off)."
+        f"{teacher}'s scores of {matrix.shape[0]} queries × {matrix.shape[1]} documents: rank {found.rank}, where the "
+        f"sample allows {min(matrix.shape)}. Free embeddings of size {found.sufficient(0.1)} miss at most 10% of them "
+        "(each query's mean taken off). More queries and documents may need more: --capacity_queries and "
+        "--capacity_documents."
     )
     lost = [1 - share for share in found.top_1]
     errors = {"scores": found.errors, "scores, queries centred": found.centred_errors, "best document lost": lost}
@@ -200,7 +220,7 @@ def gradient_ratios(report: Report, scored: ScoredLists) -> None:
     for place in places:
         t, s = float(both[0][place]), float(both[1][place])
         if t != s:
-            ratios[f"margins: teacher {t:.1f}, student {s:.1f}"] = diagnostics.gradient_ratio(t, s, TEMPERATURES)
+            ratios[f"margins: teacher {t:.2g}, student {s:.2g}"] = diagnostics.gradient_ratio(t, s, TEMPERATURES)
     text = "τ² ∂softmax cross-entropy over ⅛ ∂margin MSE: at a high temperature the two losses teach the same."
     title = report.title("Gradient ratio", "dev", scored.queries, report.models[:2])
     figure = plots.gradient_ratios(TEMPERATURES, ratios, title)

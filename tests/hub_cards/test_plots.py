@@ -75,6 +75,12 @@ def test_densities_have_area_1_each_on_the_same_bins():
         assert areas(axes) == pytest.approx({"negative": 1.0, "positive": 1.0})
 
 
+@pytest.mark.parametrize(("positives", "bins"), [(10, 15), (400, 40), (5000, 60)])
+def test_a_small_sample_is_drawn_in_fewer_bins(positives, bins):
+    edges = plots.common_bins([np.linspace(0, 1, positives), np.linspace(-1, 3, 6000), []])
+    assert (len(edges) - 1, edges[0], edges[-1]) == (bins, -1, 3)
+
+
 def test_panels_share_their_scale_when_asked():
     one, other = plots.score_distributions(SCORES, "t", same_scale=True).axes
     assert one.get_xlim() == other.get_xlim()

@@ -14,6 +14,7 @@ from trainers.evaluation.diagnostics import separation
 from trainers.evaluation.loading import load_scorer
 
 
+QUERIES = {"dev": 3, "train": 2}
 HISTORY = [
     {"step": 5, "loss": 1.0},
     {"step": 10, "eval_MRR@10": 0.3, "train_MRR@10": 0.4},
@@ -29,7 +30,8 @@ def models(tmp_path_factory):
         "DE": tiny.save_dual_encoder(folder / "student"),
         "DIST": tiny.save_dual_encoder(folder / "distilled", seed=12),
     }
-    (folder / "student" / "training.json").write_text(json.dumps({"log_history": HISTORY}))
+    record = {"log_history": HISTORY, "evaluated_on": QUERIES}
+    (folder / "student" / "training.json").write_text(json.dumps(record))
     return found
 
 
@@ -66,7 +68,7 @@ def test_every_diagnostic_has_a_picture_or_table_with_its_data_beside_it(report)
     expected += [f"distributions_{split}_{kind}" for split in ("dev", "train") for kind in ("centred", "raw")]
     expected += ["stages", "margins", "calibration", "capacity", "proposition_3"]
     assert pictures == expected
-    for name in [*expected, "disagreements", "side_by_side"]:
+    for name in [*expected, "disagreements", "side_by_side", "kendall", "singular_values"]:
         assert pq.read_table(report / f"{name}.parquet").num_rows > 0
     assert all((report / f"{name}.png").stat().st_size > 1000 for name in expected)
     assert "## Largest disagreements" in page and "## DE and DIST side by side" in page
@@ -92,6 +94,13 @@ def test_the_data_are_the_models_scores_and_the_summary_is_made_of_them(report, 
     curve = pq.read_table(report / "learning_curves.parquet").to_pydict()
     assert curve == {"model": ["DE", "DE"], "step": [10, 20], "train": [0.4, 0.6], "dev": [0.3, 0.35]}
     assert pq.read_table(report / "embedding_sizes.parquet")["model"].to_pylist() == ["CA", "DE", "DE", "DIST"]
+    stages = pq.read_table(report / "stages.parquet").to_pydict()
+    for name in ("DE", "CA"):  # the stage is the finished model again
+        assert stages[f"score {name}@0"] == stages[f"score {name}"] == table[f"score {name}"]
+    taus = pq.read_table(report / "kendall.parquet").to_pydict()
+    assert set(taus["model"]) == {"DE", "DIST"}
+    of_student = [tau for model, tau in zip(taus["model"], taus["tau"], strict=True) if model == "DE"]
+    assert summary["agreement"]["DE"]["mean_tau"] == pytest.approx(np.mean(of_student))
 
 
 @pytest.mark.parametrize(
@@ -102,6 +111,7 @@ def test_the_data_are_the_models_scores_and_the_summary_is_made_of_them(report, 
         (["--size", "DE"], "expected NAME=FOLDER, got 'DE'"),
         (["--depth", "0"], "--depth: expected at least 1"),
         (["--size", "DE=./nowhere"], "nowhere: no such model folder"),
+        (["--pooling", "cls"], "each of these models has its own"),
         (["--split", "other"], "no split 'other'"),
     ],
 )

@@ -4,17 +4,18 @@ Scores of one model are flat: `scores` [n], with the `labels` [n] and the list (
 each document. A document is positive when its label is above 0.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from trainers.errors import InputError
 from trainers.losses import LOSSES
 
 
 RANKS = (2, 4, 8, 16, 32, 64, 128, 256, 384, 512, 768)
-OVERLAP_BINS = 100
 
 
 @dataclass
@@ -34,11 +35,12 @@ class Separation:
 class Agreement:
     """A student beside its teacher: `baseline_shift` is the difference of their mean scores, `spread_ratio` that of
     the mean standard deviation within a list (student over teacher), `taus` Kendall's τ of each query where it is
-    defined, `top_1` the share of queries whose best document is the same."""
+    defined, `mean_tau` their mean (None: it is nowhere), `top_1` the share of queries with the same best document."""
 
     baseline_shift: float
     spread_ratio: float
     taus: np.ndarray
+    mean_tau: float | None
     top_1: float
 
 
@@ -94,10 +96,16 @@ def separation(scores: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> Sepa
     )
 
 
-def overlap_area(positives: np.ndarray, negatives: np.ndarray, bins: int = OVERLAP_BINS) -> float:
-    """Area under both of two densities, each a histogram of area 1 on the same bins: 1 for equal ones, 0 at best."""
-    if len(positives) == 0 or len(negatives) == 0:
+def overlap_area(positives: np.ndarray, negatives: np.ndarray, bins: int | None = None) -> float:
+    """Area under both of two densities, each a histogram of area 1 on the same bins: 1 for equal ones, 0 at best.
+
+    Without `bins` there are 2 n^⅓ of them (Rice's rule) for the smaller sample's n: with many more, most bins hold
+    none of it, and two samples of one distribution seem to differ.
+    """
+    smaller = min(len(positives), len(negatives))
+    if smaller == 0:
         return np.nan
+    bins = bins or math.ceil(2 * smaller ** (1 / 3))
     edges = np.histogram_bin_edges(np.concatenate([positives, negatives]), bins)
     shares = [np.histogram(values, edges)[0] / len(values) for values in (positives, negatives)]
     return float(np.minimum(*shares).sum())
@@ -114,17 +122,19 @@ def auc(positives: np.ndarray, negatives: np.ndarray) -> float:
 
 
 def agreement(teacher: np.ndarray, student: np.ndarray, rows: np.ndarray) -> Agreement:
-    """Both [n], for the same documents. Raises ValueError when the teacher has no spread within any list."""
+    """Both [n], for the same documents. Raises InputError when the teacher has no spread within any list."""
     lists = list(groups(rows))
     spreads = [np.mean([scores[part].std() for part in lists]) for scores in (teacher, student)]
     if spreads[0] == 0:
-        raise ValueError("the teacher gives all documents of every query the same score")
+        raise InputError("the teacher gives all documents of every query the same score: there is nothing to compare")
     taus = np.array([kendall_tau(teacher[part], student[part]) for part in lists])
+    taus = taus[~np.isnan(taus)]
     top_1 = np.mean([teacher[part].argmax() == student[part].argmax() for part in lists])
     return Agreement(
         baseline_shift=float(student.mean() - teacher.mean()),
         spread_ratio=float(spreads[1] / spreads[0]),
-        taus=taus[~np.isnan(taus)],
+        taus=taus,
+        mean_tau=float(taus.mean()) if len(taus) else None,
         top_1=float(top_1),
     )
 

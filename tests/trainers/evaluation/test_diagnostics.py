@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trainers.errors import InputError
 from trainers.evaluation.diagnostics import (
     agreement,
     auc,
@@ -59,6 +60,15 @@ def test_overlap_by_hand():
     assert overlap_area(np.zeros(3), np.ones(5)) == 0.0
 
 
+def test_samples_of_one_distribution_overlap_almost_entirely_however_different_their_sizes():
+    draw = np.random.default_rng(0).normal
+    found = [overlap_area(draw(size=60), draw(size=5000)) for _ in range(20)]
+    assert np.mean(found) > 0.85
+    # densities of N(0, 1) and N(2, 1) share 2 Φ(−1)
+    shared = [overlap_area(draw(size=600), draw(2.0, size=5000)) for _ in range(20)]
+    assert np.mean(shared) == pytest.approx(0.317, abs=0.03)
+
+
 def test_separation_takes_auc_over_all_pairs_and_within_queries():
     # query 0 has its positive on top, query 1 below; over all: 1 > 0, 1 < 11, 10 > 0, 10 < 11
     scores, labels, rows = np.array([1.0, 0.0, 10.0, 11.0]), np.array([1, 0, 1, 0]), np.array([0, 0, 1, 1])
@@ -100,12 +110,18 @@ def test_agreement_by_hand():
     assert found.baseline_shift == pytest.approx(12.0 - 1.5)
     assert found.spread_ratio == pytest.approx(((2 + 1) / 2) / ((1 + 1) / 2))
     assert found.taus.tolist() == [1.0, -1.0]
+    assert found.mean_tau == 0.0
     assert found.top_1 == 0.5
 
 
 def test_a_teacher_without_spread_has_nothing_to_agree_with():
-    with pytest.raises(ValueError, match="same score"):
+    with pytest.raises(InputError, match="same score"):
         agreement(np.ones(4), np.arange(4.0), np.array([0, 0, 1, 1]))
+
+
+def test_a_student_without_spread_has_no_tau():
+    found = agreement(np.arange(4.0), np.ones(4), np.array([0, 0, 1, 1]))
+    assert (len(found.taus), found.mean_tau, found.spread_ratio) == (0, None, 0.0)
 
 
 def test_capacity_of_a_matrix_of_known_singular_values():
