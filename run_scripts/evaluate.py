@@ -36,7 +36,7 @@ from trainers.evaluation.loading import EMBEDDERS, POOLINGS, compute_dtype, embe
 from trainers.evaluation.measures import MEASURES, Evaluation, Qrels, evaluate_run
 from trainers.evaluation.report import System, markdown_table, write_system
 from trainers.evaluation.retrieval import retrieve, retrieve_by_index, retrieve_by_scoring
-from trainers.evaluation.runs import Run, is_trec_run
+from trainers.evaluation.runs import Run, check_ids, is_trec_run
 from trainers.evaluation.scorers import DenseScorer, Scorer
 from trainers.evaluation.significance import compare
 
@@ -48,9 +48,7 @@ NAMED = ("bm25", "own")  # candidates that are no path
 
 @dataclass
 class EvaluationArguments:
-    output: str = field(
-        metadata={"help": "Folder for table.md and, for each row of it, run.trec, metrics.json, per_query.jsonl."}
-    )
+    output: str = field(metadata={"help": "Folder for table.md and, for each of its rows, a run and its metrics."})
     model: list[str] = field(default_factory=list, metadata={"help": "Model folders or Hub ids; none: only BM25."})
     name: list[str] = field(
         default_factory=list, metadata={"help": "Their names in the table (default: of the folder)."}
@@ -110,6 +108,8 @@ def main(arguments: EvaluationArguments) -> list[System]:
 def reranked(arguments: EvaluationArguments) -> tuple[list[System], dict]:
     """A row for each model that scores the candidates, after one for the candidates' own order if it is known."""
     candidates = find_candidates(arguments)
+    rows = candidates.lists.rows
+    check_ids(rows["query_id"], {name for names in rows["document_ids"] for name in names})
     systems = []
     if candidates.run is not None:
         evaluation = evaluated(arguments, candidates.run, candidates.qrels)
@@ -132,6 +132,7 @@ def retrieved(arguments: EvaluationArguments) -> tuple[list[System], dict]:
     collection = open_collection(arguments)
     index = BM25Index.build(collection.documents, cache_dir=arguments.cache_dir)
     run_ = bm25_run(collection, index, arguments.depth)
+    check_ids(run_, {name for scores in run_.values() for name in scores})
     systems = [System("BM25", "BM25", run_, evaluated(arguments, run_, collection.qrels, collection.queries))]
     for model, name in zip(arguments.model, row_names(arguments), strict=True):
         scorer = load(model, arguments.dtype, arguments.pooling)

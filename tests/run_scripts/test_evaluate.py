@@ -1,7 +1,9 @@
 import json
+from pathlib import Path
 
 import pytest
 
+from run_scripts import evaluate as evaluate_script
 from run_scripts.cli import parse
 from run_scripts.evaluate import main, make_parser
 from tests.trainers.evaluation import tiny
@@ -156,6 +158,16 @@ def test_an_index_that_the_collection_is_too_small_for_is_named(models, beir, tm
     arguments += ["--index", "IVF64,Flat"]
     with pytest.raises(InputError, match=r"--index IVF64,Flat: .*7 embeddings"):
         evaluate(*arguments)
+
+
+@pytest.mark.parametrize("options", [[], ["--retrieve"]])
+def test_ids_that_no_run_file_can_hold_are_named_before_a_model_is_loaded(models, tmp_path, monkeypatch, options):
+    beir = Path(tiny.write_beir(tmp_path / "words"))
+    for path in (beir / "corpus.jsonl", beir / "qrels" / "test.tsv"):
+        path.write_text(path.read_text().replace("d4", "d 4"))
+    monkeypatch.setattr(evaluate_script, "load_scorer", None)
+    with pytest.raises(InputError, match="document id 'd 4' cannot be written to a TREC run file"):
+        evaluate("--model", models[1], "--data", beir, "--output", tmp_path / "out", *options)
 
 
 def test_max_queries_takes_the_same_queries_whatever_the_models(beir, tmp_path):

@@ -1,6 +1,7 @@
 """Runs: which documents a system returned for each query, with what score. TREC's text format on disk."""
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 
 from trainers.data.files import read_lines, shorten
@@ -86,6 +87,14 @@ def score_of(text: str, path: str | Path, number: int) -> float:
     if math.isnan(score):
         raise InputError(f"{path}, line {number}: expected a number as the score, got {text!r}")
     return score
+
+
+def check_ids(queries: Iterable[str], documents: Iterable[str]) -> None:
+    """Raise InputError for an id that `write_run` could not write: to be asked before a run is computed."""
+    for query in queries:
+        refuse_white_space("query id", query)
+    for document in documents:
+        refuse_white_space("document id", document)
 
 
 def refuse_white_space(what: str, text: str) -> None:
