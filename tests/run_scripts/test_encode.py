@@ -1,6 +1,6 @@
 import os
-import subprocess
-import sys
+import socket
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -30,15 +30,29 @@ def files(folder):
     return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
 
 
-def test_two_processes_of_a_launch_write_what_one_writes(model, beir, tmp_path):
-    main(*parse(make_parser(), [*arguments(model, beir, tmp_path / "one"), "--cache_dir", str(tmp_path / "cache")]))
+def encode_as_rank(rank: int, port: int, argv: list[str]) -> None:
+    """What a launcher of two processes starts."""
+    os.environ |= {"WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    main(*parse(make_parser(), argv))
+
+
+def test_two_processes_of_a_launch_write_what_one_writes(model, beir, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the cache ends up there
+    main(*parse(make_parser(), arguments(model, beir, tmp_path / "one")))
     assert len(EncodedCollection(tmp_path / "one")) == 7
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    script = Path(__file__).parents[2] / "run_scripts" / "encode.py"
-    command = [*launch, str(script), *arguments(model, beir, tmp_path / "two")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=500)
-    assert done.returncode == 0, done.stderr
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["run_scripts.encode"])  # imported once for both
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    argv = [*arguments(model, beir, tmp_path / "two"), "--cache_dir", "other"]
+    ranks = [context.Process(target=encode_as_rank, args=(rank, port, argv), daemon=True) for rank in range(2)]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join(timeout=300)
+    assert [process.exitcode for process in ranks] == [0, 0]
     assert files(tmp_path / "one") == files(tmp_path / "two")
 
 
