@@ -127,7 +127,8 @@ class ColBERT(PreTrainedModel):
         """Load a checkpoint of this class, a published folder, or a ColBERT of another project (`read_checkpoint`)."""
         found = read_checkpoint(pretrained_model_name_or_path, **hub_arguments(kwargs))
         if found is None:
-            return super().from_pretrained(pretrained_model_name_or_path, *args, **(kwargs | {"use_safetensors": True}))
+            kwargs["use_safetensors"] = True
+            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         refuse_others(pretrained_model_name_or_path, kwargs)
         model = cls(ColBERTConfig(encoder_config=found.encoder.config, **found.fields))
         model.encoder.load_state_dict(found.encoder.state_dict())

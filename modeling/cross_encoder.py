@@ -67,7 +67,8 @@ class CrossEncoder(PreTrainedModel):
         hub = hub_arguments(kwargs)
         fields = published_fields(pretrained_model_name_or_path, cls.config_class.model_type, **hub)
         if fields is None:
-            return super().from_pretrained(pretrained_model_name_or_path, *args, **(kwargs | {"use_safetensors": True}))
+            kwargs["use_safetensors"] = True
+            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         refuse_others(pretrained_model_name_or_path, kwargs)
         return cls.from_encoder(pretrained_model_name_or_path, **fields, **hub).eval()
 

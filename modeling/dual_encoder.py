@@ -83,7 +83,8 @@ class DualEncoder(PreTrainedModel):
         hub = hub_arguments(kwargs)
         fields = published_fields(pretrained_model_name_or_path, cls.config_class.model_type, **hub)
         if fields is None:
-            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs, use_safetensors=True)
+            kwargs["use_safetensors"] = True
+            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         refuse_others(pretrained_model_name_or_path, kwargs)
         return cls.from_encoder(pretrained_model_name_or_path, **fields, **hub).eval()
 
@@ -149,7 +150,9 @@ def load_encoder(auto_class, name_or_path: str, layers: int | None, **config_fie
     """
     config = AutoConfig.from_pretrained(name_or_path, **config_fields)
     if hasattr(config, "encoder_config"):
-        raise ValueError(f"{name_or_path} is a {config.model_type} checkpoint, not an encoder: publish.py makes it one")
+        raise ValueError(
+            f"{name_or_path} is a {config.model_type} checkpoint, not an encoder: publish.py makes it one"
+        )
     if layers is not None:
         if not 1 <= layers <= config.num_hidden_layers:
             raise ValueError(f"layers must be 1 to {config.num_hidden_layers} for {name_or_path}, got {layers}")
