@@ -10,7 +10,7 @@ from typing import NoReturn
 from transformers import HfArgumentParser
 from transformers.utils import logging as transformers_logging
 
-from run_scripts.recipe import expand_recipe
+from run_scripts.recipe import expand_recipe, join_repeated
 from run_scripts.signals import HOW_TO_GO_ON, Stopped, say, stoppable
 from trainers.errors import InputError
 
@@ -70,7 +70,8 @@ def parse(parser: HfArgumentParser, argv: list[str]) -> tuple:
         InputError: a recipe that cannot be read, or an option that does not exist (argparse itself exits with
             status 2 on a value of the wrong type).
     """
-    argv_expanded = expand_recipe(argv)
+    lists = {name for action in parser._actions if action.nargs in ("*", "+") for name in action.option_strings}
+    argv_expanded = expand_recipe(join_repeated(argv, lists))
     try:
         *arguments, unknown = parser.parse_args_into_dataclasses(argv_expanded, return_remaining_strings=True)
     except ValueError as error:  # TrainingArguments checks its options against each other

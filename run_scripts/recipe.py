@@ -33,6 +33,29 @@ def expand_recipe(argv: list[str]) -> list[str]:
     return flags + argv[2:]
 
 
+def join_repeated(argv: list[str], lists: set[str]) -> list[str]:
+    """`--model a --model b` as `--model a b`, for the options `lists`, which take several values.
+
+    Argparse would forget the first.
+    """
+    current: list[str] = []
+    parts, of_lists = [current], {}  # an option with its values each
+    for word in argv:
+        name, equals, value = word.partition("=")
+        if name in lists:
+            if name not in of_lists:
+                of_lists[name] = [name]
+                parts.append(of_lists[name])
+            current = of_lists[name]
+            current += [value] if equals else []
+        elif word.startswith("--"):
+            current = [word]
+            parts.append(current)
+        else:
+            current.append(word)
+    return [word for part in parts for word in part]
+
+
 def read_recipe(path: Path) -> dict:
     """The mapping of a recipe file."""
     if not path.is_file():

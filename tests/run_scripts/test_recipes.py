@@ -44,6 +44,14 @@ def test_lists_become_several_values(tmp_path):
     assert expand_recipe(["--recipe", str(path)]) == ["--model", "a", "b"]
 
 
+def test_an_option_of_several_values_may_be_repeated_and_still_overrides_the_recipe(tmp_path):
+    path = tmp_path / "r.yaml"
+    path.write_text("model: [of the recipe]\noutput: o\ndepth: 7\n", encoding="utf-8")
+    repeated = ["--model", "a", "b", "--depth", "3", "--model=c", "--depth", "4", "--model", "d"]
+    (arguments,) = parse(evaluate.make_parser(), ["--recipe", str(path), *repeated])
+    assert (arguments.model, arguments.depth, arguments.output) == (["a", "b", "c", "d"], 4, "o")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
