@@ -1,11 +1,13 @@
 """How memory and speed of preparing a collection grow with its size.
 
-    python tests/benchmarks/data_memory.py --documents 10000 100000 1000000 8800000
+    python tests/benchmarks/data_memory.py --documents 10000 1000000 8800000
 
 For every size a folder of MS MARCO's files is made of random words (one query for 17.6 documents, as there) with
-Hofstätter's teacher scores for 20 triples per query; a process of its own then reads it, groups the triples to lists
-of 20 and saves them. Printed: rows per second of processor time
-of every step, and the highest resident memory of that process.
+Hofstätter's teacher scores for 20 triples per query. A process of its own then does what score_with_teacher.py does
+with them: it reads the documents, groups the triples by query, and writes lists of 20 with their calibration report.
+Printed: rows per second of processor time of every step, and the highest resident memory of that process.
+
+With --bm25 the process builds BM25's index of the documents instead, the one step that holds the collection's words.
 """
 
 import argparse
@@ -24,6 +26,7 @@ DOCUMENTS_PER_QUERY = 17.6
 TRIPLES_PER_QUERY = 20
 WORDS_PER_DOCUMENT = 56
 BLOCK = 50_000
+ROOT = Path(__file__).parents[2]
 
 
 def write_collection(folder: Path, documents: int) -> int:
@@ -50,35 +53,46 @@ def write_collection(folder: Path, documents: int) -> int:
 
 
 def prepare(folder: Path) -> dict[str, float]:
-    """Read, group and save; processor seconds of every step and the peak of resident memory in bytes."""
-    from trainers.data import read_data, teacher_lists
+    """Read, group and write lists; processor seconds of every step and the peak of resident memory in bytes."""
+    from run_scripts.score_with_teacher import ScoringArguments, main
+    from trainers.data import read_data
 
+    scores, cache = folder / "scores.tsv", folder / "cache"
+    times = [time.process_time()]
+    read_data(str(folder), "train", cache)
+    times.append(time.process_time())
+    read_data(str(folder), "train", cache, candidates=scores)
+    times.append(time.process_time())
+    output = str(folder / "lists")
+    main(ScoringArguments(output=output, data=str(folder), candidates=str(scores), cache_dir=str(cache)))
+    times.append(time.process_time())
+    return {**dict(zip(("read", "group", "lists"), np.diff(times), strict=True)), "peak": peak()}
+
+
+def index(folder: Path) -> dict[str, float]:
+    """Read and build BM25's index; processor seconds of the latter and the peak of resident memory in bytes."""
+    from trainers.data import BM25Index, read_data
+
+    documents = read_data(str(folder), "train", folder / "cache").documents
     started = time.process_time()
-    collection = read_data(str(folder), "train", folder / "cache")
-    read = time.process_time()
-    collection = read_data(
-        str(folder), "train", folder / "cache", candidates=folder / "scores.tsv", allow_missing=True
-    )
-    grouped = time.process_time()
-    lists = teacher_lists(collection, 20, folder / "rows.arrow")
-    lists.save(folder / "lists")
-    saved = time.process_time()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"read": read - started, "group": grouped - read, "lists": saved - grouped, "peak": peak}
+    BM25Index.build(documents, cache_dir=folder / "cache")
+    return {"index": time.process_time() - started, "peak": peak()}
 
 
-def measure(documents: int, parent: str | None) -> None:
+def peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def measure(documents: int, parent: str | None, bm25: bool) -> None:
     """One line of the table."""
     with TemporaryDirectory(dir=parent) as name:
         queries = write_collection(Path(name), documents)
-        command = [sys.executable, __file__, "--prepare", name]
-        output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-        seconds = json.loads(output.splitlines()[-1])
-    say(
-        f"{documents:>10,} {queries:>9,} {documents / seconds['read']:>14,.0f} "
-        f"{queries * TRIPLES_PER_QUERY / seconds['group']:>14,.0f} {queries / seconds['lists']:>12,.0f} "
-        f"{seconds['peak'] / 2**30:>10.2f}"
-    )
+        command = [sys.executable, __file__, "--prepare", name, *(["--bm25"] if bm25 else [])]
+        output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT).stdout
+        found = json.loads(output.splitlines()[-1])
+    rows = {"read": documents, "index": documents, "group": queries * TRIPLES_PER_QUERY, "lists": queries}
+    speeds = "".join(f"{rows[step] / seconds:>15,.0f}" for step, seconds in found.items() if step != "peak")
+    say(f"{documents:>10,} {queries:>9,}{speeds} {found['peak'] / 2**30:>10.2f}")
 
 
 def say(line: str) -> None:
@@ -90,14 +104,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--documents", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--folder", help="Where the files are made (8.8 million documents need 12 GB of disk).")
+    parser.add_argument("--bm25", action="store_true", help="Build BM25's index instead of making lists.")
     parser.add_argument("--prepare", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.prepare:
-        sys.stdout.write(json.dumps(prepare(arguments.prepare)) + "\n")
+        found = index(arguments.prepare) if arguments.bm25 else prepare(arguments.prepare)
+        say(json.dumps(found))
         return
-    say(" documents   queries    documents/s      triples/s     lists/s   peak GiB")
+    steps = ("documents/s",) if arguments.bm25 else ("documents/s", "triples/s", "lists/s")
+    say(f" documents   queries{''.join(f'{step:>15}' for step in steps)}   peak GiB")
     for documents in arguments.documents:
-        measure(documents, arguments.folder)
+        measure(documents, arguments.folder, arguments.bm25)
 
 
 if __name__ == "__main__":
