@@ -1,0 +1,155 @@
+"""The fuzzing of `tests.reliability.fuzz` in short, and by name what it has found."""
+
+import json
+import os
+
+import pytest
+
+from run_scripts.cli import parse
+from run_scripts.distill import make_parser
+from run_scripts.recipe import expand_recipe
+from tests.reliability.fuzz import BEIR, CASES, DPR, LISTS, fuzz, plain
+from trainers.data import read_data
+from trainers.data.trec import read_qrels
+from trainers.errors import InputError
+from trainers.evaluation.runs import read_run
+
+
+TRIED = int(os.environ.get("FUZZ_CASES", "520"))  # of all kinds together
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_a_file_that_nobody_should_write_gives_a_correct_result_or_one_clear_error(kind):
+    cases = -(-TRIED // len(CASES))
+    outcomes = fuzz(kind, cases)
+    assert sum(outcomes.values()) >= cases * 0.9 and min(outcomes["result"], outcomes["error"]) > 0
+
+
+def beir(folder, **changed):
+    for name, rows in BEIR.items():
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(plain(rows))
+    for name, content in changed.items():
+        (folder / f"{name}.jsonl").write_text(content, encoding="utf-8")
+    return folder
+
+
+def refusal(read):
+    with pytest.raises(InputError) as refused:
+        read()
+    assert "\n" not in str(refused.value) and len(str(refused.value)) < 1000
+    return str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"_id": "", "text": "x"}', "the document's id is empty"),
+        ('{"_id": {"a": 1}, "text": "x"}', "expected an id and texts"),
+        ('{"_id": true, "text": "x"}', "expected an id and texts"),
+        ('{"_id": "d9", "text": ["x"]}', "expected an id and texts"),
+        ('{"_id": "d9", "text": "\\ud83d"}', "\\ud83d is half a character"),
+        ("[" * 100_000, "not JSON"),
+        ('{"_id": "d9", "text": "x"', "not JSON"),
+        ("\x00", "not JSON"),
+        ('{"_id": "d0", "text": "another"}', "on line 1 and 'another' on line 5"),
+    ],
+    ids=["empty id", "object as id", "truth as id", "list as text", "half a character", "deep", "cut", "NUL", "twice"],
+)
+def test_a_bad_document_is_refused_with_its_line(tmp_path, line, reason):
+    content = plain(BEIR["corpus.jsonl"]).decode() + line + "\n"
+    message = refusal(lambda: read_data(str(beir(tmp_path, corpus=content)), "train", tmp_path / "cache"))
+    assert "corpus.jsonl" in message and reason in message
+    assert "line 5" in message
+
+
+def test_an_empty_query_id_is_refused_with_its_line(tmp_path):
+    content = plain(BEIR["queries.jsonl"]).decode() + '{"_id": "", "text": "x"}\n'
+    message = refusal(lambda: read_data(str(beir(tmp_path, queries=content)), "train", tmp_path / "cache"))
+    assert "queries.jsonl, line 4: the query's id is empty" in message
+
+
+@pytest.mark.parametrize(
+    "text", ["🙂 👩‍👩‍👧‍👦", "שלום \u202eעולם", "a\x00b", "\u2028\x85\x1c", "", "é e\u0301", '"\\', "| <b> `"]
+)
+def test_texts_of_every_kind_are_kept_as_they_are(tmp_path, text):
+    content = plain(BEIR["corpus.jsonl"]).decode() + json.dumps({"_id": "d/9 \t", "text": f"x{text}x"}) + "\n"
+    collection = read_data(str(beir(tmp_path, corpus=content)), "train", tmp_path / "cache")
+    assert collection.documents.texts(["d/9 \t"]) == [f"x{text}x"]
+
+
+def test_a_line_of_ten_megabytes_is_a_document_like_any_other(tmp_path):
+    long = "word " * 2_000_000
+    content = plain(BEIR["corpus.jsonl"]).decode() + json.dumps({"_id": "d9", "text": long}) + "\n"
+    collection = read_data(str(beir(tmp_path, corpus=content)), "train", tmp_path / "cache")
+    assert collection.documents.texts(["d9"]) == [long.strip()]
+    message = refusal(lambda: read_data(str(beir(tmp_path, corpus=content + long)), "train", tmp_path / "cache"))
+    assert "corpus.jsonl, line 6: not JSON" in message
+
+
+def test_a_run_with_a_byte_order_mark_has_the_ids_behind_it(tmp_path):
+    (tmp_path / "run.trec").write_bytes(b"\xef\xbb\xbf" + plain(LISTS["run"]))
+    assert list(read_run(tmp_path / "run.trec")) == ["q0"]
+
+
+@pytest.mark.parametrize("grade", ["1_0", "nan", "inf", "1e39", "-1e39", "", "one"])
+def test_a_grade_that_is_no_number_of_float32_is_refused(tmp_path, grade):
+    (tmp_path / "qrels.tsv").write_text(f"q\t0\td\t1\nq\t0\te\t{grade}\n", encoding="utf-8")
+    assert "qrels.tsv, line 2: expected a grade" in refusal(lambda: read_qrels(tmp_path / "qrels.tsv"))
+
+
+@pytest.mark.parametrize("contexts", [5, "abc", {"text": "x"}, [5], [None], [{"text": 5}]], ids=str)
+def test_contexts_that_are_no_passages_are_refused(tmp_path, contexts):
+    record = DPR[0] | {"positive_ctxs": contexts}
+    (tmp_path / "dpr.json").write_text(json.dumps([DPR[0], record], indent=0), encoding="utf-8")
+    assert "dpr.json, line" in refusal(lambda: read_data(str(tmp_path / "dpr.json"), "train", tmp_path / "cache"))
+
+
+def test_an_array_that_is_nested_too_deeply_is_refused(tmp_path):
+    (tmp_path / "dpr.json").write_text("[" * 100_000, encoding="utf-8")
+    message = refusal(lambda: read_data(str(tmp_path / "dpr.json"), "train", tmp_path / "cache"))
+    assert "dpr.json, line 1: not JSON: too deeply nested" in message
+
+
+@pytest.mark.parametrize(
+    ("recipe", "reason"),
+    [
+        ("seed: 2001-99-99", "not YAML"),
+        ("a: " + "[" * 5_000, "not YAML"),
+        ("loss_args: &x {a: *x}", "loss_args: expected numbers"),
+        ("loss_args: {a: 2001-01-01}", "loss_args: expected numbers"),
+        ("data: !!binary aGk=", "data: expected numbers"),
+        ("data: !!set {a, b}", "data: expected numbers"),
+        ("data: [[a], b]", "data: expected numbers"),
+        ("data: [null]", "data: expected numbers"),
+        ('"a\\nb": 1', "expected lines `option: value`"),
+        ("--data: x", "expected lines `option: value`"),
+        ("!!python/object/apply:os.system [ls]", "not YAML"),
+        ("\x00", "not YAML"),
+    ],
+    ids=[
+        "date",
+        "deep",
+        "itself",
+        "date inside",
+        "bytes",
+        "set",
+        "list of lists",
+        "null",
+        "newline",
+        "dashes",
+        "python",
+        "NUL",
+    ],
+)
+def test_a_recipe_that_no_command_line_can_say_is_refused(tmp_path, recipe, reason):
+    (tmp_path / "recipe.yaml").write_text(recipe, encoding="utf-8")
+    message = refusal(lambda: expand_recipe(["--recipe", str(tmp_path / "recipe.yaml")]))
+    assert "recipe.yaml" in message and reason in message
+
+
+def test_an_option_that_does_not_exist_is_named_with_the_recipe(tmp_path):
+    (tmp_path / "recipe.yaml").write_text("data: x\noutput_dir: y\nlerning_rate: 1\n", encoding="utf-8")
+    message = refusal(lambda: parse(make_parser(), ["--recipe", str(tmp_path / "recipe.yaml")]))
+    assert "recipe.yaml: unknown option --lerning_rate" in message
