@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from safetensors import SafetensorError
 from transformers import HfArgumentParser
 from transformers.utils import logging as transformers_logging
 
@@ -16,6 +17,8 @@ from trainers.errors import InputError
 
 
 DISK_REFUSES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+# What numpy, PyTorch and safetensors say of a disk that is full.
+NOT_WRITTEN = ("items requested but only", "requested and", "PytorchStreamWriter failed", "os error 28", "os error 27")
 # What gloo and NCCL say when the process at the other end of a connection has ended.
 LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
 
@@ -39,16 +42,10 @@ def run(make_parser: Callable[[], HfArgumentParser], main: Callable) -> None:
         sys.exit(stopped.status if isinstance(stopped, Stopped) else 130)
     except (InputError, FloatingPointError) as error:
         fail(str(error))
-    except RuntimeError as error:
-        if not is_of_a_lost_process(error):
-            raise
-        fail("another process of this launch ended early; run the same again to go on")
-    except OSError as error:
-        if error.errno is None:  # transformers' own: no such model, or not the files that it needs
-            fail(str(error))
-        if error.errno not in DISK_REFUSES:
-            raise
-        fail(f"{error.filename or 'the disk'}: {error.strerror}; run the same again to go on when that is mended")
+    except (OSError, RuntimeError, SafetensorError) as error:
+        if reason := outside_reason(error):
+            fail(reason)
+        raise
 
 
 def fail(reason: str) -> NoReturn:
@@ -57,10 +54,17 @@ def fail(reason: str) -> NoReturn:
     sys.exit(2)
 
 
-def is_of_a_lost_process(error: RuntimeError) -> bool:
-    """Whether a collective operation failed because a process at the other end is gone."""
-    launched = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    return launched and any(part in str(error) for part in LOST)
+def outside_reason(error: Exception) -> str | None:
+    """What the world did to us, in words: a disk that refuses, a process that is gone; None for our own mistakes."""
+    if isinstance(error, OSError) and error.errno in DISK_REFUSES:
+        return f"{error.filename or 'the disk'}: {error.strerror}; when that is mended, run the same again to go on"
+    if any(part in str(error) for part in NOT_WRITTEN):
+        return f"a file could not be written: {error}; when that is mended, run the same again to go on"
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and any(part in str(error) for part in LOST):
+        return "another process of this launch ended early; run the same again to go on"
+    if isinstance(error, OSError) and error.errno is None:  # transformers' own: no such model, or not its files
+        return str(error)
+    return None
 
 
 def parse(parser: HfArgumentParser, argv: list[str]) -> tuple:

@@ -23,6 +23,7 @@ from run_scripts.encoders import encoder_key
 from run_scripts.lock import only_here
 from trainers import DistillationTrainer, InputError, RankingCollator, RankingConfig
 from trainers.data import BM25Index, RankingLists, candidate_lists, read_data
+from trainers.evaluation.files import write_text
 from trainers.losses import NEEDS_TEACHER
 from trainers.sums import damage, write_sums
 
@@ -281,6 +282,4 @@ def hardware(device: torch.device) -> str:
 
 def write_json(path: Path, value: dict) -> None:
     """Write complete or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")

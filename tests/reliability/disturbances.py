@@ -20,7 +20,7 @@ from tests.reliability.stages import Stage, stages
 
 
 KILLS = {"training": 2, "encoding": 1, "evaluating": 1, "publishing": 2}
-FULL = {"training": 3_000, "encoding": 150, "evaluating": 150, "publishing": 3_000}  # bytes of the largest file
+FULL = {"training": 3_000, "encoding": 150, "publishing": 3_000}  # bytes of the largest file
 
 
 def wait_for_checkpoint(stage: Stage, run: Run) -> None:
@@ -50,8 +50,7 @@ def hang() -> None:
 def interrupt_in_a_library(stage: Stage) -> dict:
     stage.fresh()
     run = Run(stage.script, stage.flags, stage.folder.parent, before=hang)
-    while "waiting" not in run.reader.readline():
-        pass
+    next(line for line in run.reader if "waiting" in line)
     run.signal(signal.SIGTERM)
     return run.finish()
 
@@ -63,7 +62,7 @@ def meet(stage: Stage) -> dict:
     wait_for_checkpoint(stage, first)
     first.signal(signal.SIGSTOP)  # it holds the folder, but is not done before the second has tried
     second = stage.start().finish()
-    first.signal(signal.SIGKILL)
+    first.kill()
     first.finish()
     third = stage.start().finish()
     left = [path.name for path in stage.folder.glob(".*.lock")]
@@ -83,7 +82,7 @@ def lose_a_rank(stage: Stage) -> dict:
         for rank in range(2)
     ]
     wait_for_checkpoint(stage, ranks[0])
-    ranks[1].signal(signal.SIGKILL)
+    ranks[1].kill()
     return [ranks[0].finish(), ranks[1].finish()][0]
 
 

@@ -11,25 +11,30 @@ import resource
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 from run_scripts.cli import run
 from trainers import teacher
 
 
+tqdm.monitor_interval = 0  # a fork while its thread holds the lock of all bars would never make one
 PAIRS_PER_CHUNK = 16
 PATIENCE = 300.0
 # Python's audit events of what changes a file system; `open` counts when it is for writing.
 CHANGES = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "shutil.rmtree", "os.chmod"}
-TIMES = re.compile(r"(^|_)(seconds|runtime|per_second)(_|$)|flos")  # entries of a record that no two runs share
+# Entries of a record that no two runs share, and Trainer's mean of the steps since it was started.
+TIMES = re.compile(r"(^|_)(seconds|runtime|per_second)(_|$)|flos|^train_loss$")
 
 
 class Run:
-    """`run_scripts.SCRIPT FLAGS` in a process of its own.
+    """`run_scripts.SCRIPT FLAGS` in a process of its own, which leads a group: a kill reaches its children too.
 
     `below` is where changes of files are counted; before number `killed_at` the process kills itself. `largest_file`
     limits the size of files, as a full disk would. `before` is called in the process first.
@@ -49,15 +54,19 @@ class Run:
         self.started = time.monotonic()
         self.pid = os.fork()
         if self.pid == 0:
-            os.close(reader)
-            os.dup2(writer, 1)
-            os.dup2(writer, 2)
-            os.environ.update(environment)
-            if largest_file:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
-            if before:
-                before()
-            os._exit(status_of(script, flags, below, killed_at))
+            try:  # whatever happens, a child must not go on with what its parent does
+                os.setpgrp()
+                os.dup2(writer, 1)
+                os.dup2(writer, 2)
+                os.environ.update(environment)
+                if largest_file:
+                    resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+                if before:
+                    before()
+                os._exit(status_of(script, flags, below, killed_at))
+            finally:
+                traceback.print_exc()
+                os._exit(1)
         os.close(writer)
         self.reader = os.fdopen(reader, encoding="utf-8", errors="replace")
 
@@ -66,12 +75,18 @@ class Run:
         deadline = time.monotonic() + PATIENCE
         while not condition():
             if time.monotonic() > deadline:
-                self.signal(signal.SIGKILL)
+                self.kill()
                 raise TimeoutError(f"what was waited for did not come: {self.finish()['lines'][-5:]}")
             time.sleep(0.002)
 
     def signal(self, number: int) -> None:
         os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """The process and its children, with SIGKILL."""
+        with suppress(ProcessLookupError):  # it has not made its group yet
+            os.killpg(self.pid, signal.SIGKILL)
+        self.signal(signal.SIGKILL)
 
     def finish(self) -> dict:
         """Wait for the end: status, lines of output, seconds since this call and since the start, counted changes."""
@@ -123,7 +138,7 @@ def count_changes(below: str, killed_at: int | None) -> list[int]:
             return
         count[0] += 1
         if count[0] == killed_at:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.killpg(0, signal.SIGKILL)
 
     sys.addaudithook(notice)
     return count
@@ -140,7 +155,8 @@ def digests(folder: Path, leave_out: tuple[str, ...] = ()) -> dict[str, str]:
 def content(path: Path) -> bytes:
     """The bytes of a file; of a record or a table those that say nothing of time."""
     if path.name in ("training.json", "metrics.json"):
-        return json.dumps(timeless(json.loads(path.read_text(encoding="utf-8")))).encode()
+        record = timeless(json.loads(path.read_text(encoding="utf-8")))
+        return json.dumps(record, sort_keys=True).encode()
     if path.name == "table.md":
         return re.sub(r"\| *[\d,–]+ \|$", "|", path.read_text(encoding="utf-8"), flags=re.MULTILINE).encode()
     return path.read_bytes()

@@ -1,6 +1,7 @@
 """Kill -9 every stage at many moments, run it again, and compare what it leaves with an undisturbed run.
 
-    python -m tests.reliability.kill_matrix --kills 30 --stages scoring training encoding evaluating publishing
+    python -m tests.reliability.kill_matrix --kills 30 --stages scoring training encoding evaluating publishing \\
+        reproducing
 
 A moment is a change to a file (before the k-th that the run makes) or a time since its start, in turn; both are drawn
 with --seed, so a moment of the first kind comes again. Prints a line for each stage and, with --verbose, each kill;
@@ -19,10 +20,9 @@ from pathlib import Path
 
 from tests.hub_server import serve
 from tests.reliability.forked import Run
-from tests.reliability.stages import Stage, make_world, stages
+from tests.reliability.stages import NAMES, Stage, make_world, stages
 
 
-NAMES = ("scoring", "training", "encoding", "evaluating", "publishing")
 TRIES = 4  # for each kill that is wanted: a moment may be after the end
 
 
@@ -77,7 +77,7 @@ def matrix(stage: Stage, kills: int, seed: int, verbose: bool = False) -> Result
 
 def kill_after(run: Run, seconds: float) -> None:
     time.sleep(seconds)
-    run.signal(signal.SIGKILL)  # it is a zombie at the earliest, since nobody has waited for it
+    run.kill()  # at the latest it is a zombie, since nobody has waited for it
 
 
 def rerun(stage: Stage, expected: dict[str, str]) -> str | None:

@@ -12,9 +12,11 @@ from run_scripts import publish
 from tests import tiny
 from tests.hub_state import Hub
 from tests.reliability.forked import Run, digests
+from tests.reliability.studies import fork_jobs, write_recipes
 from tests.run_scripts.small_world import write_collection, write_encoder
 
 
+NAMES = ("scoring", "training", "encoding", "evaluating", "publishing", "reproducing")
 REPO = "org/de-tiny"
 TRAINING = {
     "loss": "m3se",
@@ -58,8 +60,8 @@ class Stage:
         self.clear()
 
     def artefacts(self) -> dict[str, str]:
-        """Digests of all that the stage leaves, but for caches and checkpoints."""
-        return digests(self.folder, leave_out=("cache", "checkpoint-", ".")) | self.more()
+        """Digests of all that the stage leaves, but for caches, checkpoints, logs and how long jobs took."""
+        return digests(self.folder, leave_out=("cache", "checkpoint-", "logs", "records", ".")) | self.more()
 
 
 def make_world(root: Path) -> None:
@@ -70,27 +72,31 @@ def make_world(root: Path) -> None:
     model.save_pretrained(root / "teacher")
     tiny.tokenizer().save_pretrained(root / "teacher")
     tiny.ranking_lists(queries=16).save(root / "lists")
+    write_recipes(root / "recipes", root / "encoder")
 
 
 def stages(root: Path, hub: Hub) -> dict[str, Stage]:
     """All stages by name. `encoding`, `evaluating` and `publishing` read the student in `trained`."""
     words, student = root / "words", root / "trained"
-    folders = {name: root / f"of-{name}" for name in ("scoring", "training", "encoding", "evaluating", "publishing")}
+    folders = {name: root / f"of-{name}" for name in NAMES}
     cache = {name: folder / "cache" for name, folder in folders.items()}
     scoring = {"teacher": root / "teacher", "data": words, "documents_per_query": 4, "depth": 10, "shard_seconds": 0}
     training = TRAINING | {"data": root / "lists", "encoder": root / "encoder", "dev_data": words}
     encoding = {"model": student, "data": words, "shard_size": 8, "number_format": "int8"}
     evaluating = {"model": [root / "teacher", student], "name": ["CA", "DE"], "data": words, "depth": 10}
+    study = {"study": "table1", "only": ["CA", "DE one-hot", "DE M3SE"], "seeds": 0, "recipes": root / "recipes"}
     flags = {
         "scoring": scoring | {"output": folders["scoring"] / "lists", "cache_dir": cache["scoring"]},
         "training": training | {"output_dir": folders["training"] / "student", "cache_dir": cache["training"]},
         "encoding": encoding | {"output": folders["encoding"] / "shards", "cache_dir": cache["encoding"]},
         "evaluating": evaluating | {"output": folders["evaluating"] / "results", "cache_dir": cache["evaluating"]},
         "publishing": {"model": student, "folder": folders["publishing"] / "de-tiny", "repo": REPO},
+        "reproducing": study | {"data": words, "output": folders["reproducing"] / "studies"},
     }
     scripts = {"scoring": "score_with_teacher", "training": "distill", "encoding": "encode"}
-    scripts |= {"evaluating": "evaluate", "publishing": "publish"}
+    scripts |= {"evaluating": "evaluate", "publishing": "publish", "reproducing": "reproduce"}
     made = {name: Stage(name, script, flags[name], folders[name]) for name, script in scripts.items()}
+    made["reproducing"].before = partial(fork_jobs, root)
     publishing = made["publishing"]
     publishing.before, publishing.environment = partial(use, hub), {"HF_TOKEN": "writer", "HF_HUB_DISABLE_XET": "1"}
     publishing.clear, publishing.more = partial(empty, hub), partial(published, hub)

@@ -14,6 +14,9 @@ def complete_file(path: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a failed write says why, not where
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
