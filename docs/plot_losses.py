@@ -29,6 +29,7 @@ RANGE = torch.linspace(-4, 8, 601, dtype=torch.float64)
 # Two panels a row: errors that grow with the square of a distance, and cross-entropies.
 SQUARES = ("mse", "margin_mse", "m3se", "rankdistil_b")
 ENTROPIES = ("softmax_ce", "focal", "softmax_distillation")
+PICTURE = Path(__file__).with_name("losses.png")
 COLOURS = dict(zip(LOSSES, plt.get_cmap("tab10").colors, strict=False))
 
 
@@ -56,7 +57,7 @@ def draw(axes: Axes, names: tuple[str, ...], document: int, which: int) -> None:
     axes.set_ylim(limit[which])
 
 
-def main() -> None:
+def main(path: Path = PICTURE) -> None:
     figure, panels = plt.subplots(2, 4, figsize=(15, 7), layout="constrained", sharex=True)
     for row, (words, document) in enumerate(MOVED.items()):
         for column, (names, which) in enumerate([(SQUARES, 0), (SQUARES, 1), (ENTROPIES, 0), (ENTROPIES, 1)]):
@@ -69,7 +70,6 @@ def main() -> None:
         panels[row, 0].text(s="teacher's score", fontsize=8, color="0.4", **where)
     for axes in panels[1]:
         axes.set_xlabel("student's score of the document that moves")
-    path = Path(__file__).with_name("losses.png")
     figure.savefig(path, dpi=110, metadata={"Software": None})
 
 

@@ -1,7 +1,7 @@
 import os
 
 
-os.environ["OMP_NUM_THREADS"] = "1"  # four times faster on tensors this small, here and in the processes that tests start
+os.environ["OMP_NUM_THREADS"] = "1"  # four times faster on tensors this small, also in processes that tests start
 
 import pytest  # noqa: E402
 import torch  # noqa: E402

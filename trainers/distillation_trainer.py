@@ -38,7 +38,7 @@ class DistillationTrainer(Trainer):
     the trained model's directory.
 
     Raises:
-        InputError: an option asks for what the tokeniser or the document table does not have.
+        InputError: an option asks for what the tokeniser, the encoder or the document table does not have.
     """
 
     args: RankingConfig
@@ -55,13 +55,13 @@ class DistillationTrainer(Trainer):
         super().__init__(*args, compute_metrics=mean_metrics, **kwargs)
         self.eval_documents = self.data_collator.documents if eval_documents is None else eval_documents
         self.publisher = publisher
+        self.ranking_model = find_ranking_model(self.model)
         self.check_options()
         self.train_sample = sample_rows(self.train_dataset, self.args.train_sample_size, self.args.seed)
         if self.args.sample_documents is not None and self.train_dataset is not None:
             self.train_dataset = SampledRows(self.train_dataset, self.args.sample_documents, self.args.seed)
             self.add_callback(NewEpoch(self.train_dataset))
         self.draws = (-1, 0)  # optimiser step, and how often negatives were drawn in it
-        self.ranking_model = find_ranking_model(self.model)
         self.ranking_model.chunk_size = self.args.forward_chunk_size
         self.meter = Meter(self.args.device)
         for encoder in {self.ranking_model.encoder, document_encoder(self.ranking_model)}:
@@ -74,6 +74,12 @@ class DistillationTrainer(Trainer):
         hides = self.args.token_dropout or self.args.mlm_weight
         if hides and self.processing_class.mask_token_id is None:
             raise InputError("token_dropout and mlm_weight need a tokeniser with a mask token")
+        encoder = document_encoder(self.ranking_model)
+        words, states = encoder.get_input_embeddings().embedding_dim, encoder.config.hidden_size
+        if self.args.mlm_weight and words != states:  # the head is the word embeddings
+            raise InputError(
+                f"mlm_weight: expected an encoder with word embeddings as wide as its states, {states}, got {words}"
+            )
         if self.args.publish and self.publisher is None:
             raise InputError("push_to_hub: needs a publisher, as run_scripts/distill.py gives one")
         collection = len(self.data_collator.documents)
@@ -148,19 +154,16 @@ class DistillationTrainer(Trainer):
 
     def augment(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Training only: hide tokens and add negatives, as the arguments ask."""
-        if self.args.uniform_negatives:
-            added = self._prepare_inputs(self.data_collator.encode_positions(self.draw_share()))
-            drawn = len(added["document_keys"])
+        drawn = self.draw_share() if self.args.uniform_negatives else []
+        if drawn:  # with fewer of them than processes, some have none
+            added = self._prepare_inputs(self.data_collator.encode_positions(drawn))
             batch = append_documents(batch, added, self.processing_class.pad_token_id)
-        else:
-            drawn = 0
         if self.args.token_dropout:
             for side in ("query", "document"):
                 ids, mask = batch[f"{side}_input_ids"], batch[f"{side}_attention_mask"]
                 batch[f"{side}_input_ids"], _ = hide_tokens(ids, mask, self.args.token_dropout, self.processing_class)
-        return (
-            self.add_negatives(batch, drawn) if self.args.in_batch_negatives or self.args.uniform_negatives else batch
-        )
+        adds = self.args.in_batch_negatives or self.args.uniform_negatives
+        return self.add_negatives(batch, len(drawn)) if adds else batch
 
     def add_negatives(self, batch: dict[str, Tensor], drawn: int) -> dict[str, Tensor]:
         """Make the last `drawn` documents of every process, and all others if so asked, negatives of every query."""

@@ -71,7 +71,7 @@ def m3se(scores: Tensor, teacher_scores: Tensor, labels: Tensor, mask: Tensor, *
     error = keep(teacher_scores - scores, known)
     margins = keep(error - error.gather(1, hardest), positives & found)
     above = keep(scores, negatives & found) - keep(scores, negatives).gather(1, hardest)
-    hinge = keep(above, negatives & found).clamp(min=0)
+    hinge = keep(above, negatives & found).relu()  # unlike clamp, no gradient for a negative level with j*
     return (margins.square() + hinge**hinge_power).sum(dim=1).mean()
 
 

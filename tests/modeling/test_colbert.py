@@ -157,6 +157,21 @@ class LargestTensor(TorchDispatchMode):
         return result
 
 
+def test_gradients_do_not_keep_the_similarities_of_all_pairs(monkeypatch):
+    model, kept = colbert(), []
+    queries, documents = torch.randn(1, 8, 6), torch.randn(300, 11, 6, requires_grad=True)
+    masks, rows = (torch.ones(1, 8, dtype=torch.bool), torch.ones(300, 11, dtype=torch.bool)), torch.arange(300)
+    for numbers in (2**12, 2**30):
+        monkeypatch.setattr(modeling.colbert, "chunk_numbers", lambda device, numbers=numbers: numbers)
+        total = []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor, total=total: total.append(tensor.numel()) or tensor, id
+        ):
+            model.score_pairs(queries, masks[0], documents, masks[1], 0 * rows, rows)
+        kept.append(sum(total))
+    assert kept[0] < 300 * 8 * 11 < kept[1]
+
+
 def many_documents(count):
     queries = texts([10, 11, 12])
     documents = texts(*torch.randint(8, 22, (count, 8)).tolist())

@@ -27,7 +27,8 @@ JOBS = {
     "chunks": (tiny.dual_encoder, {"in_batch_negatives": True, "forward_chunk_size": 3, **PLAIN_SGD}),
     "accumulated": (tiny.dual_encoder, {"gradient_accumulation_steps": 2, **PLAIN_SGD}),
     "checkpointed": (tiny.dual_encoder, {"in_batch_negatives": True, "gradient_checkpointing": True, **PLAIN_SGD}),
-    "colbert": (tiny.colbert, {"in_batch_negatives": True, "uniform_negatives": 3, **PLAIN_SGD}),
+    # one negative for both processes: the second draws none
+    "colbert": (tiny.colbert, {"in_batch_negatives": True, "uniform_negatives": 1, **PLAIN_SGD}),
     "cross_encoder": (tiny.cross_encoder, {"in_batch_negatives": True, "uniform_negatives": 3, **PLAIN_SGD}),
 }
 RANDOM = {
@@ -51,12 +52,20 @@ def train_job(name: str, folder: Path, processes: int) -> torch.Tensor:
 
 
 def evaluate_job(folder: Path, processes: int) -> dict[str, float]:
-    """Metrics on 7 dev and 5 training queries, which two processes cannot share evenly."""
-    dev = tiny.ranking_lists(queries=7, seed=1)
-    options = {"train_sample_size": 5, "per_device_eval_batch_size": 2, "loss": "margin_mse"}
-    trainer = tiny.make_trainer(tiny.dual_encoder(), tiny.ranking_lists(), folder / "evaluate", dev, **options)
+    """Metrics on 7 dev and 5 training queries, which two processes cannot share evenly; counts of the training log."""
+    dev, lists = tiny.ranking_lists(queries=7, seed=1), tiny.ranking_lists()
+    lists.rows = lists.rows.map(lambda row, i: {"labels": [0.0] * len(row["labels"])} if i < 3 else row, True)
+    options = {"train_sample_size": 5, "per_device_eval_batch_size": 2, "loss": "margin_mse", "logging_steps": 1}
+    trainer = tiny.make_trainer(
+        tiny.dual_encoder(), lists, folder / "evaluate", dev, max_steps=1, learning_rate=0.0,
+        per_device_train_batch_size=GLOBAL_BATCH // processes, **options,
+    )  # fmt: skip
     assert trainer.args.world_size == processes
-    return {name: value for name, value in trainer.evaluate().items() if not name.endswith(("seconds", "time"))}
+    trainer.train()
+    counts = {name: trainer.state.log_history[0][name] for name in ("skipped_queries", "teacher_top1_agreement")}
+    return counts | {
+        name: value for name, value in trainer.evaluate().items() if not name.endswith(("seconds", "time"))
+    }
 
 
 def resumable_trainer(folder: Path, processes: int, seed: int = 0):
@@ -82,19 +91,25 @@ def resume_job(folder: Path, processes: int, checkpoints: list[int]) -> dict[str
 
 
 def gather_job(rank: int) -> dict[str, torch.Tensor]:
-    """Rows [rank + 1, 2] of each process gathered; their gradient for (rank + 1) * sum(rows * (1, 1, 2, 2, ...))."""
+    """Rows [rank + 1, 2] of each process gathered; their gradient for (rank + 1) * sum(rows * (1, 2, 3, ...))."""
     rows = (10.0 * rank + torch.arange(2.0 * (rank + 1))).reshape(-1, 2).requires_grad_()
     gathered = gather_rows(rows)
     ((rank + 1) * (gathered * torch.arange(1.0, 7.0).reshape(3, 2)).sum()).backward()
     return {"gathered": gathered.detach(), "gathered gradient": rows.grad}
 
 
+def share_job(folder: Path) -> dict[str, torch.Tensor]:
+    """Which uniform negatives this process embeds."""
+    trainer = tiny.make_trainer(tiny.dual_encoder(), tiny.ranking_lists(), folder / "share", uniform_negatives=5)
+    return {"share": torch.tensor(trainer.draw_share())}
+
+
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     processes, rank = int(os.environ["WORLD_SIZE"]), int(os.environ["RANK"])
     weights = {name: train_job(name, folder, processes) for name in JOBS}
-    weights |= {f"resumed {name}": values for name, values in resume_job(folder / "resume", processes, [3]).items()}
-    weights |= gather_job(rank)
+    weights |= {f"resumed {name}": values for name, values in resume_job(folder / "resume", processes, [2, 3]).items()}
+    weights |= gather_job(rank) | share_job(folder)
     assert torch.distributed.get_world_size() == processes == 2
     save_file(weights, folder / f"rank{rank}.safetensors")
     (folder / f"rank{rank}.json").write_text(json.dumps(evaluate_job(folder, processes)), encoding="utf-8")

@@ -39,6 +39,28 @@ def test_every_loss_gives_every_weight_in_use_a_gradient(loss, lists, tmp_path):
             assert weight.grad is not None and weight.grad.abs().max() > 0, name
 
 
+def test_the_one_hot_loss_is_mixed_in_with_its_weight(lists, tmp_path):
+    batch = tiny.batch(lists)
+
+    def loss(name, **options):
+        trainer = tiny.make_trainer(tiny.dual_encoder(), lists, tmp_path, loss=name, **options)
+        return trainer.compute_loss(trainer.model.train(), batch).item()
+
+    mixed = loss("m3se", loss_args={"hinge_power": 2}, one_hot_weight=0.3)
+    parts = loss("m3se", loss_args={"hinge_power": 2}), loss("softmax_ce")
+    assert mixed == pytest.approx(0.7 * parts[0] + 0.3 * parts[1])
+
+
+@pytest.mark.parametrize(("weight", "skipped"), [(0.0, 4), (0.5, 0)])
+def test_queries_without_teacher_scores_learn_from_the_one_hot_loss_only(weight, skipped, tmp_path):
+    lists = tiny.ranking_lists(queries=4, scored=False)
+    options = {"loss": "margin_mse", "one_hot_weight": weight, "max_steps": 1, "logging_steps": 1}
+    trainer = tiny.make_trainer(tiny.dual_encoder(), lists, tmp_path, **options)
+    trainer.train()
+    assert train_logs(trainer)[0]["skipped_queries"] == skipped
+    assert (train_logs(trainer)[0]["grad_norm"] == 0) == (weight == 0)
+
+
 @pytest.mark.parametrize("build", [*BUILDERS, tiny.colbert])
 @pytest.mark.parametrize(
     "options",
@@ -174,6 +196,19 @@ def test_training_stops_early_and_keeps_the_best_checkpoint(lists, tmp_path):
     kept = type(trainer.model).from_pretrained(tmp_path / f"checkpoint-{best}")
     assert torch.equal(tiny.flat_weights(trainer.model), tiny.flat_weights(kept))
     assert trainer.evaluate()["eval_nDCG@10"] == quality[best]
+
+
+def test_on_a_plateau_the_learning_rate_falls(lists, tmp_path):
+    schedule = {"lr_scheduler_type": "reduce_lr_on_plateau", "lr_scheduler_kwargs": {"factor": 0.25, "patience": 0}}
+    trainer = stopping_trainer(lists, tmp_path, **schedule, logging_steps=2)
+    trainer.add_callback(WorseAndWorse(step=6))
+    trainer.train()
+    quality = {entry["step"]: entry["eval_nDCG@10"] for entry in eval_logs(trainer)}
+    rate, best = 0.03, -1.0
+    for entry in train_logs(trainer):  # logged before the evaluation of its step
+        assert entry["learning_rate"] == pytest.approx(rate)
+        rate, best = (rate, quality[entry["step"]]) if quality[entry["step"]] > best else (rate * 0.25, best)
+    assert rate < 0.03
 
 
 def test_a_resumed_run_goes_on_counting_its_patience(lists, tmp_path):

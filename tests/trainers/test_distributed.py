@@ -51,8 +51,14 @@ def test_two_processes_train_like_one_with_the_same_global_batch(name, two_proce
 def test_all_processes_hold_the_same_weights(two_processes):
     first, second = two_processes[0]
     assert first.keys() == second.keys()
-    for name in first.keys() - {"gathered gradient"}:
+    for name in first.keys() - {"gathered gradient", "share"}:
         assert torch.equal(first[name], second[name]), name
+
+
+def test_each_process_embeds_its_share_of_the_uniform_negatives(two_processes):
+    shares = [weights["share"].tolist() for weights in two_processes[0]]
+    assert sorted(map(len, shares)) == [2, 3]
+    assert len({*shares[0], *shares[1]}) == 5
 
 
 def test_negatives_of_the_other_process_matter(two_processes):
@@ -69,12 +75,15 @@ def test_rows_of_different_numbers_are_gathered_in_rank_order_and_gradients_come
     assert second["gathered gradient"].tolist() == [[9, 12], [15, 18]]
 
 
-def test_evaluation_counts_every_query_once(two_processes, tmp_path):
+def test_log_and_evaluation_count_every_query_once(two_processes, tmp_path):
     expected = evaluate_job(tmp_path, processes=1)
+    assert expected["skipped_queries"] == 3
     for metrics in two_processes[1]:
         assert metrics == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_resumed_run_of_two_processes_ends_bit_identical(two_processes):
+@pytest.mark.parametrize("step", [2, 3])
+def test_a_resumed_run_of_two_processes_ends_bit_identical(step, two_processes):
+    """Between epochs and inside one; test_resume.py says what is random in it."""
     weights = two_processes[0][0]
-    assert torch.equal(weights["resumed at 3"], weights["resumed never"])
+    assert torch.equal(weights[f"resumed at {step}"], weights["resumed never"])

@@ -126,10 +126,12 @@ def test_losses_of_raw_scores_do_change_with_a_shift(name):
     ],
     ids=str,
 )
-@given(case=cases(unknown=False))
+@given(case=cases(unknown=False), ties=st.booleans())
 @SETTINGS
-def test_a_student_that_equals_its_teacher_has_no_loss(name, hyperparameters, case):
-    value, gradient = value_and_gradient(name, case._replace(scores=case.teacher_scores), **hyperparameters)
+def test_a_student_that_equals_its_teacher_has_no_loss(name, hyperparameters, case, ties):
+    teacher_scores = case.teacher_scores.sign() if ties else case.teacher_scores
+    equal = case._replace(scores=teacher_scores, teacher_scores=teacher_scores)
+    value, gradient = value_and_gradient(name, equal, **hyperparameters)
     assert value == 0
     assert (gradient == 0).all()
 

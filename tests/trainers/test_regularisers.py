@@ -1,8 +1,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from transformers import BertForMaskedLM
+from transformers import BertForMaskedLM, ElectraConfig
 
+from modeling import DualEncoder, DualEncoderConfig
 from tests import tiny
 from trainers import InputError, regularisers
 from trainers.losses import softmax_ce, softmax_distillation
@@ -107,6 +108,13 @@ def test_hiding_tokens_needs_a_mask_token(lists, tmp_path, monkeypatch):
     monkeypatch.setattr(tiny, "tokenizer", lambda: without)
     with pytest.raises(InputError, match="token_dropout and mlm_weight need a tokeniser with a mask token"):
         tiny.make_trainer(tiny.dual_encoder(), lists, tmp_path, token_dropout=0.1)
+
+
+def test_a_masked_lm_head_needs_word_embeddings_as_wide_as_the_states(lists, tmp_path):
+    sizes = {"embedding_size": 8, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16}
+    config = DualEncoderConfig(encoder_config=ElectraConfig(vocab_size=28, num_hidden_layers=1, **sizes))
+    with pytest.raises(InputError, match="mlm_weight: .* as wide as its states, 16, got 8"):
+        tiny.make_trainer(DualEncoder(config), lists, tmp_path, mlm_weight=0.1)
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.4])
