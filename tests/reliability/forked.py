@@ -154,7 +154,7 @@ def digests(folder: Path, leave_out: tuple[str, ...] = ()) -> dict[str, str]:
 
 def content(path: Path) -> bytes:
     """The bytes of a file; of a record or a table those that say nothing of time."""
-    if path.name in ("training.json", "metrics.json"):
+    if path.name in ("training.json", "metrics.json", "results.json"):
         record = timeless(json.loads(path.read_text(encoding="utf-8")))
         return json.dumps(record, sort_keys=True).encode()
     if path.name == "table.md":
