@@ -156,7 +156,6 @@ def save_model(trainer: DistillationTrainer, output: Path) -> None:
     Of a model with an adapter the merged weights are saved, which every script reads, and the adapter in `adapter/`.
     """
     unfinished = output / ".saving"
-    forget_last_call(trainer.processing_class)
     model = trainer.accelerator.unwrap_model(trainer.model)
     forget_last_call(trainer.processing_class)
     trainer.save_model(str(unfinished / "adapter" if isinstance(model, PeftModel) else unfinished))
@@ -179,13 +178,6 @@ def forget_last_call(tokenizer: PreTrainedTokenizerBase) -> None:
     if tokenizer.is_fast:
         tokenizer.backend_tokenizer.no_padding()
         tokenizer.backend_tokenizer.no_truncation()
-
-
-def forget_last_call(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Padding and truncation of a fast tokenizer's last call would be saved with it: other bytes after a resume."""
-    if tokenizer.is_fast:
-        tokenizer.backend_tokenizer.no_truncation()
-        tokenizer.backend_tokenizer.no_padding()
 
 
 def already_done(config: RankingConfig, key: dict, overwrite: bool) -> bool:
