@@ -30,3 +30,8 @@ def dual_encoder():
 @pytest.fixture
 def cross_encoder():
     return tiny.cross_encoder().eval()
+
+
+def pytest_collection_modifyitems(items):
+    """The longest file first: beside it the other workers do all the rest."""
+    items.sort(key=lambda item: item.path.name != "test_quickstart.py")
