@@ -1,0 +1,95 @@
+"""Compare this project with its peers on this machine: the same texts, encoder and batch, by turns.
+
+    python run_scripts/benchmark.py --output outputs/benchmark
+    python run_scripts/benchmark.py --rows de_step encoding --rounds 9 --output outputs/benchmark
+
+Each row lets the peer choose its fastest number format and batch size, warms both sides up, and then measures them
+one after the other, `rounds` times. Memory is measured in a process for each side. Leave the machine alone meanwhile.
+Needs the extras: pip install -e '.[demo,bench]'
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from importlib import import_module
+from pathlib import Path
+
+from transformers import HfArgumentParser
+
+from run_scripts.cli import run
+from trainers.errors import InputError
+from trainers.evaluation.files import write_text
+
+
+ROWS = {
+    "de_step": "steps.dual_encoder_step",
+    "de_step_20": "steps.long_lists_step",
+    "colbert_step": "steps.colbert_step",
+    "teacher_scoring": "inference.teacher_scoring",
+    "encoding": "inference.encoding",
+    "reranking": "inference.reranking",
+    "search": "searching.exact_search",
+    "collation": "starting.collation",
+    "import": "starting.start_of_package",
+    "help": "starting.start_of_script",
+}
+
+
+@dataclass
+class BenchmarkArguments:
+    rows: list[str] = field(
+        default_factory=lambda: list(ROWS), metadata={"help": f"Which of {', '.join(ROWS)} (default: all)."}
+    )
+    output: str = field(default="outputs/benchmark", metadata={"help": "Folder for table.md and results.json."})
+    rounds: int = field(default=5, metadata={"help": "How often each side is measured; medians are shown."})
+    memory: bool = field(default=True, metadata={"help": "Measure peak memory too."})
+    encoder: str = field(default="demo", metadata={"help": "Hub id, path, or 'demo' (MiniLM-L6), of both sides."})
+    data: str = field(default="pydocs", metadata={"help": "Collection whose texts are worked on."})
+    split: str = field(default="train", metadata={"help": "Its queries."})
+    queries: int = field(default=16, metadata={"help": "Queries of an optimiser step."})
+    pairs: int = field(default=512, metadata={"help": "Pairs that the teacher scores."})
+    documents: int = field(default=1024, metadata={"help": "Documents that are encoded."})
+    reranked: int = field(default=1000, metadata={"help": "Documents that ColBERT ranks."})
+    searched: int = field(default=1_000_000, metadata={"help": "Vectors that are searched."})
+    search_queries: int = field(default=1000, metadata={"help": "Queries that search them."})
+    query_length: int = field(default=30, metadata={"help": "Query tokens kept, special ones included."})
+    document_length: int = field(default=200, metadata={"help": "Document tokens kept, special ones included."})
+    cache_dir: str = field(default="outputs/cache", metadata={"help": "Where prepared collections and indexes go."})
+
+
+def make_parser() -> HfArgumentParser:
+    return HfArgumentParser(BenchmarkArguments, description=__doc__)
+
+
+def main(arguments: BenchmarkArguments) -> None:
+    if unknown := [name for name in arguments.rows if name not in ROWS]:
+        raise InputError(f"rows: expected some of {', '.join(ROWS)}, got {unknown[0]}")
+    if arguments.rounds < 1:
+        raise InputError(f"rounds: expected at least 1, got {arguments.rounds}")
+    try:
+        from run_scripts.benchmarks import comparing, measuring, workload
+    except ImportError as error:
+        raise InputError(f"{error.name} is missing; the peers come with pip install -e '.[demo,bench]'") from None
+    sizes = workload.Sizes(**{name: getattr(arguments, name) for name in workload.Sizes.__annotations__})
+    lengths = {"query_length": arguments.query_length, "document_length": arguments.document_length}
+    work = workload.Workload(arguments.encoder, arguments.data, arguments.split, arguments.cache_dir, sizes, **lengths)
+    peak, done = measuring.matrix_peak(work.dtypes, work.device), []
+    description = measuring.machine(work.device) | {"matrix_peak_gflops": round(peak / 1e9)}
+    for name in arguments.rows:
+        module, function = ROWS[name].split(".")
+        make_row = getattr(import_module(f"run_scripts.benchmarks.{module}"), function)
+        done.append(comparing.compare(make_row, work, arguments.rounds, arguments.memory))
+        print(comparing.table(done[-1:], peak))
+        write(Path(arguments.output), comparing.table(done, peak), {"machine": description}, done)
+
+
+def write(output: Path, table: str, machine: dict, done: list) -> None:
+    """table.md and results.json of the rows that are done."""
+    output.mkdir(parents=True, exist_ok=True)
+    about = ", ".join(f"{name} {value}" for name, value in machine["machine"].items())
+    write_text(output / "table.md", f"{about}\n\n{table}\n")
+    results = machine | {"rows": [asdict(row) for row in done]}
+    write_text(output / "results.json", json.dumps(results, indent=2, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    run(make_parser, main)

@@ -1,0 +1,56 @@
+"""Exact search among random vectors: ours streams them from disk, FAISS holds them."""
+
+from pathlib import Path
+
+import faiss
+import numpy as np
+import torch
+
+from run_scripts.benchmarks.measuring import Run
+from run_scripts.benchmarks.row import Row
+from run_scripts.benchmarks.workload import Workload
+from trainers.evaluation.encoded import EncodedCollection, claim, is_whole, write_shard
+from trainers.evaluation.retrieval import search
+
+
+WIDTH, BEST, SHARD = 384, 100, 65_536
+
+
+def exact_search(workload: Workload, documents: int | None = None) -> Row:
+    count, queries = documents or workload.sizes.searched, random_vectors(1, workload.sizes.search_queries)
+    folder = Path(workload.cache_dir) / f"random-{count}x{WIDTH}"
+    write_vectors(folder, count)
+
+    def ours() -> Run:
+        collection = EncodedCollection(folder)
+        return lambda: search(queries, collection, BEST, workload.device, progress=False)
+
+    def peer() -> Run:
+        faiss.omp_set_num_threads(torch.get_num_threads())
+        index = faiss.IndexFlatIP(WIDTH)
+        for _, block in EncodedCollection(folder).blocks(SHARD):
+            index.add(block)
+        return lambda: index.search(queries, BEST)
+
+    return Row(
+        f"exact top {BEST} of {count:,} × {WIDTH}, {len(queries):,} queries",
+        "faiss.IndexFlatIP",
+        "queries/s",
+        len(queries),
+        ours,
+        {"float32": peer},
+        2 * len(queries) * count * WIDTH,
+    )
+
+
+def write_vectors(folder: Path, documents: int) -> None:
+    """Normal vectors in the folder, as encode.py writes embeddings; shards that are there are kept."""
+    claim(folder, {"documents": documents, "width": WIDTH, "format": "float32", "shard_size": SHARD})
+    for shard, start in enumerate(range(0, documents, SHARD)):
+        if not is_whole(folder, shard):
+            rows = random_vectors(2 + shard, min(SHARD, documents - start))
+            write_shard(folder, shard, [str(row) for row in range(start, start + len(rows))], rows, "float32")
+
+
+def random_vectors(seed: int, count: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((count, WIDTH), dtype=np.float32)

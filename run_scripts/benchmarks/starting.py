@@ -1,0 +1,56 @@
+"""What comes before and beside the work: starting a script, and making tensors of texts."""
+
+import os
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+from run_scripts.benchmarks.measuring import Run
+from run_scripts.benchmarks.row import Row
+from run_scripts.benchmarks.steps import dual_encoder, our_step, our_trainer
+from run_scripts.benchmarks.workload import Workload
+
+
+SCRIPT = Path(__file__).parents[1] / "distill.py"
+LIBRARIES = "import torch; from transformers import AutoModel"
+
+
+def start_of_package(workload: Workload) -> Row:
+    return start("import modeling", "-c", "from modeling import DualEncoder")
+
+
+def start_of_script(workload: Workload) -> Row:
+    return start("distill.py --help", str(SCRIPT), "--help")
+
+
+def start(work: str, *arguments: str) -> Row:
+    libraries = {LIBRARIES: lambda: python("-c", LIBRARIES)}
+    return Row(work, "Python", "starts/s", 1, lambda: python(*arguments), libraries, has_memory=False)
+
+
+def python(*arguments: str) -> Run:
+    """Run Python on these arguments."""
+    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, *arguments]
+    return partial(subprocess.run, command, stdout=subprocess.DEVNULL, check=True, env=environment)
+
+
+def collation(workload: Workload) -> Row:
+    """Tokenising and collating the batch of a step, beside the whole step."""
+    lists = workload.lists(8)
+
+    def ours() -> Run:
+        collator = our_trainer(dual_encoder(workload), lists, workload).data_collator
+        rows = list(lists.rows)
+        return lambda: collator(rows)
+
+    return Row(
+        "tokenising and collating, K = 8",
+        "the whole step",
+        "documents/s",
+        sum(map(len, lists.rows["document_ids"])),
+        ours,
+        {"ours": lambda: our_step(dual_encoder(workload), lists, workload)},
+        has_memory=False,
+    )

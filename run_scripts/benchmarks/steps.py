@@ -1,0 +1,143 @@
+"""One optimiser step of distillation, tokenising included: our trainer and sentence-transformers' trainers."""
+
+import tempfile
+from functools import partial
+
+import torch
+from datasets import Dataset
+from sentence_transformers import MultiVectorEncoder, SentenceTransformer
+from sentence_transformers.multi_vector_encoder.losses import MultiVectorDistillKLDivLoss
+from sentence_transformers.multi_vector_encoder.trainer import MultiVectorEncoderTrainer
+from sentence_transformers.multi_vector_encoder.training_args import MultiVectorEncoderTrainingArguments
+from sentence_transformers.sentence_transformer.losses import DistillKLDivLoss
+from sentence_transformers.sentence_transformer.trainer import SentenceTransformerTrainer
+from sentence_transformers.sentence_transformer.training_args import SentenceTransformerTrainingArguments
+from transformers import Trainer
+
+from modeling import ColBERT, DualEncoder
+from run_scripts.benchmarks.measuring import Run
+from run_scripts.benchmarks.row import Row
+from run_scripts.benchmarks.workload import Workload
+from trainers import DistillationTrainer, RankingCollator, RankingConfig
+from trainers.data import RankingLists
+
+
+MINI_BATCHES = (None, 16, 64)  # of MultiVectorDistillKLDivLoss, which trims each to its own longest text
+ATTENTION = ("sdpa", "eager")
+QUIET = {"report_to": "none", "disable_tqdm": True, "save_strategy": "no"}
+
+
+def dual_encoder_step(workload: Workload, documents_per_query: int = 8) -> Row:
+    lists = workload.lists(documents_per_query)
+
+    def peer(dtype: str, attention: str) -> Run:
+        model = SentenceTransformer(workload.path, **peer_options(attention, workload))
+        return peer_step(model, DistillKLDivLoss(model), lists, dtype, workload)
+
+    return row(
+        workload,
+        lists,
+        f"distillation step, DE, K = {documents_per_query}",
+        "SentenceTransformerTrainer, DistillKLDivLoss",
+        lambda: our_step(dual_encoder(workload), lists, workload),
+        {f"{dtype}, {kind}": partial(peer, dtype, kind) for dtype in workload.dtypes for kind in ATTENTION},
+    )
+
+
+def long_lists_step(workload: Workload) -> Row:
+    return dual_encoder_step(workload, 20)
+
+
+def colbert_step(workload: Workload) -> Row:
+    lists = workload.lists(8)
+
+    def ours() -> Run:
+        lengths = {"query_length": workload.query_length, "document_length": workload.document_length}
+        # as the peer: no markers, no [MASK] tokens, every token compared
+        plain = {"markers": None, "skip_punctuation": False, "mask_augmentation": "none", "reduction": "sum"}
+        return our_step(ColBERT.from_encoder(workload.path, **lengths, **plain), lists, workload)
+
+    def peer(dtype: str, attention: str, mini_batch: int | None) -> Run:
+        model = MultiVectorEncoder(workload.path, **peer_options(attention, workload))
+        loss = MultiVectorDistillKLDivLoss(model, mini_batch_size=mini_batch)
+        return peer_step(model, loss, lists, dtype, workload)
+
+    return row(
+        workload,
+        lists,
+        "distillation step, ColBERT, K = 8",
+        "MultiVectorEncoderTrainer, MultiVectorDistillKLDivLoss",
+        ours,
+        {
+            f"{dtype}, {kind}, mini-batches of {size or 'all'}": partial(peer, dtype, kind, size)
+            for dtype in workload.dtypes
+            for kind in ATTENTION
+            for size in MINI_BATCHES
+        },
+    )
+
+
+def peer_options(attention: str, workload: Workload) -> dict:
+    return {"model_kwargs": {"attn_implementation": attention}, "device": workload.device.type}
+
+
+def row(workload: Workload, lists: RankingLists, work: str, peer: str, ours, peers) -> Row:
+    """A row over all documents of the lists; a backward pass costs twice a forward pass."""
+    distinct = lists.documents.texts(lists.documents.ids[:])
+    lengths = workload.lengths(distinct) + workload.lengths(lists.rows["query"][:])
+    documents = sum(map(len, lists.rows["document_ids"]))
+    return Row(work, peer, "documents/s", documents, ours, peers, 3 * workload.forward_flop(lengths))
+
+
+def dual_encoder(workload: Workload) -> DualEncoder:
+    lengths = {"query_length": workload.query_length, "document_length": workload.document_length}
+    return DualEncoder.from_encoder(workload.path, **lengths)
+
+
+def our_trainer(model, lists: RankingLists, workload: Workload, **options) -> DistillationTrainer:
+    """The trainer as `run_scripts/distill.py` sets it up."""
+    cpu = workload.device.type == "cpu"
+    config = RankingConfig(output_dir=tempfile.mkdtemp(), use_cpu=cpu, **QUIET | options)
+    if cpu:
+        model.set_attn_implementation("eager")
+    collator = RankingCollator(workload.tokenizer, lists.documents, workload.query_length, workload.document_length)
+    tokenizer = workload.tokenizer
+    return DistillationTrainer(model, config, collator, train_dataset=lists.rows, processing_class=tokenizer)
+
+
+def our_step(model, lists: RankingLists, workload: Workload) -> Run:
+    return step(our_trainer(model, lists, workload), list(lists.rows))
+
+
+def peer_step(model, loss, lists: RankingLists, dtype: str, workload: Workload) -> Run:
+    """A step of the trainer that belongs to the model."""
+    multi = isinstance(model, MultiVectorEncoder)
+    kinds = (MultiVectorEncoderTrainer, MultiVectorEncoderTrainingArguments)
+    make, arguments = kinds if multi else (SentenceTransformerTrainer, SentenceTransformerTrainingArguments)
+    options = QUIET | {"bf16": dtype == "bfloat16", "use_cpu": workload.device.type == "cpu"}
+    args = arguments(output_dir=tempfile.mkdtemp(), **options)
+    columns = [column_row(row, lists) for row in lists.rows]
+    trainer = make(model=model, args=args, train_dataset=Dataset.from_list(columns), loss=loss)
+    return step(trainer, columns)
+
+
+def column_row(row: dict, lists: RankingLists) -> dict:
+    """A query with its documents in columns of their own, as sentence-transformers wants them."""
+    texts = lists.documents.texts(row["document_ids"])
+    documents = {f"document_{number}": text for number, text in enumerate(texts, start=1)}
+    return {"query": row["query"], **documents, "label": row["teacher_scores"]}
+
+
+def step(trainer: Trainer, rows: list[dict]) -> Run:
+    """What Trainer does with one batch: collate, forward, backward, clip, update."""
+    trainer.create_optimizer_and_scheduler(num_training_steps=1_000)
+    trainer.current_gradient_accumulation_steps = 1
+    model = trainer.model.train()
+
+    def run() -> None:
+        trainer.training_step(model, trainer.data_collator(rows))
+        torch.nn.utils.clip_grad_norm_(model.parameters(), trainer.args.max_grad_norm)
+        trainer.optimizer.step()
+        model.zero_grad()
+
+    return run

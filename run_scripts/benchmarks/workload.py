@@ -1,0 +1,116 @@
+"""The texts that both sides work on: real ones, of mixed length, each already cut to what a model keeps of it."""
+
+import random
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from datasets import Dataset
+from transformers import AutoConfig, AutoTokenizer
+
+from run_scripts.encoders import encoder_path
+from trainers.data import BM25Index, Collection, DocumentTable, RankingLists, read_data, training_lists
+from trainers.errors import InputError
+from trainers.precision import autocast_dtype
+
+
+@dataclass
+class Sizes:
+    """How much work a row is."""
+
+    queries: int = 16
+    pairs: int = 512
+    documents: int = 1024
+    reranked: int = 1000
+    searched: int = 1_000_000
+    search_queries: int = 1000
+
+
+@dataclass
+class Workload:
+    """Texts, encoder and sizes of one benchmark. Lengths are in tokens, special tokens included.
+
+    What it reads is kept with it; a copy by `dataclasses.replace` is without, to be sent to another process.
+    """
+
+    encoder: str
+    data: str
+    split: str
+    cache_dir: str
+    sizes: Sizes
+    query_length: int = 30
+    document_length: int = 200
+
+    def __post_init__(self):
+        self.path = encoder_path(self.encoder)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.tokenizer = AutoTokenizer.from_pretrained(self.path)
+
+    @property
+    def dtypes(self) -> list[str]:
+        """The number formats a side may choose from: the ones this processor multiplies in."""
+        return ["float32"] if autocast_dtype(self.device) is torch.float32 else ["float32", "bfloat16"]
+
+    @cached_property
+    def collection(self) -> Collection:
+        return read_data(self.data, self.split, cache_dir=self.cache_dir)
+
+    @cached_property
+    def index(self) -> BM25Index:
+        return BM25Index.build(self.collection.documents, cache_dir=self.cache_dir)
+
+    def lists(self, documents_per_query: int, queries: int | None = None) -> RankingLists:
+        """Training lists of the first queries, with random teacher scores, over a table of cut texts.
+
+        Raises InputError when the collection has too few.
+        """
+        count = self.sizes.queries if queries is None else queries
+        collection = self.collection
+        some = dict(list(collection.queries.items())[: 4 * count])  # some may lack candidates
+        part = Collection(**{**vars(collection), "queries": some})
+        lists = training_lists(part, self.index, documents_per_query, depth=max(100, documents_per_query))
+        if len(lists.rows) < count:
+            raise InputError(
+                f"{self.data}: {len(lists.rows)} queries have {documents_per_query} documents, not {count}"
+            )
+        draw = random.Random(0)
+        rows = [
+            row
+            | {"query": self.cut([row["query"]], self.query_length)[0]}
+            | {"teacher_scores": [draw.gauss(0, 3) for _ in row["document_ids"]]}
+            for row in lists.rows.select(range(count))
+        ]
+        names = list(dict.fromkeys(name for row in rows for name in row["document_ids"]))
+        texts = self.cut(lists.documents.texts(names), self.document_length)
+        return RankingLists(Dataset.from_list(rows), DocumentTable.from_texts(names, texts))
+
+    def texts(self, count: int) -> list[str]:
+        """The first documents of the collection, cut."""
+        return self.cut(self.collection.documents.texts_at(range(count)), self.document_length)
+
+    def pairs(self, count: int) -> tuple[list[str], list[str]]:
+        """Queries and documents of pairs, from lists of eight."""
+        lists = self.lists(8, -(-count // 8))
+        queries = [row["query"] for row in lists.rows for _ in row["document_ids"]]
+        documents = lists.documents.texts([name for row in lists.rows for name in row["document_ids"]])
+        return queries[:count], documents[:count]
+
+    def cut(self, texts: list[str], length: int) -> list[str]:
+        """The beginnings of texts that have at most `length` tokens with [CLS] and [SEP]."""
+        encoded = self.tokenizer(texts, truncation=True, max_length=length, return_offsets_mapping=True)
+        ends = [max((end for _, end in offsets), default=0) for offsets in encoded["offset_mapping"]]
+        return [text[:end] for text, end in zip(texts, ends, strict=True)]
+
+    def lengths(self, texts: list[str]) -> list[int]:
+        return [len(ids) for ids in self.tokenizer(texts)["input_ids"]]
+
+    def forward_flop(self, lengths: list[int]) -> int:
+        """Multiplications and additions of one pass of the encoder over texts without padding.
+
+        Per layer and token 4 H² in attention's projections and 2 H I in the feed-forward layer, and per text 2 H L²
+        in its scores and weighted sums, each counted twice.
+        """
+        config = AutoConfig.from_pretrained(self.path)
+        width, inner = config.hidden_size, config.intermediate_size
+        tokens, squares = sum(lengths), sum(length**2 for length in lengths)
+        return 2 * config.num_hidden_layers * (tokens * (4 * width**2 + 2 * width * inner) + 2 * width * squares)
