@@ -6,6 +6,7 @@ A run then takes a second instead of ten, and what disturbs it falls on its work
 import gc
 import hashlib
 import json
+import logging
 import os
 import re
 import resource
@@ -60,6 +61,7 @@ class Run:
                 os.setpgrp()
                 os.dup2(writer, 1)
                 os.dup2(writer, 2)
+                write_there()
                 os.environ.update(environment)
                 if largest_file:
                     resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
@@ -105,6 +107,12 @@ class Run:
             "lasted": time.monotonic() - self.started,
             "changes": counted[-1] if counted else None,
         }
+
+
+def write_there() -> None:
+    """Let prints and logs go to file descriptors 1 and 2, and not to where pytest collects its own."""
+    sys.stdout, sys.stderr = (open(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))
+    logging.getLogger().handlers.clear()
 
 
 def status_of(script: str, flags: dict[str, object], below: Path, killed_at: int | None) -> int:

@@ -1,11 +1,6 @@
 """distill.py in this process, and once in two: what its options make of the folder it writes."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,12 +12,12 @@ from modeling import ColBERT, CrossEncoder, DualEncoder
 from run_scripts import distill, train_teacher
 from run_scripts.cli import parse
 from tests import tiny
+from tests.launch import launch
 from tests.run_scripts.small_world import write_collection, write_encoder
 from trainers import InputError
 from trainers.data import RankingLists
 
 
-ROOT = Path(__file__).parents[2]
 KINDS = {"dual_encoder": DualEncoder, "colbert": ColBERT, "cross_encoder": CrossEncoder}
 
 
@@ -124,21 +119,15 @@ def test_teacher_and_student_may_have_different_tokenisers(world, tmp_path):
     assert vocabulary[tiny.WORDS[0]] == max(vocabulary[word] for word in tiny.WORDS)
 
 
+def be_distill(line: list[str]) -> None:
+    distill.main(*parse(distill.make_parser(), line))
+
+
 def test_two_processes_write_what_one_does_with_the_same_global_batch(world, tmp_path):
     options = {"loss": "m3se", "in_batch_negatives": True, "dropout": 0.0, "embedding_dropout": 0.0, "optim": "sgd"}
     one = distilled(world, tmp_path / "one", **options)
     line = flags(world, tmp_path / "two", **options | {"per_device_train_batch_size": 4})
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    process = subprocess.Popen(
-        [*launch, "run_scripts/distill.py", *line], cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-    )  # fmt: skip
-    try:
-        log, _ = process.communicate(timeout=600)
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode == 0, log[-3000:]
+    launch(be_distill, line)
     two = tmp_path / "two"
     assert json.loads((two / "training.json").read_text(encoding="utf-8"))["world_size"] == 2
     weights = [load_file(folder / "model.safetensors") for folder in (one, two)]

@@ -1,12 +1,10 @@
-import os
-import socket
-from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
 from run_scripts.cli import parse
 from run_scripts.encode import main, make_parser
+from tests.launch import launch
 from tests.trainers.evaluation import tiny
 from trainers.errors import InputError
 from trainers.evaluation.encoded import EncodedCollection
@@ -30,10 +28,7 @@ def files(folder):
     return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
 
 
-def encode_as_rank(rank: int, port: int, argv: list[str]) -> None:
-    """What a launcher of two processes starts."""
-    os.environ |= {"WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank)}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+def encode(argv: list[str]) -> None:
     main(*parse(make_parser(), argv))
 
 
@@ -41,18 +36,7 @@ def test_two_processes_of_a_launch_write_what_one_writes(model, beir, tmp_path, 
     monkeypatch.chdir(tmp_path)  # the cache ends up there
     main(*parse(make_parser(), arguments(model, beir, tmp_path / "one")))
     assert len(EncodedCollection(tmp_path / "one")) == 7
-    context = get_context("forkserver")
-    context.set_forkserver_preload(["run_scripts.encode"])  # imported once for both
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    argv = [*arguments(model, beir, tmp_path / "two"), "--cache_dir", "other"]
-    ranks = [context.Process(target=encode_as_rank, args=(rank, port, argv), daemon=True) for rank in range(2)]
-    for process in ranks:
-        process.start()
-    for process in ranks:
-        process.join(timeout=300)
-    assert [process.exitcode for process in ranks] == [0, 0]
+    launch(encode, [*arguments(model, beir, tmp_path / "two"), "--cache_dir", "other"])
     assert files(tmp_path / "one") == files(tmp_path / "two")
 
 

@@ -8,21 +8,18 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 
 from modeling import DualEncoder
+from tests.reliability.forked import Run
 from tests.run_scripts.small_world import shrink_quickstart
 
 
 ROOT = Path(__file__).parents[2]
 
 
-def quickstart(recipes: Path) -> subprocess.CompletedProcess:
-    command = [sys.executable, "run_scripts/quickstart.py", "--recipes", str(recipes)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     root = tmp_path_factory.mktemp("quickstart")
-    first = quickstart(shrink_quickstart(root))
+    command = [sys.executable, "run_scripts/quickstart.py", "--recipes", str(shrink_quickstart(root))]
+    first = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert first.returncode == 0, first.stderr[-3000:]
     return root, first
 
@@ -66,8 +63,8 @@ def test_the_card_holds_the_table(finished):
 def test_a_second_run_reuses_what_is_unchanged_and_says_so(finished):
     root, _ = finished
     weights = (root / "de_m3se" / "model.safetensors").read_bytes()
-    second = quickstart(root / "recipes")
-    assert second.returncode == 0, second.stderr[-3000:]
+    second = Run("quickstart", {"recipes": root / "recipes"}, root).finish()
+    assert second["status"] == 0, second["lines"]
     for name in ("teacher", "de_one_hot", "de_softmax_ce", "de_m3se"):
-        assert f"{root / name}: nothing has changed since it was trained; reused" in second.stderr
+        assert f"{root / name}: nothing has changed since it was trained; reused" in second["lines"]
     assert (root / "de_m3se" / "model.safetensors").read_bytes() == weights

@@ -1,7 +1,5 @@
 import json
-import os
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,14 +9,16 @@ from run_scripts import diagnose, distill, evaluate, reproduce, score_with_teach
 from run_scripts.cli import parse
 from run_scripts.recipe import as_flag
 from run_scripts.reproduce_data import split_collection
-from run_scripts.reproduce_plan import Planner
+from run_scripts.reproduce_plan import Job, Planner
 from run_scripts.reproduce_results import add_gaps, mean_evaluation, share
+from run_scripts.reproduce_run import run_all, timed
 from run_scripts.reproduce_study import RECIPES, merged, read_scale, read_study, study_names
+from tests.reliability.forked import Run
+from tests.reliability.studies import fork_jobs
 from tests.run_scripts.small_world import write_collection, write_encoder
 from trainers import InputError
 
 
-ROOT = Path(__file__).parents[2]
 SCRIPTS = {
     "train_teacher.py": train_teacher,
     "score_with_teacher.py": score_with_teacher,
@@ -221,26 +221,50 @@ def every_job(name: str, planner: Planner) -> list:
     return reproduce.plan([read_study(name, planner.scale)], planner, [0])
 
 
-def command(root: Path, *more: str) -> subprocess.CompletedProcess:
-    argv = [sys.executable, "run_scripts/reproduce.py", "--study", "losses", "--recipes", str(root / "recipes")]
-    argv += ["--data", str(root / "words"), "--output", str(root / "out"), "--seeds", "0", *more]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
+def reproduced(root: Path, **more: object) -> str:
+    """What reproduce.py says, its jobs and itself in forks of this process."""
+    flags = {"study": "losses", "recipes": root / "recipes", "data": root / "words", "output": root / "out"}
+    run = Run("reproduce", flags | {"seeds": 0} | more, root, before=partial(fork_jobs, root)).finish()
+    text = "\n".join(run["lines"])
+    assert run["status"] == 0, text
+    return text
 
 
 def test_a_study_runs_to_its_report_and_again_without_running_anything(tmp_path):
     write_collection(tmp_path / "words")
     write_encoder(tmp_path / "encoder")
     write_recipes(tmp_path, SELECTION | {"trials": {"default": [{"learning_rate": 1e-3}]}})
-    first = command(tmp_path)
-    assert first.returncode == 0, first.stderr[-3000:]
+    said = reproduced(tmp_path)
     results = json.loads((tmp_path / "out" / "losses" / "results.json").read_text(encoding="utf-8"))
     assert results["missing"] == []
     assert list(results["rows"]) == ["CA", "one-hot", "M3SE", "BM25"]
     assert results["paper"]["M3SE"] == {"rerank MRR@10": 0.349}
     report = (tmp_path / "out" / "losses" / "report.md").read_text(encoding="utf-8")
-    assert report in first.stdout
+    assert all(line in said for line in report.splitlines() if line)
     mean = results["rows"]["M3SE"]["values"]["rerank MRR@10"]["mean"]
     assert any(line.startswith(f"| M3SE | 1 | {mean:.4f}") and "0.349" in line for line in report.splitlines())
-    plan = command(tmp_path, "--dry_run", "true")
-    assert "7 runs, 7 of them done" in plan.stdout
+    assert "7 runs, 7 of them done" in reproduced(tmp_path, dry_run=True)
+
+
+ECHO = """
+import os, sys
+from pathlib import Path
+print(sys.argv[1:], os.environ["CUDA_VISIBLE_DEVICES"], os.environ["OMP_WAIT_POLICY"])
+Path({folder!r}).mkdir()
+Path({folder!r}, "table.md").write_text("done")
+sys.exit({status})
+"""
+
+
+@pytest.mark.parametrize("status", [0, 2])
+def test_a_job_is_a_process_with_its_options_its_devices_its_log_and_its_record(status, tmp_path, monkeypatch):
+    folder, job_options = tmp_path / "made", {"depth": 10, "model": ["a"]}
+    (tmp_path / "evaluate.py").write_text(ECHO.format(folder=str(folder), status=status), encoding="utf-8")
+    monkeypatch.setattr("run_scripts.reproduce_run.SCRIPTS", tmp_path)
+    jobs = [Job("rerank-a", "evaluate.py", job_options, folder)]
+    assert run_all(lambda: jobs, tmp_path / "out", gpus=2, processes=2) == ([] if status == 0 else ["rerank-a"])
+    recipe = tmp_path / "out" / "recipes" / "rerank-a.yaml"
+    assert yaml.safe_load(recipe.read_text(encoding="utf-8")) == job_options
+    log = (tmp_path / "out" / "logs" / "rerank-a.log").read_text(encoding="utf-8")
+    assert log.strip() == f"['--recipe', '{recipe}'] 0,1 passive"
+    assert timed(tmp_path / "out").keys() == ({"rerank-a"} if status == 0 else set())

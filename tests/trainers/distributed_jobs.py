@@ -1,11 +1,7 @@
-"""Small training runs that one process and two must end alike: `python -m tests.trainers.distributed_jobs FOLDER`.
-
-Each process of a launch runs all jobs and writes `rank<r>.safetensors` (final weights by job) and `rank<r>.json`.
-"""
+"""Small training runs that one process and two must end alike."""
 
 import json
 import os
-import sys
 from pathlib import Path
 
 import torch
@@ -104,8 +100,8 @@ def share_job(folder: Path) -> dict[str, torch.Tensor]:
     return {"share": torch.tensor(trainer.draw_share())}
 
 
-def main(folder: Path) -> None:
-    torch.set_num_threads(1)
+def do_all(folder: Path) -> None:
+    """All jobs as one process of a launch: `rank<r>.safetensors` (final weights by job) and `rank<r>.json`."""
     processes, rank = int(os.environ["WORLD_SIZE"]), int(os.environ["RANK"])
     weights = {name: train_job(name, folder, processes) for name in JOBS}
     weights |= {f"resumed {name}": values for name, values in resume_job(folder / "resume", processes, [2, 3]).items()}
@@ -115,7 +111,3 @@ def main(folder: Path) -> None:
     (folder / f"rank{rank}.json").write_text(json.dumps(evaluate_job(folder, processes)), encoding="utf-8")
     torch.distributed.barrier()
     os._exit(0)  # gloo can hang when it is taken down while a DDP reducer lives
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

@@ -1,41 +1,21 @@
 """Two processes (gloo, one launch for all tests) do what one does with the same global batch."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-from contextlib import suppress
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from tests import tiny
-from tests.trainers.distributed_jobs import JOBS, evaluate_job, train_job
-
-
-ROOT = Path(__file__).parents[2]
-TIMEOUT = 600  # seconds; takes about 20 on two free cores
-LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"]
+from tests.launch import launch
+from tests.trainers.distributed_jobs import JOBS, do_all, evaluate_job, train_job
 
 
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory):
     """What the launch wrote: for each rank, final weights by job and the metrics of the evaluation."""
     folder = tmp_path_factory.mktemp("two_processes")
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    command = [*LAUNCH, "tests.trainers.distributed_jobs", str(folder)]
-    launch = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    try:
-        _, errors = launch.communicate(timeout=TIMEOUT)
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(launch.pid, signal.SIGKILL)  # workers outlive a launcher that is killed
-    assert launch.returncode == 0, errors[-4000:]
+    launch(do_all, folder)
     metrics = [json.loads((folder / f"rank{rank}.json").read_text(encoding="utf-8")) for rank in (0, 1)]
     return [load_file(folder / f"rank{rank}.safetensors") for rank in (0, 1)], metrics
 
