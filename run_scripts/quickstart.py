@@ -7,11 +7,13 @@ not changed since the last run is reused.
 """
 
 import logging
-import subprocess
+import multiprocessing
 import sys
 import time
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 from transformers import HfArgumentParser
 
@@ -22,6 +24,8 @@ from run_scripts.published_folder import build_folder
 
 logger = logging.getLogger(__name__)
 
+# Imports take ten seconds. A fork has them already; it needs a parent that has not computed yet, as this one.
+PROCESSES = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
 STAGES: dict[str, tuple] = {
     "teacher": ("train the teacher, a cross-encoder", train_teacher),
     "scores": ("score the training lists with it", score_with_teacher),
@@ -54,7 +58,7 @@ def main(arguments: QuickstartArguments) -> None:
     for number, (name, (title, script)) in enumerate(STAGES.items(), start=1):
         logger.info("\n[%d/%d] %s (%s)", number, len(STAGES) + 1, title, recipes[name])
         options = ["--overwrite", "true"] if arguments.overwrite and script in (train_teacher, distill) else []
-        run_stage(script.__file__, ["--recipe", recipes[name], *options])
+        run_stage(script, ["--recipe", recipes[name], *options])
     logger.info("\n[%d/%d] write the published folder", len(STAGES) + 1, len(STAGES) + 1)
     folder = publish(Path(parsed["de_m3se"][-1].output_dir), parsed["evaluate"][0])
     print(f"\nDone in {(time.perf_counter() - started) / 60:.1f} minutes. Next, search your Python's documentation:\n")
@@ -63,11 +67,22 @@ def main(arguments: QuickstartArguments) -> None:
     print(f"  python -c \"from transformers import AutoModel; print(AutoModel.from_pretrained('{folder}'))\"")
 
 
-def run_stage(script: str, options: list[str]) -> None:
+def run_stage(script: ModuleType, options: list[str]) -> None:
     """A stage is a process of its own: its memory ends with it. Its failure, already explained, ends this one."""
-    status = subprocess.run([sys.executable, script, *options]).returncode
-    if status:
-        sys.exit(status)
+    process = PROCESSES.Process(target=be_script, args=(script.__name__, options))
+    process.start()
+    try:
+        process.join()
+    finally:
+        process.terminate()  # when this one is stopped
+    if process.exitcode:
+        sys.exit(process.exitcode)
+
+
+def be_script(name: str, options: list[str]) -> None:
+    script = import_module(name)
+    sys.argv = [script.__file__, *options]
+    run(script.make_parser, script.main)
 
 
 def publish(model: Path, evaluation: evaluate.EvaluationArguments) -> Path:
