@@ -1,3 +1,4 @@
+import gc
 import os
 
 
@@ -35,3 +36,9 @@ def cross_encoder():
 def pytest_collection_modifyitems(items):
     """The longest file first: beside it the other workers do all the rest."""
     items.sort(key=lambda item: item.path.name != "test_quickstart.py")
+
+
+def pytest_collection_finish():
+    """Trainer collects garbage again and again; to look through all that was imported would take half of the time."""
+    gc.collect()
+    gc.freeze()
