@@ -2,21 +2,16 @@
 
 import json
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from run_scripts import score_with_teacher
 from run_scripts.cli import run
+from tests.run_scripts.interrupted_scoring import disturb
 from tests.trainers.tiny_teachers import TEXT, save_classifier, save_cross_encoder, tiny_lists
 from trainers.data import RankingLists
 from trainers.teacher import PairScorer
-
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -210,20 +205,11 @@ def test_a_constant_teacher_is_refused_and_leaves_no_output(script, tmp_path):
 
 @pytest.fixture(scope="module")
 def disturbed(tmp_path_factory, teacher):
-    """What `interrupted_scoring` reports."""
+    """What happened to runs that were disturbed."""
     folder = tmp_path_factory.mktemp("disturbed")
     os.symlink(teacher, folder / "teacher")
     tiny_lists(queries=60, documents=8).save(folder / "lists")
-    finished = subprocess.run(
-        [sys.executable, "-m", "tests.run_scripts.interrupted_scoring", str(folder), "5"],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=900,  # a safety net: fifteen seconds on an idle machine
-    )
-    assert finished.returncode == 0, finished.stderr
-    return json.loads(finished.stdout.splitlines()[-1])
+    return disturb(folder, kills=5)
 
 
 def expect_as_undisturbed(disturbed, finished):
