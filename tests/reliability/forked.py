@@ -110,8 +110,8 @@ class Run:
 
 
 def write_there() -> None:
-    """Let prints and logs go to file descriptors 1 and 2, and not to where pytest collects its own."""
-    sys.stdout, sys.stderr = (open(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))
+    """Let prints and logs go to file descriptors 1 and 2 line by line, and not to where pytest collects its own."""
+    sys.stdout, sys.stderr = (open(number, "w", 1, "utf-8", closefd=False) for number in (1, 2))
     logging.getLogger().handlers.clear()
 
 
