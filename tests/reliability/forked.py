@@ -5,6 +5,7 @@ A run then takes a second instead of ten, and what disturbs it falls on its work
 
 import gc
 import hashlib
+import io
 import json
 import logging
 import os
@@ -111,7 +112,8 @@ class Run:
 
 def write_there() -> None:
     """Let prints and logs go to file descriptors 1 and 2 line by line, and not to where pytest collects its own."""
-    sys.stdout, sys.stderr = (open(number, "w", 1, "utf-8", closefd=False) for number in (1, 2))
+    raw = (io.FileIO(number, "w", closefd=False) for number in (1, 2))
+    sys.stdout, sys.stderr = (io.TextIOWrapper(one, "utf-8", line_buffering=True) for one in raw)
     logging.getLogger().handlers.clear()
 
 
