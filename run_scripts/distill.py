@@ -29,7 +29,13 @@ COLBERT_ARGS = ("normalize", "reduction", "mask_augmentation", "mask_tokens", "a
 class StudentArguments:
     data: str = field(metadata={"help": "Folder of training lists, with teacher scores unless the loss needs none."})
     architecture: str = field(default="dual_encoder", metadata={"help": "dual_encoder, colbert or cross_encoder."})
-    pooling: str = field(default="cls", metadata={"help": "Dual encoder: cls, or mean (for truncated encoders)."})
+    pooling: str | None = field(
+        default=None,
+        metadata={
+            "help": "Dual encoder: cls, or mean, which truncated encoders need "
+            "(default: what the encoder's folder says, else cls)."
+        },
+    )
     tied: bool = field(default=True, metadata={"help": "Dual encoder: one encoder for queries and documents."})
     projection_size: int | None = field(
         default=None, metadata={"help": "Width of a linear layer on the embedding (ColBERT: 128)."}
@@ -47,6 +53,8 @@ class StudentArguments:
             self.colbert_args = parse_mapping("colbert_args", self.colbert_args)
         if unknown := sorted(self.colbert_args.keys() - set(COLBERT_ARGS)):
             raise InputError(f"colbert_args: expected {', '.join(COLBERT_ARGS)}, got {', '.join(unknown)}")
+        if self.projection_size is not None and self.projection_size < 1:
+            raise InputError(f"projection_size: expected at least 1, got {self.projection_size}")
 
 
 def make_parser() -> HfArgumentParser:
@@ -70,14 +78,15 @@ def main(
         dev = training.dev_lists(student.data, dev_arguments)
         arguments = [student, model_arguments]
         key = training.run_key(config, arguments, model_arguments.encoder, {"data": lists, "dev": dev})
+        training.seed(config)
+        with encoders.refusals():  # before output_dir is touched
+            model = build_model(student, model_arguments)
         with config.main_process_first(local=False):  # the others find what it has prepared
             done = training.already_done(config, key, run_arguments.overwrite)
         if done:
             if publisher is not None and config.process_index == 0:
                 publisher(Path(config.output_dir))
             return
-        training.seed(config)
-        model = build_model(student, model_arguments)
         training.fit(model, tokenizer, lists, dev, config, training.describe(config, arguments, lists), publisher)
 
 
@@ -87,7 +96,7 @@ def build_model(student: StudentArguments, arguments: encoders.ModelArguments) -
     path = encoders.encoder_path(arguments.encoder)
     if student.architecture == "dual_encoder":
         options = ("pooling", "tied", "projection_size", "output_norm", "embedding_dropout")
-        fields = {name: getattr(student, name) for name in options}
+        fields = {name: getattr(student, name) for name in options if getattr(student, name) is not None}
         model = DualEncoder.from_encoder(path, layers=arguments.layers, **fields, **lengths)
     elif student.architecture == "colbert":
         fields = student.colbert_args | {"embedding_dropout": student.embedding_dropout}
@@ -100,6 +109,7 @@ def build_model(student: StudentArguments, arguments: encoders.ModelArguments) -
         raise InputError(
             f"architecture: expected dual_encoder, colbert or cross_encoder, got {student.architecture!r}"
         )
+    encoders.check_lengths(model)
     encoders.set_dropout(model, arguments.dropout)
     return encoders.with_adapter(model, arguments)
 

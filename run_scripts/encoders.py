@@ -1,5 +1,7 @@
 """Where training starts from: a pretrained encoder, its tokeniser, and what is trained of it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b, file_digest
 from pathlib import Path
@@ -8,8 +10,10 @@ import torch
 from peft import PeftModel
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from modeling import CrossEncoder
 from trainers import InputError
 from trainers.lora import add_adapter
+from trainers.pair_encoding import position_limit
 from trainers.sums import refuse_damaged_model
 
 
@@ -59,6 +63,27 @@ def load_tokenizer(encoder: str) -> PreTrainedTokenizerBase:
         return AutoTokenizer.from_pretrained(encoder_path(encoder))
     except OSError as error:
         raise InputError(f"encoder: no model at {encoder!r}: {str(error).splitlines()[0]}") from None
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """What our models refuse of their options as an InputError: one line for the user instead of a traceback."""
+    try:
+        yield
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
+def check_lengths(model: PreTrainedModel) -> None:
+    """Raise InputError when a text may be longer than the encoder has positions for (the first such one would end
+    training), or has no room for a word."""
+    query, document, joined = model.config.query_length, model.config.document_length, isinstance(model, CrossEncoder)
+    limit = position_limit(model.config.encoder_config)
+    if min(query, document) < 3 or (query + document - 1 if joined else max(query, document)) > limit:
+        raise InputError(
+            "query_length, document_length: expected at least 3 tokens, and at most the encoder's "
+            f"{limit} positions{' for both together' if joined else ''}, got {query} and {document}"
+        )
 
 
 def set_dropout(model: PreTrainedModel, rate: float | None) -> None:

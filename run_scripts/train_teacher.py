@@ -9,7 +9,8 @@ run with the same options and data reuses it; an interrupted one goes on from it
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from transformers import HfArgumentParser, PreTrainedTokenizerBase
+from peft import PeftModel
+from transformers import HfArgumentParser, PreTrainedModel, PreTrainedTokenizerBase
 
 from modeling import CrossEncoder
 from run_scripts import encoders, training
@@ -52,22 +53,29 @@ def main(
         dev = training.dev_lists(data.data, dev_arguments)
         arguments = [data, model_arguments]
         key = training.run_key(config, arguments, model_arguments.encoder, {"data": lists, "dev": dev})
+        training.seed(config)
+        with encoders.refusals():  # before output_dir is touched
+            model = build_model(model_arguments)
         with config.main_process_first(local=False):  # the others find what it has prepared
             done = training.already_done(config, key, run_arguments.overwrite)
         if done:
             if publisher is not None and config.process_index == 0:
                 publisher(Path(config.output_dir))
             return
-        training.seed(config)
-        model = CrossEncoder.from_encoder(
-            encoders.encoder_path(model_arguments.encoder),
-            layers=model_arguments.layers,
-            query_length=model_arguments.query_length,
-            document_length=model_arguments.document_length,
-        )
-        encoders.set_dropout(model, model_arguments.dropout)
-        model = encoders.with_adapter(model, model_arguments)
         training.fit(model, tokenizer, lists, dev, config, training.describe(config, arguments, lists), publisher)
+
+
+def build_model(arguments: encoders.ModelArguments) -> PreTrainedModel | PeftModel:
+    """The untrained teacher."""
+    model = CrossEncoder.from_encoder(
+        encoders.encoder_path(arguments.encoder),
+        layers=arguments.layers,
+        query_length=arguments.query_length,
+        document_length=arguments.document_length,
+    )
+    encoders.check_lengths(model)
+    encoders.set_dropout(model, arguments.dropout)
+    return encoders.with_adapter(model, arguments)
 
 
 def prepare_lists(data: TeacherData, cache_dir: str, seed: int) -> RankingLists:

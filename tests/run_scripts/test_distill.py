@@ -1,6 +1,7 @@
 """distill.py in this process, and once in two: what its options make of the folder it writes."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,60 @@ def test_the_student_has_the_shape_and_dropout_asked_for(shape, world, tmp_path)
     encoders = [model.encoder] if model.config.tied else [model.encoder, model.document_encoder]
     for encoder in encoders:
         assert {part.p for part in encoder.modules() if isinstance(part, torch.nn.Dropout)} == {0.4}
+
+
+def dense_model(world: Path, folder: Path, pooling: str) -> Path:
+    """The encoder as a sentence-transformers model that pools by `pooling`."""
+    shutil.copytree(world / "encoder", folder)
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps({f"pooling_mode_{pooling}": True}), encoding="utf-8")
+    kinds = {"": "Transformer", "1_Pooling": "Pooling", "2_Normalize": "Normalize"}
+    modules = [{"path": path, "type": f"sentence_transformers.models.{kind}"} for path, kind in kinds.items()]
+    (folder / "modules.json").write_text(json.dumps(modules), encoding="utf-8")
+    return folder
+
+
+def test_a_student_pools_like_its_encoder_unless_told_otherwise(world, tmp_path):
+    def pooling(encoder, **options):
+        student, model_arguments, *_ = parse(distill.make_parser(), flags(world, tmp_path, encoder=encoder, **options))
+        return distill.build_model(student, model_arguments).config.pooling
+
+    mean = dense_model(world, tmp_path / "mean", "mean_tokens")
+    assert pooling(mean) == "mean"
+    assert pooling(mean, pooling="cls") == "cls"
+    assert pooling(world / "encoder") == "cls"  # a bare one, as in the paper
+    unknown = dense_model(world, tmp_path / "last", "lasttoken")
+    assert pooling(unknown, pooling="mean") == "mean"
+    with pytest.raises(InputError, match="last pools by lasttoken; expected cls or mean"):
+        distilled(world, tmp_path / "out", encoder=unknown)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pooling": "max"}, "pooling must be 'cls' or 'mean', got 'max'"),
+        ({"layers": 4}, "layers must be 1 to 3 for .*, got 4"),
+        ({"projection_size": 0}, "projection_size: expected at least 1, got 0"),
+        ({"embedding_dropout": 1.5}, "dropout probability has to be between 0 and 1, but got 1.5"),
+        ({"query_length": 2}, "expected at least 3 tokens, .*, got 2 and 16"),
+        ({"document_length": 65}, "at most the encoder's 64 positions, got 8 and 65"),
+        (
+            {"document_length": 58, "architecture": "cross_encoder"},
+            "at most the encoder's 64 positions for both together, got 8 and 58",
+        ),
+    ],
+    ids=str,
+)
+def test_a_model_that_cannot_be_is_refused_before_a_run_is_begun(options, message, world, tmp_path):
+    with pytest.raises(InputError, match=message):
+        distilled(world, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_texts_may_be_as_long_as_the_encoder_has_positions(world, tmp_path):
+    for options in ({"document_length": 64}, {"document_length": 57, "architecture": "cross_encoder"}):
+        student, model_arguments, *_ = parse(distill.make_parser(), flags(world, tmp_path, **options))
+        distill.build_model(student, model_arguments)
 
 
 def test_teacher_and_student_may_have_different_tokenisers(world, tmp_path):
