@@ -25,6 +25,8 @@ from hypothesis import strategies as st
 
 from run_scripts import distill, score_with_teacher
 from run_scripts.cli import parse
+from tests.reliability.fuzz_files import CELLS, DOCUMENTS, GRADES, QUERIES, VALUES, changed_rows, file_of, plain
+from tests.reliability.fuzz_sources import hub_case, irds_case
 from trainers.data import read_data
 from trainers.data.schema import Collection
 from trainers.data.trec import read_qrels
@@ -32,21 +34,6 @@ from trainers.errors import InputError
 from trainers.evaluation.runs import read_run
 
 
-AWKWARD = [
-    "", " ", "\t", "\x00", "a\x00b", "0", "-1", "1e999", "nan", "inf", "-inf", "1_0", "1e300", "٣", "None", "null",
-    "true", "../../d0", "/etc/passwd", "a/b", "a\\b", "🙂", "👩‍👩‍👧‍👦", "שלום עולם",
-    "\u202eabc", "\u2028", "\x85", "\x1c", "\xa0", "\ufeff",
-    '"', "'", '""', "\\", "{}", "[]", "<script>", "|", "```", "é", "e\u0301", "x" * 3000, "d0", "d1", "q0", "q1",
-]  # fmt: skip
-CELLS = st.one_of(st.sampled_from(AWKWARD), st.text(st.characters(exclude_categories=["Cs"]), max_size=8))
-VALUES = st.recursive(
-    st.one_of(CELLS, st.none(), st.booleans(), st.integers(-9, 9), st.floats(), st.just("\ud800")),
-    lambda inner: st.one_of(st.lists(inner, max_size=2), st.dictionaries(CELLS, inner, max_size=2)),
-    max_leaves=3,
-)
-DOCUMENTS = {f"d{i}": f"text of number {i}" for i in range(4)}
-QUERIES = {f"q{i}": f"query {i}" for i in range(3)}
-GRADES = [["q0", "d0", "1"], ["q0", "d1", "0"], ["q1", "d1", "1"], ["q2", "d3", "2"]]
 BEIR = {
     "corpus.jsonl": [{"_id": name, "title": "", "text": text} for name, text in DOCUMENTS.items()],
     "queries.jsonl": [{"_id": name, "text": text} for name, text in QUERIES.items()],
@@ -69,65 +56,6 @@ DPR = [{
     "question": "who?", "positive_ctxs": [{"passage_id": "1", "title": "t", "text": "she"}],
     "hard_negative_ctxs": [{"passage_id": "2", "title": "t", "text": "he"}], "negative_ctxs": [],
 }]  # fmt: skip
-HUB = {"corpus": BEIR["corpus.jsonl"], "queries": BEIR["queries.jsonl"]}
-
-
-@st.composite
-def changed_rows(draw, rows: list) -> list:
-    """Rows with some cells, columns and lines changed; often none."""
-    rows = json.loads(json.dumps(rows))
-    for _ in range(draw(st.integers(0, 3))):
-        place = draw(st.integers(0, len(rows) - 1)) if rows else 0
-        change = draw(st.sampled_from(["cell", "cell", "cell", "repeat", "drop", "column", "no column"]))
-        if not rows:
-            continue
-        row = rows[place]
-        if change == "repeat":
-            rows.insert(place, row)
-        elif change == "drop":
-            del rows[place]
-        elif isinstance(row, dict):
-            change_record(draw, row, change)
-        elif change == "column":
-            row.append(draw(CELLS))
-        elif change == "no column" and row:
-            row.pop()
-        elif row:
-            row[draw(st.integers(0, len(row) - 1))] = draw(CELLS)
-    return rows
-
-
-def change_record(draw, row: dict, change: str) -> None:
-    name = draw(st.sampled_from(sorted(row)))
-    if change == "no column":
-        del row[name]
-    elif change == "column":
-        row[draw(CELLS)] = draw(VALUES)
-    else:
-        row[name] = draw(VALUES)
-
-
-@st.composite
-def file_of(draw, rows: list, separator: str = "\t") -> tuple[bytes, bool]:
-    """The bytes of a file of changed rows, and whether they are left as they are: then it may be parsed simply."""
-    rows = draw(changed_rows(rows))
-    end = draw(st.sampled_from(["\n", "\n", "\r\n"]))
-    texts = [json.dumps(row) if isinstance(row, dict) else separator.join(row) for row in rows]
-    content = "".join(text + end for text in texts).encode("utf-8", "surrogatepass")
-    damage = draw(st.sampled_from(["none"] * 6 + ["cut", "flip", "insert", "bytes", "mark"]))
-    place = draw(st.integers(0, len(content)))
-    if damage == "cut":
-        content = content[:place]
-    elif damage == "flip" and content:
-        place = min(place, len(content) - 1)
-        content = content[:place] + bytes([content[place] ^ (1 << draw(st.integers(0, 7)))]) + content[place + 1 :]
-    elif damage == "insert":
-        content = content[:place] + draw(st.binary(max_size=6)) + content[place:]
-    elif damage == "bytes":
-        content = draw(st.binary(max_size=60))
-    elif damage == "mark":
-        content = b"\xef\xbb\xbf" + content
-    return content, damage in ("none", "mark")
 
 
 def check(read: Callable[[Path], object], files: dict[str, bytes], packed: bool = False) -> str:
@@ -179,10 +107,6 @@ def read_lists(folder: Path) -> Collection:
 
 def read_file(name: str) -> Callable[[Path], Collection]:
     return lambda folder: read_data(str(folder / name), "train", folder / "cache", qrels=folder / "qrels.tsv")
-
-
-def plain(rows: list) -> bytes:
-    return "".join((json.dumps(r) if isinstance(r, dict) else "\t".join(r)) + "\n" for r in rows).encode()
 
 
 @st.composite
@@ -282,6 +206,8 @@ CASES = {
     "MS MARCO": folder_case(MSMARCO),
     "lists": lists_case(),
     "texts": texts_case(),
+    "Hub": hub_case(),
+    "ir_datasets": irds_case(),
     "judgments": qrels_case(),
     "runs": run_case(),
     "recipes": recipe_case(),

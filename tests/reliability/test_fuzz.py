@@ -8,7 +8,9 @@ import pytest
 from run_scripts.cli import parse
 from run_scripts.distill import make_parser
 from run_scripts.recipe import expand_recipe
-from tests.reliability.fuzz import BEIR, CASES, DPR, LISTS, fuzz, plain
+from tests.reliability.fuzz import BEIR, CASES, DPR, LISTS, fuzz
+from tests.reliability.fuzz_files import plain
+from tests.reliability.fuzz_sources import HUB, TEXTS, read_hub, read_irds, readme
 from trainers.data import read_data
 from trainers.data.trec import read_qrels
 from trainers.errors import InputError
@@ -97,6 +99,91 @@ def test_a_run_with_a_byte_order_mark_has_the_ids_behind_it(tmp_path):
 def test_a_grade_that_is_no_number_of_float32_is_refused(tmp_path, grade):
     (tmp_path / "qrels.tsv").write_text(f"q\t0\td\t1\nq\t0\te\t{grade}\n", encoding="utf-8")
     assert "qrels.tsv, line 2: expected a grade" in refusal(lambda: read_qrels(tmp_path / "qrels.tsv"))
+
+
+def test_what_a_message_quotes_is_shortened(tmp_path):
+    long = "x" * 100_000
+    (tmp_path / "qrels.tsv").write_text(f"q\t0\td\t{long}\n", encoding="utf-8")
+    assert "line 1: expected a grade, got 'xxx" in refusal(lambda: read_qrels(tmp_path / "qrels.tsv"))
+    (tmp_path / "qrels.tsv").write_text(f"{long} 0 {long} 1\n{long} 0 {long} 2\n", encoding="utf-8")
+    assert "is graded 2 here and 1 before" in refusal(lambda: read_qrels(tmp_path / "qrels.tsv"))
+    (tmp_path / "run.trec").write_text(f"q Q0 {long} 1 5 tag\n" * 2, encoding="utf-8")
+    assert "line 2: document 'xxx" in refusal(lambda: read_run(tmp_path / "run.trec"))
+    twice = "".join(json.dumps({"_id": f"{long}\n", "text": text}) + "\n" for text in "ab")
+    message = refusal(lambda: read_data(str(beir(tmp_path, corpus=twice)), "train", tmp_path / "cache"))
+    assert "is 'a' on line 1 and 'b' on line 2" in message
+    content = plain([["query-id", "corpus-id", "score"], ["q0", long, "1"]]).decode()
+    (beir(tmp_path) / "qrels" / "train.tsv").write_text(content, encoding="utf-8")
+    assert "name 1 documents" in refusal(lambda: read_data(str(tmp_path), "train", tmp_path / "cache"))
+
+
+def hub(folder, kind, changed, rows):
+    """A folder laid out like a Hub data set, in which a configuration has other rows, or other bytes."""
+    configs = TEXTS | HUB[kind] | {changed: rows}
+    (folder / "data").mkdir()
+    for name, content in configs.items():
+        content = content if isinstance(content, bytes) else plain(content)
+        (folder / "data" / f"{name}.jsonl").write_bytes(content)
+    (folder / "README.md").write_bytes(readme({name: f"data/{name}.jsonl" for name in configs}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "rows", "reason"),
+    [
+        ("judgments", "corpus", [{"_id": None, "text": "x"}], "corpus, row 1: expected an id as _id, got 'None'"),
+        ("judgments", "corpus", [{"_id": "", "text": "x"}], "line 1: the document's id is empty"),
+        ("judgments", "corpus", [{"_id": "d0", "text": ["x"]}], "corpus, row 1: expected a text as text"),
+        ("judgments", "corpus", [], "corpus: has no rows"),
+        ("judgments", "corpus", b"{", "corpus: cannot be loaded as a Hub data set: "),
+        ("judgments", "queries", [{"_id": [1], "text": "x"}], "queries, row 1: expected an id as _id, got '[1]'"),
+        (
+            "judgments",
+            "qrels",
+            [{"query-id": "q0", "corpus-id": "d0", "score": None}],
+            "qrels, row 1: expected a number",
+        ),
+        ("judgments", "qrels", [{"query-id": "q0", "corpus-id": None, "score": 1}], "qrels, row 1: expected an id"),
+        (
+            "lists",
+            "train",
+            [{"query_id": "q0", "document_ids": None, "scores": [1.0]}],
+            "train, row 1: expected a list",
+        ),
+        ("lists", "train", [{"query_id": "q0", "document_ids": ["d0", "d1"], "scores": [1.0]}], "has 1 numbers for 2"),
+        (
+            "lists",
+            "train",
+            [{"query_id": "q0", "document_ids": ["d0"], "scores": [None]}],
+            "expected a number as scores",
+        ),
+        (
+            "triples",
+            "triplets",
+            [{"query_id": "q0", "positive_id": "d0", "negative_id": None, "score": 1.0}],
+            "an id as",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_hub_data_set_that_holds_something_else_is_refused_with_its_row(tmp_path, kind, config, rows, reason):
+    folder = hub(tmp_path, kind, config, rows)
+    assert reason in refusal(lambda: read_hub(folder))
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "reason"),
+    [
+        ("docs.tsv", "d0\ta\nd1\n", "documents: cannot be read after row 1: expected 2 fields, got 1"),
+        ("queries.tsv", "q0\n", "queries: cannot be read after row 0: expected 2 fields, got 1"),
+        ("qrels.txt", "q0 0 d0 one\n", "judgments: cannot be read after row 0: invalid literal for int()"),
+    ],
+)
+def test_what_ir_datasets_cannot_read_is_one_line(tmp_path, file, content, reason):
+    files = {"docs.tsv": "d0\ta\nd1\tb\n", "queries.tsv": "q0\tx\n", "qrels.txt": "q0 0 d0 1\n"} | {file: content}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    assert reason in refusal(lambda: read_irds(tmp_path))
 
 
 @pytest.mark.parametrize("contexts", [5, "abc", {"text": "x"}, [5], [None], [{"text": 5}]], ids=str)

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from datasets import Dataset
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 Entries = Callable[[], Iterator[tuple[int, str, str]]]  # (line or row number, id, text), from the start at each call
 Qrels = dict[str, dict[str, float]]
+Row = TypeVar("Row")
 SHOWN = 5
 
 
@@ -88,7 +90,27 @@ def _two_texts(source: str | Path, entries: Entries, repeated: str, what: str = 
         if name == repeated:
             places.setdefault(text, number)
     (one, first), (two, second) = list(places.items())[:2]
-    return f"{source}: {what} {repeated!r} is {shorten(one)} on line {first} and {shorten(two)} on line {second}"
+    return (
+        f"{source}: {what} {shorten(repeated)} is {shorten(one)} on line {first} and {shorten(two)} on line {second}"
+    )
+
+
+def parsed(rows: Callable[[], Iterable[Row]], source: str) -> Iterator[tuple[int, Row]]:
+    """(number, row) of what another library reads from `source`, numbered from 1.
+
+    Raises InputError in place of whatever that library raises, naming `source` and the row before.
+    """
+    number = 0
+    try:
+        for number, row in enumerate(rows(), start=1):  # noqa: B007  the number is for the message
+            yield number, row
+    except Exception as error:
+        raise InputError(f"{source}: cannot be read after row {number}: {first_line(error)}") from error
+
+
+def first_line(error: Exception) -> str:
+    """What another library says of an error, in one line."""
+    return next((line for line in map(str.strip, str(error).splitlines()) if line), type(error).__name__)[:500]
 
 
 def queries_of(source: str | Path, entries: Entries, counts: Counter[str] | None = None) -> dict[str, str]:
@@ -167,4 +189,4 @@ def _known(name: str, documents: DocumentTable, qrels: Qrels, allow: bool, count
 def some_of(names: Iterable[str]) -> str:
     """The first five of some names, for messages."""
     names = list(names)
-    return ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
+    return ", ".join(shorten(name)[1:-1] for name in names[:SHOWN]) + (", …" if len(names) > SHOWN else "")

@@ -19,6 +19,7 @@ from datasets import Dataset, Features, Value
 from xxhash import xxh3_64_intdigest
 
 from trainers.data.arrow import ROWS_PER_BATCH, complete_folder, read_batches, save_dataset
+from trainers.data.files import shorten
 from trainers.errors import InputError
 from trainers.sums import refuse_damaged
 
@@ -37,7 +38,7 @@ class DocumentTable:
         self._set(dataset, None)
         if repeated := self.repeated():
             first, count = next(iter(repeated)), len(repeated)
-            raise InputError(f"document id {first!r} occurs more than once (ids that do: {count})")
+            raise InputError(f"document id {shorten(first)} occurs more than once (ids that do: {count})")
 
     @classmethod
     def from_texts(cls, ids: Sequence[str], texts: Sequence[str]) -> "DocumentTable":
@@ -103,7 +104,9 @@ class DocumentTable:
         positions = self.find(ids)
         if (positions < 0).any():
             unknown = [ids[i] for i in np.flatnonzero(positions < 0)]
-            raise InputError(f"unknown document id {unknown[0]!r} ({len(unknown)} of {len(ids)} ids are unknown)")
+            raise InputError(
+                f"unknown document id {shorten(unknown[0])} ({len(unknown)} of {len(ids)} ids are unknown)"
+            )
         return positions
 
     def texts(self, ids: Sequence[str]) -> list[str]:

@@ -11,10 +11,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from datasets import DatasetBuilder, get_dataset_config_names, load_dataset_builder
 
-from trainers.data.building import Qrels, collection_of, documents_of, queries_of
+from trainers.data.building import Qrels, collection_of, documents_of, first_line, parsed, queries_of
 from trainers.data.hub_columns import (
     DOCUMENT_ID,
     GRADE,
@@ -23,7 +24,9 @@ from trainers.data.hub_columns import (
     TEXT,
     Columns,
     Role,
+    id_in,
     list_pairs,
+    number_in,
     scored_pair,
     text_entry,
     text_row,
@@ -38,6 +41,7 @@ from trainers.errors import InputError
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
 LISTS: tuple[Role, ...] = ("id lists", "id triples", "id pairs")
 OTHER_NAMES = {"dev": ("dev", "validation"), "train": ("train",), "test": ("test",)}
 
@@ -57,15 +61,25 @@ class Part:
         return [str(name) for name in self.builder.config.data_files]
 
     @property
+    def place(self) -> str:
+        return f"{self.source}:{self.config}"
+
+    @property
     def version(self) -> str:
         return str(self.builder.hash)
 
-    def rows(self, split: str) -> Iterator[tuple[int, dict]]:
-        """(row number, row) of a split from the start, streamed. Documents and queries may have one for all."""
+    def read(self, split: str, convert: Callable[[int, dict], T]) -> Iterator[T]:
+        """`convert(number, row)` of every row of a split from the start, streamed. Documents and queries may have one
+        split for all. Raises InputError naming the row where it cannot be read or converted."""
         name = self.split_name(split)
         if name is None:
-            raise InputError(f"{self.source}:{self.config} has no split {split!r}; it has {', '.join(self.splits)}")
-        return enumerate(self.builder.as_streaming_dataset(name), start=1)
+            raise InputError(f"{self.place} has no split {split!r}; it has {', '.join(self.splits)}")
+        for number, row in parsed(lambda: self.builder.as_streaming_dataset(name), self.place):
+            try:
+                converted = convert(number, row)
+            except InputError as error:
+                raise InputError(f"{self.place}, row {number}: {error}") from None
+            yield converted
 
     def split_name(self, split: str) -> str | None:
         names = OTHER_NAMES.get(split, (split,))
@@ -119,11 +133,17 @@ def name_and_configuration(source: str) -> tuple[str, str]:
 
 def parts_of(name: str) -> dict[str, Part]:
     """The configurations of a data set, by name. Raises InputError when it cannot be loaded."""
+    parts: dict[str, Part] = {}
+    place = name
     try:
-        return {config: _describe(name, config) for config in get_dataset_config_names(name)}
-    except (OSError, ValueError, RuntimeError) as error:  # not found, offline, or a data set of Python code
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{name}: cannot be loaded as a Hub data set: {reason}") from None
+        for config in get_dataset_config_names(name):
+            place = f"{name}:{config}"
+            parts[config] = _describe(name, config)
+    except StopIteration:
+        raise InputError(f"{place}: has no rows") from None
+    except Exception as error:  # not found, offline, a data set of Python code, or files that no parser likes
+        raise InputError(f"{place}: cannot be loaded as a Hub data set: {first_line(error)}") from error
+    return parts
 
 
 def _describe(name: str, config: str) -> Part:
@@ -176,8 +196,7 @@ def _entries(
     part: Part, split: str, ids: tuple[str, ...], texts: tuple[str, ...]
 ) -> Callable[[], Iterator[tuple[int, str, str]]]:
     def entries() -> Iterator[tuple[int, str, str]]:
-        for number, row in part.rows(split):
-            yield number, *text_entry(row, part.columns, ids, texts)
+        return part.read(split, lambda number, row: (number, *text_entry(row, part.columns, ids, texts)))
 
     return entries
 
@@ -185,22 +204,28 @@ def _entries(
 def _qrels(part: Part, split: str, counts: Counter[str]) -> Qrels:
     qrels: Qrels = {}
     query, document, grade = (part.columns.first(names) for names in (QUERY_ID, DOCUMENT_ID, GRADE))
-    for number, row in part.rows(split):
-        value = float(row[grade]) if grade else 1.0  # without grades, what is listed is relevant
-        place = f"{part.source}:{part.config}, row {number}"
-        judge(qrels, str(row[query]), str(row[document]), value, place, counts)
+
+    def judgment(number: int, row: dict) -> tuple[int, str, str, float]:
+        # Without grades, what is listed is relevant.
+        return number, id_in(row, query), id_in(row, document), number_in(row, grade) if grade else 1.0
+
+    for number, *pair, value in part.read(split, judgment):
+        judge(qrels, *pair, value, f"{part.place}, row {number}", counts)
     return qrels
 
 
 def _pairs(part: Part, split: str) -> Iterator[Pair]:
     references: dict[str, str] = {}
-    for _, row in part.rows(split):
+
+    def pairs(_, row: dict) -> list[Pair]:
         if part.role == "id lists":
-            yield from list_pairs(row, part.columns)
-        elif part.role == "id triples":
-            yield from triple_pairs(row, part.columns, references)
-        else:
-            yield scored_pair(row, part.columns)
+            return list_pairs(row, part.columns)
+        if part.role == "id triples":
+            return triple_pairs(row, part.columns, references)
+        return [scored_pair(row, part.columns)]
+
+    for some in part.read(split, pairs):
+        yield from some
 
 
 def _read_texts(part: Part, split: str, cache_dir: str | Path | None) -> Collection:
@@ -209,7 +234,7 @@ def _read_texts(part: Part, split: str, cache_dir: str | Path | None) -> Collect
     key = [part.config, part.split_name(split), part.version]
     return collection_of_rows(
         part.source,
-        lambda: (text_row(number, row, part.columns) for number, row in part.rows(split)),
+        lambda: part.read(split, lambda number, row: text_row(number, row, part.columns)),
         key,
         cache_dir,
         report,

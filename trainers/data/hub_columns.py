@@ -1,13 +1,19 @@
-"""What the columns of a Hub data set say it holds. Names are compared without case, with - and _ alike."""
+"""What the columns of a Hub data set say it holds. Names are compared without case, with - and _ alike.
+
+Whatever a row holds instead of what is expected is an InputError; the reader (trainers/data/hub.py) adds the row.
+"""
 
 import math
-from collections.abc import Iterator
 from typing import Any, Literal
 
+from trainers.data.files import shorten
 from trainers.data.pairs import Pair
 from trainers.data.text_rows import TextRow, text_id
+from trainers.data.trec import LARGEST
+from trainers.errors import InputError
 
 
+Row = dict[str, Any]
 Role = Literal["documents", "queries", "qrels", "id lists", "id triples", "id pairs", "text rows"]
 
 QUERY_ID = ("query_id", "qid", "queryid")
@@ -54,23 +60,33 @@ class Columns:
         return None
 
 
-def text_entry(row: dict[str, Any], columns: Columns, ids: tuple[str, ...], texts: tuple[str, ...]) -> tuple[str, str]:
+def text_entry(row: Row, columns: Columns, ids: tuple[str, ...], texts: tuple[str, ...]) -> tuple[str, str]:
     """(id, title and text) of a row of documents or queries."""
     title = columns.first(("title",))
-    text = row[columns.first(texts)]
-    return str(row[columns.first((*ids, *OWN_ID))]), f"{(row[title] or '') if title else ''} {text or ''}".strip()
+    text = f"{text_in(row, title) if title else ''} {text_in(row, columns.first(texts))}"
+    return id_in(row, columns.first((*ids, *OWN_ID))), text.strip()
 
 
-def list_pairs(row: dict[str, Any], columns: Columns) -> Iterator[Pair]:
+def list_pairs(row: Row, columns: Columns) -> list[Pair]:
     """The pairs of a row of `id lists`, with its `labels` and `scores` where it has them."""
-    query, documents = str(row[columns.first(QUERY_ID)]), row[columns.first(DOCUMENT_IDS)]
-    labels, scores = columns.first(("labels",)), columns.first(("scores", "teacher_scores"))
-    for place, document in enumerate(documents):
-        label = float(row[labels][place]) if labels else 0.0
-        yield Pair(query, str(document), label, float(row[scores][place]) if scores else math.nan)
+    query, named = id_in(row, columns.first(QUERY_ID)), columns.first(DOCUMENT_IDS)
+    documents = [id_of(name, named) for name in list_in(row, named)]
+    labels = _numbers(row, columns.first(("labels",)), len(documents), 0.0)
+    scores = _numbers(row, columns.first(("scores", "teacher_scores")), len(documents), math.nan)
+    return [Pair(query, *pair) for pair in zip(documents, labels, scores, strict=True)]
 
 
-def triple_pairs(row: dict[str, Any], columns: Columns, references: dict[str, str]) -> Iterator[Pair]:
+def _numbers(row: Row, column: str | None, size: int, default: float) -> list[float]:
+    """The numbers of a list of `size`; all `default` where there is no such column."""
+    if column is None:
+        return [default] * size
+    numbers = [number_of(value, column) for value in list_in(row, column)]
+    if len(numbers) != size:
+        raise InputError(f"{column} has {len(numbers)} numbers for {size} documents")
+    return numbers
+
+
+def triple_pairs(row: Row, columns: Columns, references: dict[str, str]) -> list[Pair]:
     """The two pairs of a row of `id triples`.
 
     Its `score`, if any, is the teacher's margin between the two. The query's reference, its first positive in
@@ -78,27 +94,77 @@ def triple_pairs(row: dict[str, Any], columns: Columns, references: dict[str, st
     differences only take them as they take the scores. A margin to another positive tells nothing about these
     differences, and leaves the scores unknown.
     """
-    margin = columns.first(("score", "margin"))
-    query, positive = str(row[columns.first(QUERY_ID)]), str(row[columns.first(("positive_id",))])
-    known = margin is not None and references.setdefault(query, positive) == positive
-    yield Pair(query, positive, 1.0, 0.0 if known else math.nan)
-    yield Pair(query, str(row[columns.first(("negative_id",))]), 0.0, -float(row[margin]) if known else math.nan)
+    names = (QUERY_ID, ("positive_id",), ("negative_id",))
+    query, positive, negative = (id_in(row, columns.first(name)) for name in names)
+    column = columns.first(("score", "margin"))
+    margin = math.nan if column is None else number_in(row, column)
+    known = column is not None and references.setdefault(query, positive) == positive
+    return [
+        Pair(query, positive, 1.0, 0.0 if known else math.nan),
+        Pair(query, negative, 0.0, -margin if known else math.nan),
+    ]
 
 
-def scored_pair(row: dict[str, Any], columns: Columns) -> Pair:
+def scored_pair(row: Row, columns: Columns) -> Pair:
     """The pair of a row of `id pairs`: a document and its teacher score."""
-    query, document = str(row[columns.first(QUERY_ID)]), str(row[columns.first(DOCUMENT_ID)])
-    return Pair(query, document, 0.0, float(row[columns.first(("score",))]))
+    query, document = (id_in(row, columns.first(names)) for names in (QUERY_ID, DOCUMENT_ID))
+    return Pair(query, document, 0.0, number_in(row, columns.first(("score",))))
 
 
-def text_row(number: int, row: dict[str, Any], columns: Columns) -> TextRow:
+def text_row(number: int, row: Row, columns: Columns) -> TextRow:
     """A row of texts: a query, one relevant text or several, and any number of others."""
-    query = row[columns.first(QUERY_TEXT)]
-    positives = _texts(row[columns.first(POSITIVE_TEXT)])
-    negatives = [text for name in columns.numbered("negative") for text in _texts(row[name])]
+    query = text_in(row, columns.first(QUERY_TEXT))
+    positives = _texts(row, columns.first(POSITIVE_TEXT))
+    negatives = [text for name in columns.numbered("negative") for text in _texts(row, name)]
     documents = [(text_id(text), text) for text in (*positives, *negatives)]
     return TextRow(number, text_id(query), query, documents, [1.0] * len(positives) + [0.0] * len(negatives))
 
 
-def _texts(value: str | list[str] | None) -> list[str]:
-    return [value] if isinstance(value, str) else list(value or [])
+def _texts(row: Row, column: str) -> list[str]:
+    """One text, several, or none."""
+    texts = row.get(column)
+    texts = [texts] if isinstance(texts, str) else texts or []
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise InputError(f"expected a text or a list of them as {column}, got {shorten(str(texts))}")
+    return texts
+
+
+def id_in(row: Row, column: str) -> str:
+    return id_of(row.get(column), column)
+
+
+def id_of(value: Any, column: str) -> str:
+    """An id, which may be a whole number. Raises InputError for anything else."""
+    if type(value) not in (str, int):
+        raise InputError(f"expected an id as {column}, got {shorten(str(value))}")
+    return str(value)
+
+
+def text_in(row: Row, column: str) -> str:
+    """A text, empty where there is none. Raises InputError for anything else."""
+    text = row.get(column)
+    if text is not None and not isinstance(text, str):
+        raise InputError(f"expected a text as {column}, got {shorten(str(text))}")
+    return text or ""
+
+
+def number_in(row: Row, column: str) -> float:
+    return number_of(row.get(column), column)
+
+
+def number_of(value: Any, column: str) -> float:
+    """A number that float32 can hold, which may be written as text. Raises InputError for anything else."""
+    try:
+        number = float(value) if "_" not in str(value) else math.nan  # Python reads 1_0 as ten
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not abs(number) <= LARGEST:
+        raise InputError(f"expected a number as {column}, got {shorten(str(value))}")
+    return number
+
+
+def list_in(row: Row, column: str) -> list:
+    value = row.get(column)
+    if not isinstance(value, list):
+        raise InputError(f"expected a list as {column}, got {shorten(str(value))}")
+    return value

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from trainers.data.building import Qrels, collection_of, documents_of, queries_of
+from trainers.data.building import Qrels, collection_of, documents_of, parsed, queries_of
 from trainers.data.pairs import Pair, brought_lists, collection_of_lists
 from trainers.data.schema import Collection
 from trainers.data.trec import judge
@@ -60,27 +60,27 @@ def _load(name: str, split: str):
 
 
 def _documents(dataset) -> Iterator[tuple[int, str, str]]:
-    for number, document in enumerate(dataset.docs_iter(), start=1):
+    for number, document in parsed(dataset.docs_iter, f"{PREFIX}{dataset.dataset_id()}, documents"):
         yield number, document.doc_id, document.default_text()
 
 
 def _queries(dataset) -> Iterator[tuple[int, str, str]]:
-    for number, query in enumerate(dataset.queries_iter(), start=1):
+    for number, query in parsed(dataset.queries_iter, f"{PREFIX}{dataset.dataset_id()}, queries"):
         yield number, query.query_id, query.default_text()
 
 
 def _qrels(dataset, source: str, counts: Counter[str]) -> Qrels:
     qrels: Qrels = {}
-    for number, judged in enumerate(dataset.qrels_iter(), start=1):
+    for number, judged in parsed(dataset.qrels_iter, f"{source}, judgments"):
         judge(qrels, judged.query_id, judged.doc_id, float(judged.relevance), f"{source}, judgment {number}", counts)
     return qrels
 
 
 def _pairs(dataset) -> Iterator[Pair]:
     if dataset.has_scoreddocs():
-        for scored in dataset.scoreddocs_iter():
+        for _, scored in parsed(dataset.scoreddocs_iter, f"{PREFIX}{dataset.dataset_id()}, scored documents"):
             yield Pair(scored.query_id, scored.doc_id)
         return
-    for triple in dataset.docpairs_iter():
+    for _, triple in parsed(dataset.docpairs_iter, f"{PREFIX}{dataset.dataset_id()}, triples"):
         yield Pair(triple.query_id, triple.doc_id_a, 1.0)
         yield Pair(triple.query_id, triple.doc_id_b)

@@ -115,7 +115,9 @@ def write_scored_triples(lists: RankingLists, path: str | Path) -> int:
 def _scored_lines(row: dict) -> Iterator[str]:
     for name in (row["query_id"], *row["document_ids"]):
         if name.split() != [name]:
-            raise InputError(f"id {name!r} cannot be written to a table of triples: ids there have no white space")
+            raise InputError(
+                f"id {shorten(name)} cannot be written to a table of triples: ids there have no white space"
+            )
     known = [
         (document, label, score)
         for document, label, score in zip(row["document_ids"], row["labels"], row["teacher_scores"], strict=True)

@@ -42,7 +42,8 @@ def judge(qrels: Qrels, query: str, document: str, grade: float, place: str, cou
     known = qrels.setdefault(query, {}).get(document)
     if known not in (None, grade):
         raise InputError(
-            f"{place}: document {document!r} of query {query!r} is graded {grade:g} here and {known:g} before"
+            f"{place}: document {shorten(document)} of query {shorten(query)} is graded {grade:g} here and {known:g} "
+            "before"
         )
     if known is not None:
         counts["judgments_dropped_as_repeated"] += 1
@@ -64,7 +65,8 @@ def read_ranked(file: Path) -> Iterator[tuple[str, str]]:
         place = number_of(rank, "a rank", file, number)
         if place < ranks.setdefault(query, place):
             raise InputError(
-                f"{file}, line {number}: rank {rank} of query {query!r} comes after its rank {ranks[query]:g}; "
+                f"{file}, line {number}: rank {rank:.20} of query {shorten(query)} comes after its rank "
+                f"{ranks[query]:g}; "
                 "expected the lines of a query best first"
             )
         ranks[query] = place
@@ -78,5 +80,5 @@ def number_of(text: str, what: str, file: Path, number: int) -> float:
     except ValueError:
         value = math.nan
     if not abs(value) <= LARGEST:
-        raise InputError(f"{file}, line {number}: expected {what}, got {text!r}")
+        raise InputError(f"{file}, line {number}: expected {what}, got {shorten(text)}")
     return value

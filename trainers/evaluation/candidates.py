@@ -5,6 +5,7 @@ from pathlib import Path
 
 from trainers.data import ROW_FEATURES, BM25Index, Collection, RankingLists
 from trainers.data.arrow import dataset_of
+from trainers.data.building import some_of
 from trainers.data.candidates import row_of
 from trainers.errors import InputError
 from trainers.evaluation.measures import Qrels, evaluate_run
@@ -45,11 +46,11 @@ def file_candidates(path: str | Path, collection: Collection, depth: int, releva
     """
     run = {query: scores for query, scores in read_run(path).items() if query in collection.queries}
     if not run:
-        known = ", ".join(list(collection.queries)[:3])
-        raise InputError(f"{path}: none of its queries is among those of {collection.name} ({known}, …)")
+        known = some_of(collection.queries)
+        raise InputError(f"{path}: none of its queries is among those of {collection.name} ({known})")
     run = top(run, depth)
     if missing := collection.documents.missing(list({name for scores in run.values() for name in scores})):
-        raise InputError(f"{path}: {len(missing)} documents are not in {collection.name}, {missing[0]!r} among them")
+        raise InputError(f"{path}: {len(missing)} documents are not in {collection.name} ({some_of(missing)})")
     return candidates_of(Path(path).stem, run, collection, depth, relevance_level)
 
 

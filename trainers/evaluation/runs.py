@@ -47,7 +47,9 @@ def read_run(path: str | Path) -> Run:
         query, document = columns[0], columns[2]
         scores = run.setdefault(query, {})
         if document in scores:
-            raise InputError(f"{path}, line {number}: document {document} occurs twice for query {query}")
+            raise InputError(
+                f"{path}, line {number}: document {shorten(document)} occurs twice for query {shorten(query)}"
+            )
         scores[document] = score_of(columns[4], path, number)
     if not run:
         raise InputError(f"{path}: the run is empty")
@@ -85,7 +87,7 @@ def score_of(text: str, path: str | Path, number: int) -> float:
     except ValueError:
         score = math.nan
     if math.isnan(score):
-        raise InputError(f"{path}, line {number}: expected a number as the score, got {text!r}")
+        raise InputError(f"{path}, line {number}: expected a number as the score, got {shorten(text)}")
     return score
 
 
@@ -99,4 +101,4 @@ def check_ids(queries: Iterable[str], documents: Iterable[str]) -> None:
 
 def refuse_white_space(what: str, text: str) -> None:
     if not text or text.split() != [text]:
-        raise InputError(f"{what} {text!r} cannot be written to a TREC run file: ids there have no white space")
+        raise InputError(f"{what} {shorten(text)} cannot be written to a TREC run file: ids there have no white space")

@@ -39,7 +39,7 @@ def test_a_failed_write_leaves_the_previous_run(tmp_path):
         ("q Q0 d 1 0.5", "line 2: expected the six columns"),
         ("q Q0 d 1 high tag", "line 2: expected a number as the score, got 'high'"),
         ("q Q0 d 1 nan tag", "line 2: expected a number"),
-        ("q Q0 first 2 0.1 tag", "line 2: document first occurs twice for query q"),
+        ("q Q0 first 2 0.1 tag", "line 2: document 'first' occurs twice for query 'q'"),
     ],
 )
 def test_errors_name_file_and_line(tmp_path, line, message):
