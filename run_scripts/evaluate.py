@@ -31,7 +31,7 @@ from trainers.evaluation.candidates import (
 )
 from trainers.evaluation.encoded import cached_encoding
 from trainers.evaluation.faiss_index import new_index
-from trainers.evaluation.files import write_text
+from trainers.evaluation.files import refuse_unwritable, write_text
 from trainers.evaluation.loading import EMBEDDERS, POOLINGS, compute_dtype, embedding_size, load_scorer, model_kind
 from trainers.evaluation.measures import MEASURES, Evaluation, Qrels, evaluate_run
 from trainers.evaluation.report import System, markdown_table, write_system
@@ -179,6 +179,7 @@ def check(arguments: EvaluationArguments) -> None:
         raise InputError("--index and --probes are for --retrieve")
     if arguments.probes and not arguments.index:
         raise InputError("--probes: say with --index in which index")
+    refuse_unwritable(Path(arguments.output))
     kinds = check_models(arguments.model, arguments.dtype, arguments.pooling)
     for model, kind in zip(arguments.model, kinds, strict=True):
         logger.info("%s: %s model", model, kind)

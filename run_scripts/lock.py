@@ -68,7 +68,7 @@ def holder_in(file: TextIO) -> dict:
     file.seek(0)
     try:
         return dict(json.load(file))
-    except ValueError:
+    except (TypeError, ValueError):
         return {}
 
 

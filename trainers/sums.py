@@ -40,6 +40,8 @@ def damage(folder: Path, sums: str = SUMS) -> str | None:
         return None
     except (OSError, UnicodeDecodeError):
         return f"{sums} cannot be read"
+    if not expected:
+        return f"{sums} is empty"
     for line in expected:
         checksum, _, name = line.partition("  ")
         try:

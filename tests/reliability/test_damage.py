@@ -19,6 +19,7 @@ from tests.run_scripts.small_world import write_collection
 from trainers.data import BM25Index, RankingLists, read_data
 from trainers.errors import InputError
 from trainers.evaluation.encoded import EncodedCollection, encode_collection
+from trainers.evaluation.faiss_index import open_index
 from trainers.evaluation.loading import load_scorer
 from trainers.evaluation.scorers import DenseScorer
 from trainers.sums import SUMS, damage, write_sums
@@ -121,6 +122,29 @@ def test_damaged_lists_are_refused(lists, tmp_path, harm, part):
 
 
 @pytest.mark.parametrize("harm", HARMS)
+def test_damaged_checksums_vouch_for_nothing(lists, tmp_path, harm):
+    lists.save(tmp_path / "lists")
+    harm(tmp_path / "lists" / SUMS)
+    with pytest.raises(InputError, match="is not what was written|is missing|is empty|cannot be read"):
+        RankingLists.load(tmp_path / "lists")
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_a_damaged_search_index_is_named_and_built_again(lists, tmp_path, caplog, harm):
+    pytest.importorskip("faiss")
+    encode_collection(random_scorer(), lists.documents, tmp_path)
+    encoded, queries = EncodedCollection(tmp_path), np.eye(4, dtype=np.float32)
+    _, expected = open_index(encoded, "HNSW8").search(queries, 5)
+    (harmed,) = tmp_path.glob("index-*.faiss")
+    whole = harmed.read_bytes()
+    harm(harmed)
+    _, found = open_index(encoded, "HNSW8").search(queries, 5)
+    assert f"{harmed.name} is not what was written" in caplog.text and "built again" in caplog.text
+    np.testing.assert_array_equal(found, expected)
+    assert harmed.read_bytes() == whole
+
+
+@pytest.mark.parametrize("harm", HARMS)
 @pytest.mark.parametrize("part", ["model.safetensors", "config.json", "tokenizer.json"])
 def test_a_damaged_model_is_refused_by_every_loader(dual_encoder, tmp_path, harm, part):
     folder = tmp_path / "model"
@@ -166,11 +190,26 @@ def test_training_goes_on_from_the_last_checkpoint_that_is_whole(lists, tmp_path
     assert torch.equal(tiny.flat_weights(resumed.model), tiny.flat_weights(trainer.model))
 
 
-def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(lists, tmp_path):
+@pytest.fixture
+def gone():
+    """The number of a process that has ended."""
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
 
-    gone = subprocess.Popen(["true"])
-    gone.wait()
-    left = [tmp_path / f".lists.{socket.gethostname()}.{process}" for process in (gone.pid, os.getppid())]
+
+def test_an_encoding_killed_at_its_first_file_goes_on_and_removes_what_was_left(lists, tmp_path, gone):
+    start = f".{socket.gethostname()}."
+    left = [f"{start}{gone}.encoding.json", f"{start}{gone}.shard-00000.npy", f"{start}{os.getppid()}.encoding.json"]
+    for name in left:
+        (tmp_path / name).write_text("{", encoding="utf-8")
+    encode_collection(random_scorer(), lists.documents, tmp_path)
+    assert len(EncodedCollection(tmp_path)) == len(lists.documents)
+    assert [(tmp_path / name).exists() for name in left] == [False, False, True]
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(lists, tmp_path, gone):
+    left = [tmp_path / f".lists.{socket.gethostname()}.{process}" for process in (gone, os.getppid())]
     for folder in left:
         (folder / "documents").mkdir(parents=True)
     lists.save(tmp_path / "lists")

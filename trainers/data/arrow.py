@@ -97,11 +97,12 @@ def _remove_abandoned(folder: Path) -> None:
     start = f".{folder.name}.{socket.gethostname()}."
     for path in folder.parent.glob(f"{escape(start)}*"):
         process = path.name.removeprefix(start).removesuffix(".replaced")
-        if process.isdecimal() and not _is_alive(int(process)):
+        if process.isdecimal() and not is_alive(int(process)):
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _is_alive(process: int) -> bool:
+def is_alive(process: int) -> bool:
+    """Whether this host has a process of this number."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -216,7 +216,7 @@ def claim(folder: Path, description: dict) -> None:
             if found.get(key) != value:
                 raise InputError(f"{folder}: holds an encoding with {key} {found.get(key)}, not {value}")
         return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or any(not path.name.startswith(".") for path in folder.iterdir())):
         raise InputError(f"{folder}: exists and holds no encoding; not overwritten")
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / DESCRIPTION, json.dumps(description, indent=2) + "\n")
