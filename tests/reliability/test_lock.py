@@ -39,7 +39,11 @@ def test_a_lock_that_another_host_left_is_never_taken_for_stale(tmp_path):
     assert not path.exists()
 
 
-@pytest.mark.parametrize("text", ["", "{", "\x00" * 40, "[1, 2]", "null", "7", json.dumps({"pid": 1, "host": HOST})])
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "\x00" * 40, "[1, 2]", "null", json.dumps({"pid": 1, "host": HOST})],
+    ids=["empty", "cut", "NUL", "list", "null", "killed"],
+)
 def test_a_lock_that_no_process_holds_is_taken_over_whatever_it_says(tmp_path, text):
     path = left_behind(tmp_path / "student", text)
     with only_here(tmp_path / "student"):
