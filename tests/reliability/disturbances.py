@@ -3,6 +3,7 @@
 python -m tests.reliability.disturbances FOLDER
 """
 
+import ctypes
 import hashlib
 import json
 import signal
@@ -15,11 +16,12 @@ from pathlib import Path
 from run_scripts import encode
 from tests.hub_server import serve
 from tests.reliability.forked import Run
-from tests.reliability.kill_matrix import matrix, prepare, undisturbed
+from tests.reliability.kill_matrix import matrix, prepare
 from tests.reliability.stages import Stage, stages
 
 
 KILLS = {"training": 2, "encoding": 1, "evaluating": 1, "publishing": 2}
+READ_ONLY = ("training", "encoding", "evaluating", "publishing")
 FULL = {"training": 3_000, "encoding": 150, "publishing": 3_000}  # bytes of the largest file
 
 
@@ -93,20 +95,48 @@ def fill_the_disk(stage: Stage) -> dict:
     return {"first": first, "artefacts": stage.artefacts(), "second": stage.start().finish()}
 
 
+def forbid_writing(stage: Stage) -> dict:
+    """The stage's folder may be read only; what is prepared goes elsewhere."""
+    stage.fresh()
+    stage.folder.chmod(0o555)
+    flags = {
+        name: stage.folder.with_name("cache") if name == "cache_dir" else value for name, value in stage.flags.items()
+    }
+
+    def before() -> None:
+        obey_permissions()
+        if stage.before:
+            stage.before()
+
+    finished = Run(stage.script, flags, stage.folder.parent, before=before, **stage.environment).finish()
+    left = [path.name for path in stage.folder.iterdir()]
+    stage.folder.chmod(0o755)
+    return finished | {"left": left}
+
+
+def obey_permissions() -> None:
+    """Give up all capabilities, by which root writes wherever it likes."""
+    version, this_process = 0x20080522, 0
+    if ctypes.CDLL(None).capset((ctypes.c_uint32 * 2)(version, this_process), (ctypes.c_uint32 * 6)()):
+        raise OSError("capabilities cannot be given up")
+
+
 def main(folder: Path) -> dict:
     with serve() as hub:
         made = stages(folder, hub)
-        prepare(folder, made)
-        training = made["training"]
-        expected, _ = undisturbed(training)
+        training, trained = made["training"], prepare(folder, made)
+        known = {"training": trained}
         started = time.process_time()
         return {
-            "kills": {name: asdict(matrix(made[name], kills, seed=0)) for name, kills in KILLS.items()},
-            "trained": expected,
+            "kills": {
+                name: asdict(matrix(made[name], kills, 0, left_alone=known.get(name))) for name, kills in KILLS.items()
+            },
+            "trained": trained[0],
             "SIGINT": interrupt(training, signal.SIGINT),
             "SIGTERM in a library": interrupt_in_a_library(made["encoding"]),
             "two trainings": meet(training),
             "lost rank": lose_a_rank(training),
+            "read-only": {name: forbid_writing(made[name]) for name in READ_ONLY},
             "full disk": {name: fill_the_disk(made[name]) for name in FULL},
             "seconds": time.process_time() - started,
         }

@@ -50,9 +50,12 @@ def undisturbed(stage: Stage) -> tuple[dict[str, str], dict]:
     return stage.artefacts(), finished
 
 
-def matrix(stage: Stage, kills: int, seed: int, verbose: bool = False) -> Result:
-    """Kill the stage `kills` times, each time from the start, and run it again after each."""
-    expected, once = undisturbed(stage)
+def matrix(
+    stage: Stage, kills: int, seed: int, verbose: bool = False, left_alone: tuple[dict, dict] | None = None
+) -> Result:
+    """Kill the stage `kills` times, each time from the start, and run it again after each. `left_alone` is what
+    `undisturbed` says of it, when that is known."""
+    expected, once = left_alone or undisturbed(stage)
     result = Result(stage.name, len(expected))
     draw = random.Random(f"{stage.name} {seed}")
     while len(result.kills) < kills and result.missed < TRIES * kills:
@@ -91,11 +94,12 @@ def rerun(stage: Stage, expected: dict[str, str]) -> str | None:
     return f"differ: {', '.join(differing)}" if differing else f"left: {', '.join(left)}" if left else None
 
 
-def prepare(root: Path, made: dict[str, Stage]) -> None:
-    """Train the student that later stages read."""
+def prepare(root: Path, made: dict[str, Stage]) -> tuple[dict[str, str], dict]:
+    """Train the student that later stages read; what `undisturbed` says of that."""
     make_world(root)
-    undisturbed(made["training"])
+    trained = undisturbed(made["training"])
     shutil.copytree(made["training"].folder / "student", root / "trained")
+    return trained
 
 
 def main() -> None:

@@ -22,16 +22,16 @@ TRAINING = {
     "loss": "m3se",
     "dev_queries": 4,
     "eval_strategy": "steps",
-    "eval_steps": 10,
-    "max_steps": 20,
-    "save_steps": 5,
+    "eval_steps": 6,
+    "max_steps": 12,
+    "save_steps": 3,
     "save_total_limit": 2,
     "per_device_train_batch_size": 4,
     "learning_rate": 1e-3,
     "token_dropout": 0.1,
     "train_sample_size": 4,
     "document_length": 16,
-    "logging_steps": 5,
+    "logging_steps": 3,
 }
 
 

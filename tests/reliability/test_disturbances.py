@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability.disturbances import FULL, KILLS
+from tests.reliability.disturbances import FULL, KILLS, READ_ONLY
 
 
 ROOT = Path(__file__).parents[2]
@@ -87,3 +87,11 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_that_looks_complete(disturbe
     last = {"training": "training.json", "encoding": "shard-00000.npy"}
     assert not any(name.endswith(last.get(stage, "README.md")) for name in result["artefacts"])
     assert result["second"]["status"] == 0
+
+
+@pytest.mark.parametrize("stage", READ_ONLY)
+def test_a_folder_that_cannot_be_written_is_one_line_before_any_work(disturbed, stage):
+    result = disturbed["read-only"][stage]
+    assert result["status"] == 2 and result["left"] == []
+    assert f"of-{stage}" in one_line_of(result) and "Permission denied" in one_line_of(result)
+    assert not any("MRR@10" in line or "100%" in line for line in result["lines"])
