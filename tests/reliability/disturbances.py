@@ -1,15 +1,10 @@
-"""Disturb the stages in a few ways, in forks of one process; prints what happened as one JSON object.
-
-python -m tests.reliability.disturbances FOLDER
-"""
+"""The stages, disturbed in a few ways: in short what `tests.reliability.kill_matrix` does for long, and more."""
 
 import ctypes
 import hashlib
-import json
 import signal
 import socket
 import sys
-import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -121,12 +116,12 @@ def obey_permissions() -> None:
         raise OSError("capabilities cannot be given up")
 
 
-def main(folder: Path) -> dict:
+def disturb(folder: Path) -> dict:
+    """What happened, by disturbance."""
     with serve() as hub:
         made = stages(folder, hub)
         training, trained = made["training"], prepare(folder, made)
         known = {"training": trained}
-        started = time.process_time()
         return {
             "kills": {
                 name: asdict(matrix(made[name], kills, 0, left_alone=known.get(name))) for name, kills in KILLS.items()
@@ -138,9 +133,4 @@ def main(folder: Path) -> dict:
             "lost rank": lose_a_rank(training),
             "read-only": {name: forbid_writing(made[name]) for name in READ_ONLY},
             "full disk": {name: fill_the_disk(made[name]) for name in FULL},
-            "seconds": time.process_time() - started,
         }
-
-
-if __name__ == "__main__":
-    sys.stdout.write(json.dumps(main(Path(sys.argv[1]))) + "\n")

@@ -1,33 +1,16 @@
 """Whatever ends a stage, running it again ends with the bytes of an undisturbed run, and what ended it is one line."""
 
-import json
-import os
 import re
 import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-from tests.reliability.disturbances import FULL, KILLS, READ_ONLY
-
-
-ROOT = Path(__file__).parents[2]
+from tests.reliability.disturbances import FULL, KILLS, READ_ONLY, disturb
 
 
 @pytest.fixture(scope="module")
 def disturbed(tmp_path_factory):
-    finished = subprocess.run(
-        [sys.executable, "-m", "tests.reliability.disturbances", str(tmp_path_factory.mktemp("disturbed"))],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=1200,  # a safety net
-    )
-    assert finished.returncode == 0, finished.stderr[-4000:]
-    return json.loads(finished.stdout.splitlines()[-1])
+    return disturb(tmp_path_factory.mktemp("disturbed"))
 
 
 def one_line_of(finished):

@@ -1,7 +1,6 @@
 """The fuzzing of `tests.reliability.fuzz` in short, and by name what it has found."""
 
 import json
-import os
 
 import pytest
 
@@ -17,12 +16,13 @@ from trainers.errors import InputError
 from trainers.evaluation.runs import read_run
 
 
-TRIED = int(os.environ.get("FUZZ_CASES", "520"))  # of all kinds together
+CASES_EACH = 63
+SLOW = {"Hub": 20}  # that library takes a tenth of a second to open a folder
 
 
 @pytest.mark.parametrize("kind", CASES)
 def test_a_file_that_nobody_should_write_gives_a_correct_result_or_one_clear_error(kind):
-    cases = -(-TRIED // len(CASES))
+    cases = SLOW.get(kind, CASES_EACH)
     outcomes = fuzz(kind, cases)
     assert sum(outcomes.values()) >= cases * 0.9 and min(outcomes["result"], outcomes["error"]) > 0
 
@@ -203,7 +203,7 @@ def test_an_array_that_is_nested_too_deeply_is_refused(tmp_path):
     ("recipe", "reason"),
     [
         ("seed: 2001-99-99", "not YAML"),
-        ("a: " + "[" * 5_000, "not YAML"),
+        ("a: " + "[" * 1_500, "not YAML"),
         ("loss_args: &x {a: *x}", "loss_args: expected numbers"),
         ("loss_args: {a: 2001-01-01}", "loss_args: expected numbers"),
         ("data: !!binary aGk=", "data: expected numbers"),

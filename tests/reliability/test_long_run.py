@@ -4,7 +4,7 @@ from tests.reliability.long_run import score, train, watched
 
 
 def test_training_and_scoring_leave_no_file_open(tmp_path):
-    trained, scored = train(20, tmp_path / "training"), score(2_000, tmp_path)
+    trained, scored = train(10, tmp_path / "training"), score(2_000, tmp_path)
     assert trained.more_files <= 0 and scored.more_files <= 0
     assert min(len(trained.memory), len(scored.memory)) >= 3
 
