@@ -42,6 +42,9 @@ class DiagnosisArguments:
     split: str = field(default="dev", metadata={"help": "The held-out queries."})
     train_split: str = field(default="train", metadata={"help": "The queries trained on; none: leave them out."})
     candidates: str = field(default="bm25", metadata={"help": "bm25, or a run file or folder of lists for --split."})
+    allow_missing: bool = field(
+        default=False, metadata={"help": "Leave out judgments and candidates that name unknown documents."}
+    )
     depth: int = field(default=50, metadata={"help": "Candidates of a query."})
     max_queries: int = field(default=200, metadata={"help": "Queries of each split, the first by hash of their id."})
     capacity_queries: int = field(default=64, metadata={"help": "Rows of the teacher's score matrix."})
@@ -121,6 +124,7 @@ def candidates_of(arguments: DiagnosisArguments, split: str, source: str) -> Can
             data=arguments.data,
             split=split,
             candidates=source,
+            allow_missing=arguments.allow_missing,
             depth=arguments.depth,
             max_queries=arguments.max_queries,
             cache_dir=arguments.cache_dir,

@@ -2,8 +2,9 @@
 
     accelerate launch run_scripts/train_teacher.py --recipe run_scripts/recipes/quickstart/teacher.yaml
 
-Writes a checkpoint that score_with_teacher.py, evaluate.py and publish.py read, and training.json beside it. A second
-run with the same options and data reuses it; an interrupted one goes on from its last checkpoint.
+Writes a checkpoint that score_with_teacher.py, evaluate.py and publish.py read, and beside it training.json and
+data_report.json, which counts what was read and left out. A second run with the same options and data reuses it; an
+interrupted one goes on from its last checkpoint.
 """
 
 from dataclasses import dataclass, field
@@ -49,7 +50,7 @@ def main(
         publisher = make_publisher(config)
         tokenizer = encoders.load_tokenizer(model_arguments.encoder)
         check_pairs(tokenizer)
-        lists = prepare_lists(data, dev_arguments.cache_dir, config.seed)
+        lists = prepare_lists(data, dev_arguments, config.seed)
         dev = training.dev_lists(data.data, dev_arguments)
         arguments = [data, model_arguments]
         key = training.run_key(config, arguments, model_arguments.encoder, {"data": lists, "dev": dev})
@@ -78,9 +79,10 @@ def build_model(arguments: encoders.ModelArguments) -> PreTrainedModel | PeftMod
     return encoders.with_adapter(model, arguments)
 
 
-def prepare_lists(data: TeacherData, cache_dir: str, seed: int) -> RankingLists:
+def prepare_lists(data: TeacherData, arguments: training.DevArguments, seed: int) -> RankingLists:
     """Positives and BM25 negatives for the training queries."""
-    collection = read_data(data.data, "train", cache_dir=cache_dir)
+    cache_dir, allow_missing = arguments.cache_dir, arguments.allow_missing
+    collection = read_data(data.data, "train", cache_dir=cache_dir, allow_missing=allow_missing)
     if data.train_queries is not None:
         kept = training.first_by_hash(list(collection.queries), data.train_queries)
         collection.queries = {query: text for query, text in collection.queries.items() if query in kept}

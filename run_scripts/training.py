@@ -62,6 +62,7 @@ class DevArguments:
     )
     dev_queries: int = field(default=200, metadata={"help": "Dev queries, the first by hash of their id; 0: no dev."})
     dev_depth: int = field(default=20, metadata={"help": "BM25 candidates of a dev query."})
+    allow_missing: bool = field(default=False, metadata={"help": "Drop and count what names unknown documents."})
     cache_dir: str = field(default="outputs/cache", metadata={"help": "Where prepared collections and indexes go."})
 
 
@@ -75,7 +76,7 @@ def dev_lists(data: str, arguments: DevArguments) -> RankingLists | None:
     if arguments.dev_queries == 0:
         return None
     cache = Path(arguments.cache_dir)
-    collection = read_data(arguments.dev_data or data, "dev", cache_dir=cache)
+    collection = read_data(arguments.dev_data or data, "dev", cache_dir=cache, allow_missing=arguments.allow_missing)
     kept = first_by_hash(list(collection.queries), arguments.dev_queries)
     collection.queries = {query: text for query, text in collection.queries.items() if query in kept}
     index = BM25Index.build(collection.documents, cache_dir=cache)
@@ -120,6 +121,8 @@ def fit(
     )
     trainer.add_callback(SummedCheckpoints())
     output = Path(config.output_dir)
+    if trainer.is_world_process_zero():  # what was read and left out, by reason
+        write_json(output / "data_report.json", {"train": lists.report, "dev": dev.report if dev else None})
     last = last_checkpoint(output)
     if last:
         logger.info("resuming from %s", last)

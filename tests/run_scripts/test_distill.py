@@ -188,3 +188,21 @@ def test_two_processes_write_what_one_does_with_the_same_global_batch(world, tmp
     weights = [load_file(folder / "model.safetensors") for folder in (one, two)]
     for name in weights[0]:
         torch.testing.assert_close(weights[1][name], weights[0][name], atol=1e-5, rtol=1e-4)
+
+
+def test_the_teachers_folder_says_what_of_its_data_was_left_out(world, tmp_path):
+    data = write_collection(tmp_path / "words")
+    for split in ("train", "dev"):
+        judgments = data / "qrels" / f"{split}.tsv"
+        line = judgments.read_text(encoding="utf-8").splitlines()[1]
+        with open(judgments, "a", encoding="utf-8") as file:
+            file.write(f"{line.split()[0]}\tabsent\t1\n")
+    options = {"data": data, "documents_per_query": 4, "depth": 10, "loss": "softmax_ce", "cache_dir": tmp_path / "c"}
+    line = flags(world, tmp_path / "teacher", **options, dev_queries=4, max_steps=1)
+    with pytest.raises(InputError, match=r"the judgments name 1 documents .* \(absent\); --allow_missing true"):
+        train_teacher.main(*parse(train_teacher.make_parser(), line))
+    train_teacher.main(*parse(train_teacher.make_parser(), [*line, "--allow_missing", "true"]))
+    report = json.loads((tmp_path / "teacher" / "data_report.json").read_text(encoding="utf-8"))
+    for split, lists in (("train", 12), ("dev", 4)):
+        assert report[split]["lists"]["rows"] == lists
+        assert report[split]["collection"]["judgments_dropped_of_unknown_documents"] == 1
