@@ -193,10 +193,10 @@ def capacity(report: Report, teacher: str, matrix: np.ndarray) -> None:
         **{f"size_for_error_{error}": found.sufficient(error) for error in (0.2, 0.1, 0.05)},
     }
     text = (
-        f"{teacher}'s scores of {matrix.shape[0]} queries × {matrix.shape[1]} documents: rank {found.rank}, where the "
-        f"sample allows {min(matrix.shape)}. Free embeddings of size {found.sufficient(0.1)} miss at most 10% of them "
-        "(each query's mean taken off). More queries and documents may need more: --capacity_queries and "
-        "--capacity_documents."
+        f"{teacher}'s scores of {matrix.shape[0]} queries × {matrix.shape[1]} documents: rank {found.rank}. Free "
+        f"embeddings of size {found.sufficient(0.1)} miss at most 10% of them (each query's mean taken off). The "
+        f"curve ends at {min(matrix.shape)}, the highest rank that a sample of this size can have; more queries and "
+        "documents may need more: --capacity_queries (of the first --max_queries) and --capacity_documents."
     )
     lost = [1 - share for share in found.top_1]
     errors = {"scores": found.errors, "scores, queries centred": found.centred_errors, "best document lost": lost}
