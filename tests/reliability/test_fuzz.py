@@ -171,6 +171,12 @@ def test_a_hub_data_set_that_holds_something_else_is_refused_with_its_row(tmp_pa
     assert reason in refusal(lambda: read_hub(folder))
 
 
+def test_a_description_of_a_hub_data_set_that_is_no_yaml_is_one_line(tmp_path):
+    folder = hub(tmp_path, "judgments", "corpus", TEXTS["corpus"])
+    (folder / "README.md").write_text("---\nconfigs:\n- config_name: [\n---\n", encoding="utf-8")
+    assert "cannot be loaded as a Hub data set: while parsing" in refusal(lambda: read_hub(folder))
+
+
 @pytest.mark.parametrize(
     ("file", "content", "reason"),
     [
