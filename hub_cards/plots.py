@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -136,6 +136,43 @@ def gradient_ratios(temperatures: Numbers, ratios: Mapping[str, Numbers], title:
     axes.set_xscale("log")
     label(axes, "temperature τ", "gradient ratio")
     return figure
+
+
+def comparison(
+    values: Mapping[str, tuple[float, tuple[float, float]]],
+    shares: Mapping[str, tuple[float, tuple[float, float] | None, float | None]],
+    measure: str,
+    share: str,
+    title: str,
+) -> Figure:
+    """The rows of a table: row → (mean, interval); beside it the share of a gap that a row closes, row → (ours,
+    interval, the paper's), the last two None where they are not known."""
+    figure, axes = panels(1 + bool(shares), 0.32 * len(values) + 1.3, title, share_y=True)
+    places = {name: place for place, name in enumerate(values)}
+    for name, (mean, interval) in values.items():
+        draw_interval(axes[0], places[name], mean, interval)
+    axes[0].set_yticks(list(places.values()), list(places))
+    axes[0].invert_yaxis()
+    label(axes[0], measure, "", legend=False)
+    if shares:
+        for name, (ours, interval, _) in shares.items():
+            draw_interval(axes[1], places[name], ours, interval)
+        papers = [(theirs, places[name]) for name, (*_, theirs) in shares.items() if theirs is not None]
+        style = {"marker": "D", "facecolors": "none", "edgecolors": COLOURS[1], "zorder": 3}
+        axes[1].lines[0].set_label("ours")
+        axes[1].scatter(*zip(*papers or [(np.nan, np.nan)], strict=True), label="the paper's", **style)
+        for end in (0, 1):
+            axes[1].axvline(end, color="grey", linewidth=0.8)
+        axes[1].xaxis.set_major_formatter(PercentFormatter(1))
+        label(axes[1], share, "")
+    return figure
+
+
+def draw_interval(axes: Axes, place: int, value: float, interval: tuple[float, float] | None) -> None:
+    """A dot, and a bar where the interval is known."""
+    axes.plot([value], [place], "o", color=COLOURS[0])
+    if interval:
+        axes.hlines(place, *interval, color=COLOURS[0], linewidth=1.8)
 
 
 def panels(

@@ -15,14 +15,14 @@ from pathlib import Path
 import torch
 from transformers import HfArgumentParser
 
-from run_scripts import reproduce_cost as cost
 from run_scripts.cli import run
 from run_scripts.lock import only_here
-from run_scripts.reproduce_data import split_collection
-from run_scripts.reproduce_plan import Job, Planner
-from run_scripts.reproduce_report import write_report
-from run_scripts.reproduce_run import run_all, timed
-from run_scripts.reproduce_study import RECIPES, Scale, Study, read_scale, read_study, study_names
+from run_scripts.reproduction import cost
+from run_scripts.reproduction.data import split_collection
+from run_scripts.reproduction.plan import Job, Planner
+from run_scripts.reproduction.report import write_report
+from run_scripts.reproduction.run import run_all, timed
+from run_scripts.reproduction.study import RECIPES, Scale, Study, read_scale, read_study, study_names
 from trainers.errors import InputError
 
 

@@ -25,6 +25,13 @@ FIGURES = {
     "calibrations": lambda: plots.calibrations(
         "CA", {"DE": ([1.0, 2.0], [3.0, 5.0])}, {"DE": np.array([0.5, 0.7])}, "title"
     ),
+    "comparison": lambda: plots.comparison(
+        {"CA": (0.5, (0.4, 0.6)), "DE": (0.3, (0.2, 0.4)), "M3SE": (0.4, (0.35, 0.45))},
+        {"M3SE": (0.5, (0.3, 0.6), 0.65)},
+        "MRR@10",
+        "gap closed",
+        "title",
+    ),
     "capacity": lambda: plots.capacity([2, 4], {"scores": [0.5, 0.1]}, [9.0, 3.0, 1.0], "title"),
     "gradient_ratios": lambda: plots.gradient_ratios([0.1, 1.0, 10.0], {"a": [0.2, 0.9, 1.0]}, "title"),
 }
@@ -107,3 +114,15 @@ def test_colours_and_line_styles_tell_models_apart():
 def test_a_split_without_positives_still_draws():
     (axes,) = plots.score_distributions({"CA": ([], [1.0, 2.0])}, "t").axes
     assert list(areas(axes)) == ["negative"]
+
+
+def test_a_comparison_has_the_rows_from_the_top_with_their_intervals_and_the_papers_shares():
+    values, shares = FIGURES["comparison"]().axes
+    assert [text.get_text() for text in values.get_yticklabels()] == ["CA", "DE", "M3SE"]
+    assert values.yaxis_inverted()
+    assert [line.get_xydata().tolist() for line in values.lines] == [[[0.5, 0]], [[0.3, 1]], [[0.4, 2]]]
+    bars = [bar.get_segments()[0].tolist() for bar in values.collections]
+    assert bars == [[[0.4, 0], [0.6, 0]], [[0.2, 1], [0.4, 1]], [[0.35, 2], [0.45, 2]]]
+    assert shares.lines[0].get_xydata().tolist() == [[0.5, 2]]
+    assert shares.collections[-1].get_offsets().tolist() == [[0.65, 2]]
+    assert [text.get_text() for text in shares.get_legend().get_texts()] == ["ours", "the paper's"]

@@ -10,12 +10,12 @@ from types import SimpleNamespace
 
 import yaml
 
-from run_scripts import reproduce_run
 from run_scripts.recipe import read_recipe
+from run_scripts.reproduction import run as running
 from tests.reliability import forked
 
 
-RECIPES = Path(reproduce_run.__file__).parent / "recipes"
+RECIPES = Path(running.__file__).parents[1] / "recipes"
 SMALLER = {
     "layers": 1,
     "query_length": 8,
@@ -58,7 +58,7 @@ def fork_jobs(below: Path, killed_at: int | None = None) -> None:
     """Let reproduce.py run its jobs in forks of this process."""
 
     class Job:
-        """What `subprocess.Popen` is for reproduce_run.py."""
+        """What `subprocess.Popen` is for reproduction/run.py."""
 
         def __init__(self, command: list[str], stdout, stderr, env):
             script, recipe = Path(command[-3]).stem, command[-1]
@@ -88,7 +88,5 @@ def fork_jobs(below: Path, killed_at: int | None = None) -> None:
         def kill(self) -> None:
             self.send_signal(signal.SIGKILL)
 
-    reproduce_run.subprocess = SimpleNamespace(
-        Popen=Job, STDOUT=subprocess.STDOUT, TimeoutExpired=subprocess.TimeoutExpired
-    )
-    reproduce_run.POLL_SECONDS = 0.01
+    running.subprocess = SimpleNamespace(Popen=Job, STDOUT=subprocess.STDOUT, TimeoutExpired=subprocess.TimeoutExpired)
+    running.POLL_SECONDS = 0.01

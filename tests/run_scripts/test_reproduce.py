@@ -8,15 +8,16 @@ import yaml
 from run_scripts import diagnose, distill, evaluate, reproduce, score_with_teacher, train_teacher
 from run_scripts.cli import parse
 from run_scripts.recipe import as_flag
-from run_scripts.reproduce_data import split_collection
-from run_scripts.reproduce_plan import Job, Planner
-from run_scripts.reproduce_results import add_gaps, mean_evaluation, share
-from run_scripts.reproduce_run import run_all, timed
-from run_scripts.reproduce_study import RECIPES, merged, read_scale, read_study, study_names
+from run_scripts.reproduction.data import split_collection
+from run_scripts.reproduction.plan import Job, Planner
+from run_scripts.reproduction.results import gaps_closed, mean_evaluation, share
+from run_scripts.reproduction.run import run_all, timed
+from run_scripts.reproduction.study import RECIPES, merged, read_scale, read_study, study_names
 from tests.reliability.forked import Run
 from tests.reliability.studies import fork_jobs
 from tests.run_scripts.small_world import write_collection, write_encoder
 from trainers import InputError
+from trainers.evaluation.measures import Evaluation
 
 
 SCRIPTS = {
@@ -193,10 +194,18 @@ def test_values_are_averaged_over_seeds_query_by_query(tmp_path):
 def test_the_share_of_the_gap_is_the_papers():
     assert share(0.349, 0.310, 0.370) == pytest.approx(0.65)
     assert share(0.5, 0.4, 0.4) is None
-    values = {"DE": 0.310, "CA": 0.370, "M3SE": 0.349}
-    rows = {name: {"values": {"rerank MRR@10": {"mean": value}}} for name, value in values.items()}
-    add_gaps({"rows": rows, "baseline": "DE", "upper": "CA"})
-    assert rows["M3SE"]["gap_closed"]["rerank MRR@10"] == pytest.approx(0.65)
+    per_query = {"DE": [0.2, 0.42], "CA": [0.3, 0.44], "M3SE": [0.3, 0.398], "BM25": [0.1, 0.1]}
+    evaluations = {
+        name: Evaluation({"MRR@10": sum(values) / 2}, {q: {"MRR@10": v} for q, v in zip("ab", values, strict=True)}, 0)
+        for name, values in per_query.items()
+    }
+    found = gaps_closed(evaluations, "DE", "CA")
+    assert found.keys() == {("M3SE", "MRR@10")}
+    assert found["M3SE", "MRR@10"]["gap_closed"] == pytest.approx(0.65)
+    # of two queries four samples: a a, b b and twice a b
+    assert found["M3SE", "MRR@10"]["gap_closed_95"] == pytest.approx((-1.1, 1.0))
+    assert gaps_closed(evaluations, "DE", None) == {}
+    assert gaps_closed(evaluations, "CA", "DE") == {}
 
 
 def test_mappings_are_merged_and_values_replaced():
@@ -241,6 +250,7 @@ def test_a_study_runs_to_its_report_and_again_without_running_anything(tmp_path)
     assert results["paper"]["M3SE"] == {"rerank MRR@10": 0.349}
     report = (tmp_path / "out" / "losses" / "report.md").read_text(encoding="utf-8")
     assert all(line in said for line in report.splitlines() if line)
+    assert (tmp_path / "out" / "losses" / "comparison.png").is_file() and "](comparison.png)" in report
     mean = results["rows"]["M3SE"]["values"]["rerank MRR@10"]["mean"]
     assert any(line.startswith(f"| M3SE | 1 | {mean:.4f}") and "0.349" in line for line in report.splitlines())
     assert "7 runs, 7 of them done" in reproduced(tmp_path, dry_run=True)
@@ -260,7 +270,7 @@ sys.exit({status})
 def test_a_job_is_a_process_with_its_options_its_devices_its_log_and_its_record(status, tmp_path, monkeypatch):
     folder, job_options = tmp_path / "made", {"depth": 10, "model": ["a"]}
     (tmp_path / "evaluate.py").write_text(ECHO.format(folder=str(folder), status=status), encoding="utf-8")
-    monkeypatch.setattr("run_scripts.reproduce_run.SCRIPTS", tmp_path)
+    monkeypatch.setattr("run_scripts.reproduction.run.SCRIPTS", tmp_path)
     jobs = [Job("rerank-a", "evaluate.py", job_options, folder)]
     assert run_all(lambda: jobs, tmp_path / "out", gpus=2, processes=2) == ([] if status == 0 else ["rerank-a"])
     recipe = tmp_path / "out" / "recipes" / "rerank-a.yaml"

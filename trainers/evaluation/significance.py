@@ -87,12 +87,39 @@ def bootstrap_interval(
     values: np.ndarray, level: float = 0.95, samples: int = PERMUTATIONS, seed: int = 0
 ) -> tuple[float, float]:
     """Percentile interval of the mean of `values` [n] over samples of n of them, drawn with replacement."""
-    generator = np.random.default_rng(seed)
+    means = np.concatenate([values[drawn].mean(axis=1) for drawn in resamples(len(values), samples, seed)])
+    return percentiles(means, level)
+
+
+def share_interval(
+    value: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    level: float = 0.95,
+    samples: int = PERMUTATIONS,
+    seed: int = 0,
+) -> tuple[float, float] | None:
+    """As `bootstrap_interval`, of the share (value − low) / (high − low) of the gap between two systems' means that a
+    third one closes, all measured on the same n queries; None where samples without a gap reach into the interval."""
     means = [
-        values[generator.integers(0, len(values), size=(count, len(values)))].mean(axis=1)
-        for count in parts(samples, len(values))
+        [column[drawn].mean(axis=1) for column in (value, low, high)] for drawn in resamples(len(value), samples, seed)
     ]
-    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
+    values, lows, highs = np.concatenate(means, axis=1)
+    gap = highs - lows
+    if (gap <= 0).mean() > (1 - level) / 2:
+        return None
+    return percentiles((values - lows)[gap > 0] / gap[gap > 0], level)
+
+
+def resamples(size: int, samples: int, seed: int) -> Iterator[np.ndarray]:
+    """`samples` rows of `size` indices drawn with replacement, some rows at a time."""
+    generator = np.random.default_rng(seed)
+    for count in parts(samples, size):
+        yield generator.integers(0, size, size=(count, size))
+
+
+def percentiles(values: np.ndarray, level: float) -> tuple[float, float]:
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 

@@ -6,7 +6,7 @@ import pytest
 from trainers.errors import InputError
 from trainers.evaluation import significance
 from trainers.evaluation.measures import Evaluation
-from trainers.evaluation.significance import bootstrap_interval, compare, holm, randomisation_test
+from trainers.evaluation.significance import bootstrap_interval, compare, holm, randomisation_test, share_interval
 
 
 def test_the_p_value_is_near_that_of_all_permutations():
@@ -55,6 +55,23 @@ def test_the_bootstrap_interval_has_the_width_of_the_normal_one():
     half = 1.96 * values.std() / 20
     assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.003)
     assert bootstrap_interval(np.full(10, 0.25)) == (0.25, 0.25)
+
+
+def test_the_interval_of_a_share_is_that_of_the_ratio_of_paired_means():
+    generator = np.random.default_rng(4)
+    low = generator.normal(0.3, 0.1, size=900)
+    high, value = low + generator.normal(0.2, 0.1, size=900), low + generator.normal(0.1, 0.1, size=900)
+    found = share_interval(value, low, high)
+    gained, gap = (value - low), (high - low)
+    ratio = gained.mean() / gap.mean()
+    half = 1.96 * (gained - ratio * gap).std() / (30 * gap.mean())  # the delta method
+    assert found == pytest.approx((ratio - half, ratio + half), abs=0.01)
+    assert share_interval(high, low, high) == (1.0, 1.0)
+
+
+def test_a_gap_that_may_not_be_there_has_no_share():
+    low = np.random.default_rng(5).normal(size=100)
+    assert share_interval(low, low, np.random.default_rng(6).normal(size=100)) is None
 
 
 def evaluation(values):

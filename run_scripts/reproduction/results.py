@@ -7,11 +7,11 @@ import numpy as np
 
 from hub_cards.paper import TABLES
 from run_scripts.card_values import read_json
-from run_scripts.reproduce_plan import MODEL, TRANSFER, Measured, Planner
-from run_scripts.reproduce_study import Study
+from run_scripts.reproduction.plan import MODEL, TRANSFER, Measured, Planner
+from run_scripts.reproduction.study import Study
 from run_scripts.training import RECORD
 from trainers.evaluation.measures import Evaluation
-from trainers.evaluation.significance import compare
+from trainers.evaluation.significance import compare, share_interval
 
 
 BM25 = "BM25"
@@ -45,7 +45,9 @@ def collect(study: Study, planner: Planner, seeds: list[int]) -> dict:
     for name, entry in results["rows"].items():
         if name in study.rows:
             entry["training"] = training(measured[name, seeds[0]])
-    add_gaps(results)
+        if {"train MRR@10", "rerank MRR@10"} <= entry["values"].keys():
+            train, test = (entry["values"][f"{split} MRR@10"]["mean"] for split in ("train", "rerank"))
+            entry["train_minus_test"] = train - test
     return results
 
 
@@ -65,6 +67,7 @@ def add_evaluation(results: dict, study: Study, evaluation: str, measured: dict[
     evaluations = {name: mean_evaluation(list(of_seeds.values())) for name, of_seeds in folders.items()}
     against = study.baseline if study.baseline in evaluations and len(evaluations) > 1 else None
     comparison = compare(evaluations, against)
+    closed = gaps_closed(evaluations, study.baseline, study.upper)
     shown = read_json(
         next(iter(folders[name] for name in folders if name != BM25)).copy().popitem()[1] / "metrics.json"
     )
@@ -80,7 +83,7 @@ def add_evaluation(results: dict, study: Study, evaluation: str, measured: dict[
                 "seeds": each,
                 "interval_95": comparison.intervals[name][measure],
                 "p_value": comparison.p_values.get(name, {}).get(measure),
-            }
+            } | closed.get((name, measure), {})
 
 
 def mean_evaluation(folders: list[Path]) -> Evaluation:
@@ -138,20 +141,25 @@ def paper_rows(study: Study) -> dict[str, dict[str, float | None]]:
     }
 
 
-def add_gaps(results: dict) -> None:
-    """To every row: the share of the distance from baseline to upper row that it covers, ours and the paper's, and how
-    much better it ranks training queries than test queries."""
-    rows, baseline, upper = results["rows"], results["baseline"], results["upper"]
-    for entry in rows.values():
-        values = entry["values"]
-        shares = {
-            column: share(values[column]["mean"], *(rows[end]["values"][column]["mean"] for end in (baseline, upper)))
-            for column in values
-            if upper and all(column in rows[end]["values"] for end in (baseline, upper))
-        }
-        entry["gap_closed"] = {column: value for column, value in shares.items() if value is not None}
-        if {"train MRR@10", "rerank MRR@10"} <= values.keys():
-            entry["train_minus_test"] = values["train MRR@10"]["mean"] - values["rerank MRR@10"]["mean"]
+def gaps_closed(
+    evaluations: dict[str, Evaluation], baseline: str | None, upper: str | None
+) -> dict[tuple[str, str], dict]:
+    """(row, measure) → the share of the distance from baseline to upper row that it covers, with its 95% interval;
+    nothing where there is no distance."""
+    if not {baseline, upper} <= evaluations.keys():
+        return {}
+    queries = list(evaluations[upper].per_query)
+    found = {}
+    for name in evaluations.keys() - {baseline, upper, BM25}:
+        for measure in evaluations[upper].values:
+            three = [
+                np.array([evaluations[one].per_query[query][measure] for query in queries])
+                for one in (name, baseline, upper)
+            ]
+            covered = share(*(column.mean() for column in three))
+            if covered is not None:
+                found[name, measure] = {"gap_closed": float(covered), "gap_closed_95": share_interval(*three)}
+    return found
 
 
 def share(value: float, low: float, high: float) -> float | None:

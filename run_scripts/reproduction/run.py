@@ -12,13 +12,13 @@ from pathlib import Path
 
 import yaml
 
-from run_scripts.reproduce_plan import Job
+from run_scripts.reproduction.plan import Job
 from run_scripts.training import write_json
 
 
 logger = logging.getLogger(__name__)
 
-SCRIPTS = Path(__file__).parent
+SCRIPTS = Path(__file__).parents[1]
 POLL_SECONDS = 0.5
 # Threads that wait by spinning take the processor from the one they wait for as soon as anything else runs.
 THREADS = {"OMP_WAIT_POLICY": "passive"}

@@ -6,15 +6,17 @@ import shutil
 from pathlib import Path
 
 from hub_cards.paper import TABLES
-from run_scripts.reproduce_plan import TRANSFER, Planner
-from run_scripts.reproduce_results import collect, share
-from run_scripts.reproduce_study import Study
+from hub_cards.plots import comparison
+from run_scripts.reproduction.plan import TRANSFER, Planner
+from run_scripts.reproduction.results import collect, share
+from run_scripts.reproduction.study import Study
 from run_scripts.training import write_json
 from trainers.evaluation.files import write_text
 from trainers.evaluation.significance import PERMUTATIONS
 
 
 NONE = "–"
+COMPARISON = "comparison.png"
 PICTURE = re.compile(r"\]\((\w+\.png)\)")
 
 
@@ -23,7 +25,7 @@ def write_report(study: Study, planner: Planner, seeds: list[int]) -> str:
     folder = planner.output / study.name
     folder.mkdir(parents=True, exist_ok=True)
     results = collect(study, planner, seeds)
-    figures = diagnosed(study, planner, seeds[0], folder)
+    figures = [*compared(results, study, folder), *diagnosed(study, planner, seeds[0], folder)]
     write_json(folder / "results.json", results)
     text = "\n\n".join(part for part in sections(results, study, planner, figures) if part) + "\n"
     write_text(folder / "report.md", text)
@@ -105,26 +107,38 @@ def caption(results: dict) -> str:
 
 def closing(results: dict, study: Study) -> str:
     """The share of the gap between baseline and upper row that each other row closes, ours and the paper's."""
-    upper, baseline, paper = results["upper"], results["baseline"], results["paper"]
+    upper, baseline = results["upper"], results["baseline"]
     if not upper:
         return ""
+    between = {name: row for name, row in results["rows"].items() if any(map(is_closing, row["values"].values()))}
     columns = [
-        column for column in study.columns if any(column in row["gap_closed"] for row in results["rows"].values())
+        column for column in study.columns if any(is_closing(row["values"].get(column)) for row in between.values())
     ]
-    rows = []
-    for name, row in results["rows"].items():
-        if name in (upper, baseline, "BM25") or not row["gap_closed"]:
-            continue
-        cells = [name]
-        for column in columns:
-            ends = [paper.get(results["rows"][end]["paper_row"], {}).get(column) for end in (baseline, upper)]
-            theirs = paper.get(row["paper_row"], {}).get(column)
-            known = None if None in (theirs, *ends) else share(theirs, *ends)
-            cells += [percent(row["gap_closed"].get(column)), percent(known)]
-        rows.append(cells)
+    rows = [
+        [name, *[text for c in columns for text in (closed(row["values"].get(c)), percent(theirs(results, name, c)))]]
+        for name, row in between.items()
+    ]
     header = ["model", *[name for column in columns for name in (column, "paper")]]
     title = f"## Share of the gap between {baseline} and {upper} that is closed"
     return f"{title}\n\n{table(header, rows)}" if rows else f"{title}\n\nNot measured, or there is no gap."
+
+
+def is_closing(value: dict | None) -> bool:
+    return value is not None and "gap_closed" in value
+
+
+def closed(value: dict | None) -> str:
+    if not is_closing(value):
+        return NONE
+    interval = value["gap_closed_95"]
+    return percent(value["gap_closed"]) + (f" [{interval[0]:.0%}, {interval[1]:.0%}]" if interval else "")
+
+
+def theirs(results: dict, name: str, column: str) -> float | None:
+    """The share that the paper's row closes; None where it does not say."""
+    rows = [results["rows"][row]["paper_row"] for row in (name, results["baseline"], results["upper"])]
+    values = [results["paper"].get(row, {}).get(column) for row in rows]
+    return None if None in values else share(*values)
 
 
 def percent(value: float | None) -> str:
@@ -176,6 +190,24 @@ def missing(results: dict) -> str:
     if not results["missing"]:
         return ""
     return "\n".join(["## Not run yet", "", *[f"* {name}" for name in results["missing"]]])
+
+
+def compared(results: dict, study: Study, folder: Path) -> list[str]:
+    """The first column as a picture, with the shares of the gap where the study has one."""
+    column = next(iter(study.columns))
+    rows = {name: row["values"][column] for name, row in results["rows"].items() if column in row["values"]}
+    if not rows:
+        return []
+    values = {name: (value["mean"], value["interval_95"]) for name, value in rows.items()}
+    shares = {
+        name: (value["gap_closed"], value["gap_closed_95"], theirs(results, name, column))
+        for name, value in rows.items()
+        if is_closing(value)
+    }
+    title = f"{study.title}, {results['data']}, {results['measured_on'][column.split()[0]]['queries']:,} queries"
+    figure = comparison(values, shares, column, f"gap closed, from {results['baseline']} to {results['upper']}", title)
+    figure.savefig(folder / COMPARISON, metadata={"Software": None})
+    return [f"## {column}\n\n![{title}]({COMPARISON})"]
 
 
 def diagnosed(study: Study, planner: Planner, seed: int, folder: Path) -> list[str]:

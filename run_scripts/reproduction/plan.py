@@ -11,8 +11,8 @@ from pathlib import Path
 
 from run_scripts.card_values import learning_curve, read_json
 from run_scripts.recipe import read_recipe
-from run_scripts.reproduce_data import data_key
-from run_scripts.reproduce_study import TEACHER, Recipe, Row, Scale, Study, merged
+from run_scripts.reproduction.data import data_key
+from run_scripts.reproduction.study import TEACHER, Recipe, Row, Scale, Study, merged
 from run_scripts.training import RECORD
 
 

@@ -12,7 +12,7 @@ from run_scripts.recipe import read_recipe
 from trainers.errors import InputError
 
 
-RECIPES = Path(__file__).parent / "recipes"
+RECIPES = Path(__file__).parents[1] / "recipes"
 TEACHER = "teacher"
 
 

@@ -1,0 +1,1 @@
+"""Study → plan → runs → report: what reproduce.py is made of."""
