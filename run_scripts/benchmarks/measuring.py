@@ -1,6 +1,7 @@
 """Time and memory of work that is done in two ways, and what this machine could do at best."""
 
 import gc
+import logging
 import os
 import platform
 import re
@@ -12,7 +13,10 @@ from pathlib import Path
 import torch
 
 
+logger = logging.getLogger(__name__)
+
 Run = Callable[[], object]  # does the whole work once
+LONG = 5  # seconds, beside which warming up does not count
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
@@ -38,16 +42,19 @@ def alternate(sides: dict[str, Run], rounds: int) -> dict[str, list[float]]:
     for _ in range(rounds):
         for name, run in sides.items():
             times[name].append(seconds(run))
+        logger.info(", ".join(f"{name}: {values[-1]:.3f} s" for name, values in times.items()))
     return times
 
 
 def fastest(settings: dict[str, Callable[[], Run]]) -> tuple[str, dict[str, float]]:
-    """The setting whose second run is the shortest, and the seconds of all; each is built, run and dropped."""
+    """The setting whose run is the shortest, and the seconds of all; each is built, warmed up, run and dropped."""
     times = {}
     for name, build in settings.items():
         run = build()
-        run()
         times[name] = seconds(run)
+        if times[name] < LONG:
+            times[name] = seconds(run)
+        logger.info("%s: %.3f s", name, times[name])
         del run
         gc.collect()
     return min(times, key=times.get), times
