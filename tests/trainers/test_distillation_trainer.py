@@ -39,6 +39,31 @@ def test_every_loss_gives_every_weight_in_use_a_gradient(loss, lists, tmp_path):
             assert weight.grad is not None and weight.grad.abs().max() > 0, name
 
 
+def test_the_loss_has_the_hyperparameters_of_the_arguments(lists, tmp_path):
+    def loss(**hyperparameters):
+        options = {"loss": "m3se", "loss_args": hyperparameters}
+        trainer = tiny.make_trainer(tiny.dual_encoder().eval(), lists, tmp_path, **options)
+        return trainer.compute_loss(trainer.model, tiny.batch(lists), return_outputs=True)
+
+    (plain, outputs), (squared, _) = loss(), loss(hinge_power=2)
+    targets = outputs["scores"], outputs["teacher_scores"], outputs["labels"], outputs["mask"]
+    torch.testing.assert_close(plain, LOSSES["m3se"](*targets, hinge_power=1))
+    torch.testing.assert_close(squared, LOSSES["m3se"](*targets, hinge_power=2))
+    assert (plain - squared).abs() > 1e-3
+
+
+def test_a_chunk_of_texts_is_what_the_encoder_sees_at_once(lists, tmp_path):
+    trainer = tiny.make_trainer(tiny.dual_encoder(), lists, tmp_path, forward_chunk_size=3)
+    seen = []
+    trainer.model.encoder.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    batch = tiny.batch(lists)
+    trainer.compute_loss(trainer.model.train(), batch)
+    assert max(seen) == 3
+    assert sum(seen) == len(batch["query_input_ids"]) + len(batch["document_input_ids"])
+
+
 def test_the_one_hot_loss_is_mixed_in_with_its_weight(lists, tmp_path):
     batch = tiny.batch(lists)
 

@@ -28,6 +28,7 @@ LOGS = [0.0, log(3), log(4)]
         ("softmax_ce", {}, LOGS, [NAN] * 3, [0, 1, 0], log(8 / 3)),
         ("softmax_ce", {}, LOGS, [NAN] * 3, [1, 1, 0], (log(8) + log(8 / 3)) / 2),
         ("softmax_ce", {}, LOGS, [NAN] * 3, [1, 3, 0], (log(8) + 3 * log(8 / 3)) / 4),  # graded
+        ("softmax_ce", {}, LOGS, [NAN] * 3, [1, -1, 0], log(8)),  # a label below 0 is no positive
         ("softmax_ce", {"temperature": 2.0}, [2 * s for s in LOGS], [NAN] * 3, [0, 0, 1], log(2)),
         # (1 - a) on the positive and a / 3 on each
         ("softmax_ce", {"label_smoothing": 0.3}, LOGS, [NAN] * 3, [0, 0, 1], 0.8 * log(2) + 0.1 * log(8 * 8 / 3)),

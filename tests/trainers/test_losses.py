@@ -206,3 +206,9 @@ def test_an_unusable_query_contributes_nothing_and_a_usable_one_can(name, hyperp
         assert usable.any() or value == 0
         moved |= (gradient != 0).any(dim=1)
     assert torch.equal(moved, usable)
+
+
+def test_mse_cannot_learn_from_a_query_whose_teacher_scores_are_all_unknown():
+    teacher_scores = torch.tensor([[torch.nan, torch.nan], [torch.nan, 1.0]])
+    everything = torch.ones(2, 2, dtype=torch.bool)
+    assert usable_queries("mse", teacher_scores, torch.zeros(2, 2), everything).tolist() == [False, True]

@@ -39,6 +39,13 @@ def test_tokens_are_hidden_in_training_only(lists, tmp_path):
     assert not torch.equal(trainer.compute_loss(trainer.model.train(), batch, return_outputs=True)[1]["scores"], plain)
 
 
+def test_queries_and_documents_lose_tokens(lists, tmp_path):
+    trainer = tiny.make_trainer(tiny.dual_encoder(), lists, tmp_path, token_dropout=1.0)
+    batch = trainer.augment(dict(tiny.batch(lists)))
+    for side in ("query", "document"):
+        assert torch.isin(batch[f"{side}_input_ids"], torch.tensor(tiny.tokenizer().all_special_ids)).all()
+
+
 def test_drawn_negatives_lose_tokens_too(lists, tmp_path):
     trainer = tiny.make_trainer(tiny.dual_encoder(), lists, tmp_path, token_dropout=1.0, uniform_negatives=5)
     batch = trainer.augment(dict(tiny.batch(lists)))
@@ -54,7 +61,11 @@ def test_masked_lm_loss_is_that_of_berts_own_head_reduced_to_its_embeddings(list
     hidden = (torch.arange(ids.shape[1]) % 3 == 1) & mask.bool()
     monkeypatch.setattr(regularisers, "hide_tokens", lambda *_: (ids.masked_fill(hidden, 4), hidden))
     expected = model(ids.masked_fill(hidden, 4), attention_mask=mask, labels=ids.masked_fill(~hidden, -100)).loss
-    torch.testing.assert_close(masked_lm_loss(model.bert, ids, mask, tiny.tokenizer()), expected)
+    loss = masked_lm_loss(model.bert, ids, mask, tiny.tokenizer())
+    torch.testing.assert_close(loss, expected)
+    words = model.bert.embeddings.word_embeddings.weight  # read twice: as embeddings and as the head
+    gradients = [torch.autograd.grad(one, words)[0] for one in (loss, expected)]
+    torch.testing.assert_close(*gradients)
     torch.testing.assert_close(masked_lm_loss(model.bert, ids, mask, tiny.tokenizer(), chunk_size=3), expected)
 
 
@@ -79,6 +90,30 @@ def test_the_masked_lm_loss_is_added_with_its_weight(tied, lists, tmp_path):
     none, one, two = loss(0.0), loss(1.0), loss(2.0)
     assert one > none + 0.1
     torch.testing.assert_close(two - none, 2 * (one - none))
+
+
+def test_the_masked_lm_loss_teaches_the_encoder_of_documents_in_training_only(lists, tmp_path):
+    trainer = tiny.make_trainer(tiny.dual_encoder(tied=False), lists, tmp_path, mlm_weight=1.0)
+    batch = tiny.batch(lists)
+    trainer.auxiliary_loss(batch).backward()
+    assert all(weight.grad is None for weight in trainer.model.encoder.parameters())
+    assert trainer.model.document_encoder.embeddings.word_embeddings.weight.grad.abs().max() > 0
+    plain = tiny.make_trainer(trainer.model, lists, tmp_path)
+    losses = [one.compute_loss(trainer.model.eval(), dict(batch)) for one in (trainer, plain)]
+    assert losses[0] == losses[1]
+
+
+def test_as_many_tokens_are_masked_as_in_bert(monkeypatch):
+    asked = []
+
+    def hide(ids, mask, rate, tokenizer):
+        asked.append(rate)
+        return hide_tokens(ids, mask, rate, tokenizer)
+
+    monkeypatch.setattr(regularisers, "hide_tokens", hide)
+    texts = tiny.tokenizer()(["red river"], return_tensors="pt")
+    masked_lm_loss(tiny.dual_encoder().encoder, texts["input_ids"], texts["attention_mask"], tiny.tokenizer())
+    assert asked == [0.15]
 
 
 def test_masked_lm_training_predicts_words_better(lists, tmp_path):
