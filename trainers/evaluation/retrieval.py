@@ -38,12 +38,12 @@ class BestScores:
 
     def update(self, scores: Tensor, first_row: int) -> None:
         """Take in the scores [B, n] of documents first_row … first_row + n − 1; rows must come in ascending order."""
-        count = min(self.k, scores.shape[1])
+        values, columns = stable_top_k(scores, min(self.k, scores.shape[1]))
         if self.scores.shape[1] == self.k:  # an equal score comes after those that are there already
-            count = min(count, int((scores > self.scores[:, -1:]).sum(dim=1).max()))
-        if count == 0:
-            return
-        values, columns = stable_top_k(scores, count)
+            count = int((values > self.scores[:, -1:]).sum(dim=1).max())
+            if count == 0:
+                return
+            values, columns = values[:, :count], columns[:, :count]
         self.waiting.append((values, columns + first_row))
         if self.scores.shape[1] < self.k or sum(values.shape[1] for values, _ in self.waiting) >= self.k:
             self.sort_in()
@@ -63,12 +63,13 @@ class BestScores:
 
 def stable_top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The highest k of each row of scores [B, n] -> values and columns [B, k], k ≤ n; of equals the lower column."""
-    values, columns = scores.topk(k, dim=1)
-    columns, order = columns.sort(dim=1)
-    values, order = values.gather(1, order).sort(dim=1, descending=True, stable=True)
-    columns = columns.gather(1, order)
+    values, columns = scores.topk(min(k + 1, scores.shape[1]), dim=1)
     # topk may pick any of the documents that tie with the last place.
-    for row in ((scores >= values[:, -1:]).sum(dim=1) > k).nonzero()[:, 0].tolist():
+    tied = (values[:, k - 1 : k] == values[:, k:]).any(dim=1)
+    columns, order = columns[:, :k].sort(dim=1)
+    values, order = values[:, :k].gather(1, order).sort(dim=1, descending=True, stable=True)
+    columns = columns.gather(1, order)
+    for row in tied.nonzero()[:, 0].tolist():
         columns[row] = scores[row].argsort(descending=True, stable=True)[:k]
     return values, columns
 
