@@ -13,11 +13,12 @@ from run_scripts.benchmarks.workload import Workload
 
 
 SCRIPT = Path(__file__).parents[1] / "distill.py"
+MODEL = "from modeling import DualEncoder"
 LIBRARIES = "import torch; from transformers import AutoModel"
 
 
 def start_of_package(workload: Workload) -> Row:
-    return start("import modeling", "-c", "from modeling import DualEncoder")
+    return start(MODEL, "-c", MODEL)
 
 
 def start_of_script(workload: Workload) -> Row:
