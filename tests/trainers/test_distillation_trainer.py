@@ -7,6 +7,7 @@ from transformers import TrainerCallback
 
 from tests import tiny
 from trainers import LOSSES, InputError
+from trainers.distillation_trainer import sample_rows
 from trainers.evaluation.metrics import ndcg, reciprocal_rank
 
 
@@ -186,6 +187,16 @@ def test_the_training_sample_depends_on_the_seed_only(lists, tmp_path):
         for seed in (1, 1, 2)
     ]
     assert samples[0] == samples[1] != samples[2]
+    torch.rand(1)  # another state of the global generator
+    assert sample_rows(lists.rows, 3, 1)["query_id"] == samples[0]
+
+
+@pytest.mark.parametrize(("build", "times"), [(tiny.dual_encoder, 1), (tiny.cross_encoder, 2)])
+def test_a_document_of_two_queries_counts_as_often_as_it_is_read(build, times, lists, tmp_path):
+    lists.rows = lists.rows.select([0, 0])
+    trainer = tiny.make_trainer(build(), lists, tmp_path)
+    trainer.compute_loss(trainer.model.train(), tiny.batch(lists))
+    assert trainer.meter.counts["documents"] == times * 4
 
 
 class WorseAndWorse(TrainerCallback):
