@@ -40,7 +40,9 @@ def test_every_recipe_has_the_protocol_of_appendix_b(name):
         "dropout": 0.1,
         "metric_for_best_model": "nDCG@10",
         "greater_is_better": True,
+        "eval_strategy": "steps",
         "eval_steps": 4000,
+        "save_steps": 4000,
         "early_stopping_patience": 30,
         "load_best_model_at_end": True,
         "output_dir": f"outputs/paper/{name}",
@@ -49,6 +51,16 @@ def test_every_recipe_has_the_protocol_of_appendix_b(name):
         expected |= {"embedding_dropout": 0.1, "tied": True, "layers": None}
     assert {option: of_kind(arguments, option) for option in expected} == expected
     assert of_kind(arguments, "optim").startswith("adamw")
+
+
+def test_the_distilled_baselines_see_triples_and_the_others_whole_lists():
+    seen = {
+        name: of_kind(parsed(f"distill.py --recipe {PAPER / name}.yaml"), "sample_documents")
+        for name in TRAINED
+        if name.startswith("de_") and name != "de_one_hot"
+    }
+    triples = dict.fromkeys(["de_mse", "de_margin_mse", "de_rankdistil_b"], 2)
+    assert seen == triples | dict.fromkeys(["de_m3se", "de_softmax_ce"])
 
 
 def test_every_loss_of_table_1_has_a_recipe():
