@@ -24,6 +24,12 @@ def test_metrics_without_a_measure_are_refused(metrics):
         measures(metrics)
 
 
+@pytest.mark.parametrize("value", [True, "0.3", float("nan"), float("inf"), None])
+def test_a_measure_that_is_no_number_is_refused(value):
+    with pytest.raises(ValueError, match="MRR@10 must be a finite number, got"):
+        measures({"MRR@10": value})
+
+
 def test_a_measure_is_an_entry_of_the_model_index():
     entries = model_index(METRICS, "org/data", "test")
     assert [(e.metric_type, e.metric_name, e.metric_value) for e in entries] == [

@@ -53,6 +53,15 @@ def test_training_with_push_to_hub_uploads_one_published_folder_and_nothing_else
     assert HfApi().model_info("org/de").private
 
 
+def test_the_branch_that_was_asked_for_is_published_to(lists, tmp_path, hub):
+    tiny.dual_encoder().save_pretrained(tmp_path)
+    tiny.tokenizer().save_pretrained(tmp_path)
+    options = {"push_to_hub": True, "hub_model_id": "org/de", "hub_revision": "trial"}
+    make_publisher(RankingConfig(output_dir=str(tmp_path), **QUIET | options))(tmp_path)
+    assert "model.safetensors" in hub.files("org/de", "trial")
+    assert "model.safetensors" not in hub.files("org/de", "main")
+
+
 @pytest.mark.parametrize(
     ("options", "token", "message"),
     [
