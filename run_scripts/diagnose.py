@@ -70,7 +70,8 @@ def main(arguments: DiagnosisArguments) -> None:
     for split, lists in scored.items():
         if not any(diagnostics.pairs_of_lists(lists.labels, lists.labels, lists.rows)):
             raise InputError(f"{split}: no query has both a relevant and another document among its candidates")
-    report = Report(Path(arguments.output), Path(arguments.data).name, [name for name, _ in models])
+    names = {"dev": arguments.split, "train": arguments.train_split}
+    report = Report(Path(arguments.output), Path(arguments.data).name, [name for name, _ in models], names)
     sections.learning_curves(report, models)
     if sizes and "train" in splits:
         queries = {split: len(candidates.qrels) for split, candidates in splits.items()}

@@ -14,12 +14,16 @@ from trainers.evaluation.markdown import escaped
 
 
 class Report:
-    """Collects sections; `write` puts diagnostics.md and summary.json into the folder when all of them are there."""
+    """Collects sections; `write` puts diagnostics.md and summary.json into the folder when all of them are there.
 
-    def __init__(self, folder: Path, data: str, models: list[str]):
+    `splits` says what the data set calls the queries that stand for dev and train.
+    """
+
+    def __init__(self, folder: Path, data: str, models: list[str], splits: Mapping[str, str]):
         self.folder = folder
         self.data = data
         self.models = models
+        self.splits = splits
         self.sections: list[str] = []
         self.summary: dict = {}
         folder.mkdir(parents=True, exist_ok=True)
@@ -27,7 +31,8 @@ class Report:
 
     def title(self, what: str, split: str, queries: int, models: list[str] | None = None) -> str:
         """What is shown, of which data set, over how many queries, for which models."""
-        return f"{what} · {self.data} {split}, {queries:,} queries · {', '.join(models or self.models)}"
+        of = f"{self.data} {self.splits.get(split, split)}, {queries:,} queries"
+        return f"{what} · {of} · {', '.join(models or self.models)}"
 
     def picture(self, name: str, heading: str, text: str, figure: Figure, columns: Mapping) -> None:
         """A section with `NAME.png`, and `NAME.parquet` with the data it was drawn from."""

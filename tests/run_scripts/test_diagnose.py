@@ -7,6 +7,7 @@ import pytest
 
 from run_scripts.cli import parse
 from run_scripts.diagnose import main, make_parser
+from run_scripts.diagnostics_report import Report
 from tests.trainers.evaluation import tiny
 from trainers.data import read_data
 from trainers.errors import InputError
@@ -126,6 +127,11 @@ def test_candidates_must_hold_relevant_and_other_documents(models, tmp_path):
     options = ["--train_split", "none", "--output", tmp_path / "out", "--cache_dir", tmp_path / "cache"]
     with pytest.raises(InputError, match="dev: no query has both a relevant and another document"):
         diagnose(models, "--data", data, *options)
+
+
+def test_a_title_names_the_split_that_was_measured(tmp_path):
+    report = Report(tmp_path, "words", ["CA", "DE"], {"dev": "test", "train": "train"})
+    assert report.title("Scores", "dev", 1200) == "Scores · words test, 1,200 queries · CA, DE"
 
 
 def test_a_teacher_alone_is_not_enough(models, beir, tmp_path):
