@@ -38,7 +38,8 @@ class StudentArguments:
     )
     tied: bool = field(default=True, metadata={"help": "Dual encoder: one encoder for queries and documents."})
     projection_size: int | None = field(
-        default=None, metadata={"help": "Width of a linear layer on the embedding (ColBERT: 128)."}
+        default=None,
+        metadata={"help": "Width of a linear layer on the embedding; 0: none (default: ColBERT 128, else none)."},
     )
     output_norm: bool = field(default=False, metadata={"help": "Dual encoder: a LayerNorm on the embedding."})
     embedding_dropout: float = field(default=0.1, metadata={"help": "Dropout on the embedding (Appendix B)."})
@@ -53,8 +54,8 @@ class StudentArguments:
             self.colbert_args = parse_mapping("colbert_args", self.colbert_args)
         if unknown := sorted(self.colbert_args.keys() - set(COLBERT_ARGS)):
             raise InputError(f"colbert_args: expected {', '.join(COLBERT_ARGS)}, got {', '.join(unknown)}")
-        if self.projection_size is not None and self.projection_size < 1:
-            raise InputError(f"projection_size: expected at least 1, got {self.projection_size}")
+        if self.projection_size is not None and self.projection_size < 0:
+            raise InputError(f"projection_size: expected a width, or 0 for none, got {self.projection_size}")
 
 
 def make_parser() -> HfArgumentParser:

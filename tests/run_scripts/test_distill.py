@@ -94,6 +94,12 @@ def test_an_unknown_layer_is_refused_before_training(world, tmp_path):
         distilled(world, tmp_path, lora_r=2, lora_targets=["Wqkv"])
 
 
+def test_a_colbert_student_may_do_without_a_projection(world, tmp_path):
+    options = {"architecture": "colbert", "projection_size": 0}
+    model = ColBERT.from_pretrained(distilled(world, tmp_path, **options))
+    assert not any("projection" in name for name, _ in model.named_parameters())
+
+
 @pytest.mark.parametrize(
     "shape",
     [
@@ -142,7 +148,7 @@ def test_a_student_pools_like_its_encoder_unless_told_otherwise(world, tmp_path)
     [
         ({"pooling": "max"}, "pooling must be 'cls' or 'mean', got 'max'"),
         ({"layers": 4}, "layers must be 1 to 3 for .*, got 4"),
-        ({"projection_size": 0}, "projection_size: expected at least 1, got 0"),
+        ({"projection_size": -1}, "projection_size: expected a width, or 0 for none, got -1"),
         ({"embedding_dropout": 1.5}, "dropout probability has to be between 0 and 1, but got 1.5"),
         ({"query_length": 2}, "expected at least 3 tokens, .*, got 2 and 16"),
         ({"document_length": 65}, "at most the encoder's 64 positions, got 8 and 65"),
