@@ -18,8 +18,10 @@ from trainers.evaluation.runs import Run
 from trainers.evaluation.scorers import DenseScorer, Scorer, inner_products
 
 
-SCORES_PER_BLOCK = 2**25  # entries of one [B, n] block of scores: 128 MiB
-LARGEST_BLOCK = 65_536  # documents
+# Entries of one [B, n] block of scores, 16 MiB: larger ones take twice as long to compute on a CPU, because their
+# memory is mapped anew each time.
+SCORES_PER_BLOCK = 2**22
+LARGEST_BLOCK = 16_384  # documents
 ROWS_PER_READ = 32_768  # embeddings in memory while results are scored once more
 
 
@@ -27,7 +29,7 @@ class BestScores:
     """The k highest scores seen so far of each of B queries, and the rows of the documents that have them.
 
     Of equal scores the lower row comes first, so the result does not depend on how the documents were cut into blocks.
-    Only scores above a query's k-th best are looked at again, and they are sorted in when k of them have gathered.
+    Once there are k, only scores above the k-th best are looked at, and sorted in when k of them have gathered.
     """
 
     def __init__(self, queries: int, k: int, device: torch.device | str = "cpu"):
@@ -38,12 +40,12 @@ class BestScores:
 
     def update(self, scores: Tensor, first_row: int) -> None:
         """Take in the scores [B, n] of documents first_row … first_row + n − 1; rows must come in ascending order."""
-        values, columns = stable_top_k(scores, min(self.k, scores.shape[1]))
-        if self.scores.shape[1] == self.k:  # an equal score comes after those that are there already
-            count = int((values > self.scores[:, -1:]).sum(dim=1).max())
-            if count == 0:
-                return
-            values, columns = values[:, :count], columns[:, :count]
+        if self.scores.shape[1] < self.k:
+            values, columns = stable_top_k(scores, min(self.k, scores.shape[1]))
+        else:  # an equal score comes after those that are there already
+            values, columns = above(scores, self.scores[:, -1:])
+            if values.shape[1] > self.k:
+                values, columns = stable_top_k(scores, self.k)
         self.waiting.append((values, columns + first_row))
         if self.scores.shape[1] < self.k or sum(values.shape[1] for values, _ in self.waiting) >= self.k:
             self.sort_in()
@@ -59,6 +61,20 @@ class BestScores:
         """Scores float32, highest first, and rows int64, [B, k] each (fewer when there were fewer documents)."""
         self.sort_in()
         return self.scores.cpu().numpy(), self.rows.cpu().numpy()
+
+
+def above(scores: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
+    """The entries of each row of scores [B, n] that are higher than least [B, 1] -> values and columns [B, most of any
+    row], columns ascending; shorter rows are filled with −inf."""
+    found, rows = (scores.T > least.T).nonzero(as_tuple=True)  # transposed, as `search` lays them out
+    rows, order = rows.sort(stable=True)
+    found, counts = found[order], rows.bincount(minlength=len(scores))
+    places = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
+    values = scores.new_full((len(scores), max(counts.tolist(), default=0)), -torch.inf)
+    columns = torch.zeros_like(values, dtype=torch.long)
+    values[rows, places] = scores[rows, found]
+    columns[rows, places] = found
+    return values, columns
 
 
 def stable_top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -96,7 +112,8 @@ def search(
     block_size = min(max(SCORES_PER_BLOCK // max(len(queries), 1), 1), LARGEST_BLOCK)
     with tqdm(total=len(collection), desc="searching", unit="document", disable=not progress) as bar:
         for first_row, block in collection.blocks(block_size):
-            best.update(on_device @ torch.from_numpy(block).to(device).T, first_row)
+            # [n, B] and transposed: BLAS computes that faster than [B, n].
+            best.update((torch.from_numpy(block).to(device) @ on_device.T).T, first_row)
             bar.update(len(block))
     return rescored(queries, collection, best.result()[1])
 

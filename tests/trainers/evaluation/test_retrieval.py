@@ -83,6 +83,13 @@ def test_search_equals_brute_force_whatever_shards_and_blocks(tmp_path, monkeypa
     assert rows[4, :2].tolist() == [12, 30]
 
 
+def test_a_search_for_no_queries_finds_nothing(tmp_path):
+    table = VectorTable(np.eye(30, dtype=np.float32))
+    encode_collection(table.scorer(), table.table, tmp_path, shard_size=10)
+    scores, rows = search(np.empty((0, 30), dtype=np.float32), EncodedCollection(tmp_path), 3, progress=False)
+    assert scores.shape == rows.shape == (0, 3)
+
+
 def test_a_search_holds_blocks_of_the_collection_never_all_of_it(tmp_path, monkeypatch):
     vectors = np.random.default_rng(0).normal(size=(20_000, 32)).astype(np.float32)
     table = VectorTable(vectors)
