@@ -58,6 +58,7 @@ def draw(axes: Axes, names: tuple[str, ...], document: int, which: int) -> None:
 
 
 def main(path: Path = PICTURE) -> None:
+    """Two rows of four panels as a PNG at `path`."""
     figure, panels = plt.subplots(2, 4, figsize=(15, 7), layout="constrained", sharex=True)
     for row, (words, document) in enumerate(MOVED.items()):
         for column, (names, which) in enumerate([(SQUARES, 0), (SQUARES, 1), (ENTROPIES, 0), (ENTROPIES, 1)]):

@@ -215,6 +215,7 @@ def sizes_axis(axes: Axes, sizes: Numbers) -> None:
 
 
 def label(axes: Axes, x: str, y: str, legend: bool = True) -> None:
+    """Names of the axes and, if wanted, the legend, in one size of letters; only the two axes are framed."""
     axes.set_xlabel(x, fontsize=LETTERS)
     axes.set_ylabel(y, fontsize=LETTERS)
     axes.tick_params(labelsize=LETTERS - 1)

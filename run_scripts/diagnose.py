@@ -119,6 +119,7 @@ def check(arguments: DiagnosisArguments, models: list, stages: list, sizes: list
 
 
 def candidates_of(arguments: DiagnosisArguments, split: str, source: str) -> Candidates:
+    """The queries of a split and their candidates, as `evaluate.py` would take them."""
     return find_candidates(
         EvaluationArguments(
             output="",

@@ -98,6 +98,7 @@ def stage_distributions(report: Report, scored: ScoredLists) -> None:
 
 
 def margins(report: Report, scored: ScoredLists) -> None:
+    """Normalised margins of every model (Figures 2 and 8)."""
     values = {
         name: diagnostics.normalised_margins(scores, scored.labels, scored.rows)
         for name, scores in scored.scores.items()
@@ -116,6 +117,7 @@ def margins(report: Report, scored: ScoredLists) -> None:
 
 
 def calibration(report: Report, scored: ScoredLists) -> None:
+    """How far each student's scores and orders are from the teacher's (§3.2)."""
     teacher, *students = scored.scores
     found = {
         name: diagnostics.agreement(scored.scores[teacher], scored.scores[name], scored.rows) for name in students

@@ -80,6 +80,7 @@ def prepare_data(arguments: ReproductionArguments, scale: Scale, output: Path) -
 
 
 def chosen_rows(study: Study, only: list[str]) -> Study:
+    """The study with the rows that `only` names, and the baseline; raises InputError for a row that it has not."""
     if not only:
         return study
     if unknown := [name for name in only if name not in study.rows]:

@@ -32,6 +32,7 @@ def settings(build, workload: Workload) -> dict:
 
 
 def teacher_scoring(workload: Workload) -> Row:
+    """Pairs a second of a cross-encoder, from texts to scores."""
     queries, documents = workload.pairs(workload.sizes.pairs)
     lengths = [
         query + document - 1
@@ -69,6 +70,7 @@ def classifier(path: str) -> str:
 
 
 def encoding(workload: Workload) -> Row:
+    """Documents a second of a dual encoder, from texts to embeddings."""
     texts = workload.texts(workload.sizes.documents)
 
     def ours() -> Run:

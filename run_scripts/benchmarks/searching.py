@@ -17,6 +17,7 @@ WIDTH, BEST, SHARD = 384, 100, 65_536
 
 
 def exact_search(workload: Workload, documents: int | None = None) -> Row:
+    """Queries a second; FAISS has its index in memory before the clock starts, ours reads the files each time."""
     count, queries = documents or workload.sizes.searched, random_vectors(1, workload.sizes.search_queries)
     folder = Path(workload.cache_dir) / f"random-{count}x{WIDTH}"
     write_vectors(folder, count)

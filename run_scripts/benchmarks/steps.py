@@ -28,6 +28,7 @@ QUIET = {"report_to": "none", "disable_tqdm": True, "save_strategy": "no"}
 
 
 def dual_encoder_step(workload: Workload, documents_per_query: int = 8) -> Row:
+    """Documents a second of one step with softmax cross-entropy against the teacher."""
     lists = workload.lists(documents_per_query)
 
     def peer(dtype: str, attention: str) -> Run:
@@ -49,6 +50,7 @@ def long_lists_step(workload: Workload) -> Row:
 
 
 def colbert_step(workload: Workload) -> Row:
+    """The same for late interaction."""
     lists = workload.lists(8)
 
     def ours() -> Run:

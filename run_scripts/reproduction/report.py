@@ -33,6 +33,7 @@ def write_report(study: Study, planner: Planner, seeds: list[int]) -> str:
 
 
 def sections(results: dict, study: Study, planner: Planner, figures: list[str]) -> list[str]:
+    """The parts of report.md as Markdown, empty where a study has nothing to say."""
     notes = TABLES[study.table].notes if study.table else ()
     return [
         f"# {study.title}",
