@@ -16,7 +16,7 @@ SHORTEST_SHARE = 0.85  # a text this much shorter than the longest of a block st
 
 def block_tokens(device: torch.device) -> int:
     """Tokens of one block. A CPU works best on activations that stay in its caches; a GPU wants few, large kernels."""
-    return 4096 if device.type == "cpu" else 131072
+    return 2048 if device.type == "cpu" else 131072
 
 
 def length_blocks(lengths: list[int], most_tokens: int, block_rows: int | None = None) -> list[list[int]]:
