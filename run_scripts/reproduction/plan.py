@@ -172,7 +172,7 @@ class Planner:
         if not asked:
             return None
         options = {"data": self.scale.data, "model": [], "split": self.scale.evaluations["rerank"]["split"]}
-        options |= asked.get("set", {})
+        options |= self.scale.diagnosis | asked.get("set", {})
         paths: dict[str, list[str]] = {}
         needs: dict[str, Job] = {}
         for kind in ("model", "stage", "size"):

@@ -51,6 +51,7 @@ class Scale:
     documents: int  # of the collection, for the estimate of what searching it takes
     held_out: int | None = None  # training queries put aside as the dev split
     selection: Selection | None = None
+    diagnosis: dict = field(default_factory=dict)  # options of diagnose.py
 
 
 @dataclass
