@@ -72,6 +72,13 @@ class ScoringArguments:
     depth: int = field(default=100, metadata={"help": "Negatives come from the top this many candidates."})
     negatives: str = field(default="random", metadata={"help": "random: drawn from them; top: the best ranked."})
     max_queries: int | None = field(default=None, metadata={"help": "Only so many, the first by hash of their id."})
+    skip_queries: int = field(
+        default=0,
+        metadata={
+            "help": "Leave out the first so many by hash: as many as train_teacher.py's --train_queries, so that the "
+            "teacher scores only queries that it was not trained on."
+        },
+    )
     seed: int = field(default=0, metadata={"help": "Of the random negatives."})
     dtype: str | None = field(
         default=None,
@@ -148,12 +155,12 @@ def check_output(output: Path) -> None:
 
 
 def prepare_lists(arguments: ScoringArguments) -> RankingLists:
-    """The lists of a folder, or those of a collection's queries; `max_queries` of them."""
+    """The lists of a folder, or those of a collection's queries; of the queries that were asked for."""
     if (Path(arguments.data) / "data_report.json").is_file():
         lists = RankingLists.load(arguments.data)
-        if arguments.max_queries is not None:
-            kept = first_by_hash(lists.rows["query_id"][:], arguments.max_queries)
-            lists.rows = lists.rows.select(np.flatnonzero([query in kept for query in lists.rows["query_id"]]))
+        queries = lists.rows["query_id"][:]
+        kept = asked_for(set(queries), arguments)
+        lists.rows = lists.rows.select(np.flatnonzero([query in kept for query in queries]))
         return lists
     collection = read_collection(arguments)
     if not arguments.teacher:
@@ -183,10 +190,16 @@ def read_collection(arguments: ScoringArguments) -> Collection:
         qrels=arguments.qrels,
         allow_missing=arguments.allow_missing,
     )
-    if arguments.max_queries is not None:
-        kept = first_by_hash(list(collection.queries), arguments.max_queries)
-        collection.queries = {query: text for query, text in collection.queries.items() if query in kept}
+    kept = asked_for(set(collection.queries), arguments)
+    collection.queries = {query: text for query, text in collection.queries.items() if query in kept}
     return collection
+
+
+def asked_for(queries: set[str], arguments: ScoringArguments) -> set[str]:
+    """The queries that --skip_queries and --max_queries leave; raises InputError when the first leaves none."""
+    if queries and arguments.skip_queries >= len(queries):
+        raise InputError(f"--skip_queries {arguments.skip_queries}: there are only {len(queries)} queries")
+    return first_by_hash(queries, arguments.max_queries, arguments.skip_queries)
 
 
 def check_export(arguments: ScoringArguments) -> None:

@@ -7,7 +7,7 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, fields
 from hashlib import blake2b
@@ -66,9 +66,11 @@ class DevArguments:
     cache_dir: str = field(default="outputs/cache", metadata={"help": "Where prepared collections and indexes go."})
 
 
-def first_by_hash(names: list[str], count: int) -> set[str]:
-    """`count` of the names, chosen by their hash: the same on every machine and whatever else is there."""
-    return set(sorted(names, key=lambda name: blake2b(name.encode(), digest_size=8).digest())[:count])
+def first_by_hash(names: Iterable[str], count: int | None, skip: int = 0) -> set[str]:
+    """`count` of the names (None: all) after the first `skip`, in the order of their hashes: the same on every machine
+    and whatever else is there."""
+    ordered = sorted(names, key=lambda name: blake2b(name.encode(), digest_size=8).digest())[skip:]
+    return set(ordered[:count])
 
 
 def dev_lists(data: str, arguments: DevArguments) -> RankingLists | None:

@@ -143,6 +143,8 @@ def read_rows(label: str, entry: dict, scale: Scale) -> list[Row]:
 
 def check(study: Study, scale: Scale) -> None:
     where = f"{study.name}/study.yaml"
+    if not study.rows:
+        raise InputError(f"{where}: none of its rows is for scale {scale.name}")
     if not study.columns:
         raise InputError(f"{where}: scale {scale.name} measures nothing of it")
     if wrong := [row for row in (study.baseline, study.upper) if row not in (None, *study.rows)]:

@@ -159,6 +159,22 @@ def test_fewer_queries_are_a_part_of_more(script, teacher, tmp_path):
     assert kept[0] < kept[1]
 
 
+def test_queries_that_are_left_out_and_those_that_are_asked_for_share_none(script, teacher, tmp_path):
+    tiny_lists().save(tmp_path / "lists")
+    every = set(tiny_lists().rows["query_id"][:])
+    flags = ("--teacher", teacher, "--data", tmp_path / "lists", "--output")
+    assert script(*flags, tmp_path / "first", "--max_queries", 2)[0] == 0
+    assert script(*flags, tmp_path / "rest", "--skip_queries", 2)[0] == 0
+    assert script(*flags, tmp_path / "next", "--skip_queries", 2, "--max_queries", 1)[0] == 0
+    first, rest, following = (
+        set(RankingLists.load(tmp_path / name).rows["query_id"][:]) for name in ("first", "rest", "next")
+    )
+    assert (first & rest, first | rest) == (set(), every)
+    assert len(following) == 1 and following < rest
+    status, _, errors = script(*flags, tmp_path / "none", "--skip_queries", len(every))
+    assert status == 2 and f"there are only {len(every)} queries" in errors
+
+
 def test_a_finished_output_can_be_written_again(script, teacher, tmp_path):
     tiny_lists().save(tmp_path / "lists")
     flags = ("--teacher", teacher, "--data", tmp_path / "lists", "--output", tmp_path / "out")
