@@ -2,9 +2,11 @@
 
     python run_scripts/benchmark.py --output outputs/benchmark
     python run_scripts/benchmark.py --rows de_step encoding --rounds 9 --output outputs/benchmark
+    python run_scripts/benchmark.py --growth documents_per_query length processes searched --output outputs/growth
 
 Each row lets the peer choose its fastest number format and batch size, warms both sides up, and then measures them
-one after the other, `rounds` times. Memory is measured in a process for each side. Leave the machine alone meanwhile.
+one after the other, `rounds` times. Memory is measured in a process for each side. --growth measures instead how our
+own work grows, and draws it (growth.md, growth.png). Leave the machine alone meanwhile.
 Needs the extras: pip install -e '.[demo,bench]'
 """
 
@@ -17,7 +19,7 @@ from transformers import HfArgumentParser
 
 from run_scripts.cli import run
 from trainers.errors import InputError
-from trainers.evaluation.files import write_text
+from trainers.evaluation.files import complete_file, write_text
 
 
 ROWS = {
@@ -32,12 +34,16 @@ ROWS = {
     "import": "starting.start_of_package",
     "help": "starting.start_of_script",
 }
+GROWTH = ("documents_per_query", "length", "processes", "searched")
 
 
 @dataclass
 class BenchmarkArguments:
     rows: list[str] = field(
         default_factory=lambda: list(ROWS), metadata={"help": f"Which of {', '.join(ROWS)} (default: all)."}
+    )
+    growth: list[str] = field(
+        default_factory=list, metadata={"help": f"Curves to measure instead of rows: some of {', '.join(GROWTH)}."}
     )
     output: str = field(default="outputs/benchmark", metadata={"help": "Folder for table.md and results.json."})
     rounds: int = field(default=5, metadata={"help": "How often each side is measured; medians are shown."})
@@ -61,8 +67,9 @@ def make_parser() -> HfArgumentParser:
 
 
 def main(arguments: BenchmarkArguments) -> None:
-    if unknown := [name for name in arguments.rows if name not in ROWS]:
-        raise InputError(f"rows: expected some of {', '.join(ROWS)}, got {unknown[0]}")
+    for option, known in (("rows", ROWS), ("growth", GROWTH)):
+        if unknown := [name for name in getattr(arguments, option) if name not in known]:
+            raise InputError(f"{option}: expected some of {', '.join(known)}, got {unknown[0]}")
     if arguments.rounds < 1:
         raise InputError(f"rounds: expected at least 1, got {arguments.rounds}")
     try:
@@ -72,22 +79,43 @@ def main(arguments: BenchmarkArguments) -> None:
     sizes = workload.Sizes(**{name: getattr(arguments, name) for name in workload.Sizes.__annotations__})
     lengths = {"query_length": arguments.query_length, "document_length": arguments.document_length}
     work = workload.Workload(arguments.encoder, arguments.data, arguments.split, arguments.cache_dir, sizes, **lengths)
-    peak, done = measuring.matrix_peak(work.dtypes, work.device), []
-    description = measuring.machine(work.device) | {"matrix_peak_gflops": round(peak / 1e9)}
+    peak = measuring.matrix_peak(work.dtypes, work.device)
+    machine = measuring.machine(work.device) | {"matrix_peak_gflops": round(peak / 1e9)}
+    if arguments.growth:
+        grow(arguments, work, peak, machine)
+        return
+    done = []
     for name in arguments.rows:
         module, function = ROWS[name].split(".")
         make_row = getattr(import_module(f"run_scripts.benchmarks.{module}"), function)
         done.append(comparing.compare(make_row, work, arguments.rounds, arguments.memory))
         print(comparing.table(done[-1:], peak))
-        write(Path(arguments.output), comparing.table(done, peak), {"machine": description}, done)
+        rows = {"rows": [asdict(row) for row in done]}
+        write(Path(arguments.output), "table.md", comparing.table(done, peak), machine, rows)
 
 
-def write(output: Path, table: str, machine: dict, done: list) -> None:
-    """table.md and results.json of the rows that are done."""
+def grow(arguments: BenchmarkArguments, work, peak: float, machine: dict) -> None:
+    """growth.md, growth.png and results.json of the curves, as far as they are measured."""
+    from run_scripts.benchmarks import growth
+
+    output, curves = Path(arguments.output), {}
+    for name in arguments.growth:
+        curves[name] = []
+        for point in growth.CURVES[name][1](work, arguments.rounds):
+            curves[name].append(point)
+            print(growth.table({name: [point]}, peak).splitlines()[-1], flush=True)
+            found = {"growth": {curve: [asdict(one) for one in points] for curve, points in curves.items()}}
+            write(output, "growth.md", growth.table(curves, peak), machine, found)
+            with complete_file(output / "growth.png") as path:
+                growth.picture(curves, peak).savefig(path, format="png")
+
+
+def write(output: Path, page: str, table: str, machine: dict, found: dict) -> None:
+    """The page and results.json of what is measured."""
     output.mkdir(parents=True, exist_ok=True)
-    about = ", ".join(f"{name} {value}" for name, value in machine["machine"].items())
-    write_text(output / "table.md", f"{about}\n\n{table}\n")
-    results = machine | {"rows": [asdict(row) for row in done]}
+    about = ", ".join(f"{name} {value}" for name, value in machine.items())
+    write_text(output / page, f"{about}\n\n{table}\n")
+    results = {"machine": machine} | found
     write_text(output / "results.json", json.dumps(results, indent=2, ensure_ascii=False) + "\n")
 
 

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from run_scripts.benchmark import ROWS, main, make_parser
-from run_scripts.benchmarks import inference, steps
+from run_scripts.benchmark import GROWTH, ROWS, main, make_parser
+from run_scripts.benchmarks import growth, inference, steps
 from run_scripts.cli import parse
 from tests.run_scripts.small_world import write_collection, write_encoder
 from trainers.errors import InputError
@@ -36,14 +36,18 @@ def one_setting(monkeypatch):
         monkeypatch.setattr(module, choice, getattr(module, choice)[:1])
 
 
-def test_every_row_is_measured_on_both_sides(tmp_path, one_setting):
+@pytest.fixture
+def options(tmp_path):
     world = {
         "data": write_collection(tmp_path / "words", documents=120),
         "encoder": write_encoder(tmp_path / "encoder"),
         "cache_dir": tmp_path / "cache",
         "output": tmp_path / "benchmark",
     }
-    options = [part for name, value in (TINY | world).items() for part in (f"--{name}", value)]
+    return [part for name, value in (TINY | world).items() for part in (f"--{name}", value)]
+
+
+def test_every_row_is_measured_on_both_sides(tmp_path, options, one_setting):
     benchmark("--rows", *IN_PROCESS, *options)
     results = json.loads((tmp_path / "benchmark" / "results.json").read_text())
     assert len(results["rows"]) == len(IN_PROCESS)
@@ -57,6 +61,33 @@ def test_every_row_is_measured_on_both_sides(tmp_path, one_setting):
     assert len([line for line in lines if line.startswith("|")]) == len(IN_PROCESS) + 2
 
 
-def test_an_unknown_row_is_named():
-    with pytest.raises(InputError, match="rows: expected some of de_step, .*, got speed"):
-        benchmark("--rows", "speed")
+def test_growth_is_measured_at_every_size_and_drawn(tmp_path, options, monkeypatch):
+    for name, values in (("DOCUMENTS_PER_QUERY", (2, 4)), ("LENGTHS", (8, 16)), ("START_METHOD", "fork")):
+        monkeypatch.setattr(growth, name, values)
+    benchmark("--growth", *GROWTH, *options, "--searched", 900)
+    found = json.loads((tmp_path / "benchmark" / "results.json").read_text())["growth"]
+    sizes = {name: [point["size"] for point in points] for name, points in found.items()}
+    assert sizes == {
+        "documents_per_query": [2, 4],
+        "length": [8, 16],
+        "processes": [1, 2],
+        "searched": [9, 90, 900],
+    }
+    assert all(len(point["seconds"]) == 1 for points in found.values() for point in points)
+    assert [point["amount"] for point in found["documents_per_query"]] == [16, 16]
+    short, long = (point["flop"] for point in found["length"])
+    assert short < long
+    page = (tmp_path / "benchmark" / "growth.md").read_text().splitlines()
+    assert len([line for line in page if line.startswith("|")]) == 2 + 9
+    assert (tmp_path / "benchmark" / "growth.png").is_file()
+
+
+def test_a_rate_and_a_share_are_those_of_the_median_round():
+    point = growth.Point(8, [2.0, 9.0, 4.0], amount=20, unit="documents/s", flop=600)
+    assert (point.rate, point.share(1000)) == (5.0, 0.15)
+
+
+@pytest.mark.parametrize("option, first", [("rows", "de_step"), ("growth", "documents_per_query")])
+def test_an_unknown_row_or_curve_is_named(option, first):
+    with pytest.raises(InputError, match=f"{option}: expected some of {first}, .*, got speed"):
+        benchmark(f"--{option}", "speed")

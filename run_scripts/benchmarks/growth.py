@@ -1,0 +1,160 @@
+"""How our own work a second changes with documents per query, length, processes and the size of a collection."""
+
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from statistics import median
+
+import torch
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+from transformers import TrainerCallback
+
+from run_scripts.benchmarks.measuring import alternate
+from run_scripts.benchmarks.row import Row
+from run_scripts.benchmarks.searching import exact_search
+from run_scripts.benchmarks.steps import dual_encoder, dual_encoder_step, our_trainer
+from run_scripts.benchmarks.workload import Workload
+
+
+DOCUMENTS_PER_QUERY = (2, 8, 20, 50, 100)
+LENGTHS = (32, 64, 128, 256, 512)
+PROCESSES = (1, 2)
+SHARES = (100, 10, 1)  # of the searched collection: the whole of it, a tenth and a hundredth
+START_METHOD = "spawn"
+
+
+@dataclass(frozen=True)
+class Point:
+    """One size: seconds of every round, the work of one in `unit`, and its useful arithmetic."""
+
+    size: int
+    seconds: list[float]
+    amount: int
+    unit: str
+    flop: int
+
+    @property
+    def rate(self) -> float:
+        return self.amount / median(self.seconds)
+
+    def share(self, peak: float) -> float:
+        """Useful arithmetic a second, of `peak` FLOP/s."""
+        return self.flop / median(self.seconds) / peak
+
+
+def of_row(size: int, row: Row, rounds: int) -> Point:
+    """Our side of a row, measured alone."""
+    seconds = alternate({str(size): row.ours()}, rounds)[str(size)]
+    return Point(size, seconds, row.amount, row.unit, row.flop)
+
+
+def by_documents_per_query(workload: Workload, rounds: int) -> Iterator[Point]:
+    """A step on about as many documents each time, of fewer queries where these have more."""
+    documents = 8 * workload.sizes.queries
+    for size in DOCUMENTS_PER_QUERY:
+        fewer = replace(workload, sizes=replace(workload.sizes, queries=max(1, documents // size)))
+        yield of_row(size, dual_encoder_step(fewer, size), rounds)
+
+
+def by_length(workload: Workload, rounds: int) -> Iterator[Point]:
+    """A step with documents of at most so many tokens."""
+    for size in LENGTHS:
+        yield of_row(size, dual_encoder_step(replace(workload, document_length=size)), rounds)
+
+
+def by_documents(workload: Workload, rounds: int) -> Iterator[Point]:
+    """Exact search in collections of several sizes."""
+    for share in SHARES:
+        size = max(1, workload.sizes.searched // share)
+        yield of_row(size, exact_search(workload, size), rounds)
+
+
+def by_processes(workload: Workload, rounds: int) -> Iterator[Point]:
+    """`DistillationTrainer.train` on the same batch, shared by several processes, and they share the threads."""
+    available = torch.cuda.device_count() or os.cpu_count() or 1
+    row = dual_encoder_step(workload)
+    for size in PROCESSES:
+        if size <= min(available, workload.sizes.queries):
+            yield Point(size, shared_training(workload, size, rounds), row.amount, row.unit, row.flop)
+
+
+def shared_training(workload: Workload, processes: int, rounds: int) -> list[float]:
+    """Seconds of each optimiser step but the first."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    threads = max(1, torch.get_num_threads() // processes)
+    world = {"WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    with ProcessPoolExecutor(processes, get_context(START_METHOD)) as others:
+        ranks = [
+            others.submit(be_rank, world | {"RANK": rank, "LOCAL_RANK": rank}, replace(workload), rounds, threads)
+            for rank in range(processes)
+        ]
+        return [rank.result() for rank in ranks][0]
+
+
+def be_rank(environment: dict[str, object], workload: Workload, rounds: int, threads: int) -> list[float]:
+    """Train as the process that the environment, torchrun's, says; return the seconds of each step but the first."""
+    os.environ |= {name: str(value) for name, value in environment.items()}
+    torch.set_num_threads(threads)
+    lists, times = workload.lists(8), StepTimes()
+    options = {"num_train_epochs": rounds + 1, "lr_scheduler_type": "constant", "logging_strategy": "no"}
+    options["per_device_train_batch_size"] = workload.sizes.queries // environment["WORLD_SIZE"]
+    trainer = our_trainer(dual_encoder(workload), lists, workload, **options)
+    trainer.add_callback(times)
+    trainer.train()
+    return [after - before for before, after in zip(times.ends, times.ends[1:], strict=False)]
+
+
+class StepTimes(TrainerCallback):
+    """When each optimiser step ended."""
+
+    def __init__(self):
+        self.ends: list[float] = []
+
+    def on_step_end(self, args, state, control, **kwargs) -> None:
+        self.ends.append(time.perf_counter())
+
+
+CURVES: dict[str, tuple[str, Callable[[Workload, int], Iterator[Point]]]] = {
+    "documents_per_query": ("training step: documents per query", by_documents_per_query),
+    "length": ("training step: document tokens at most", by_length),
+    "processes": ("training step: processes", by_processes),
+    "searched": ("exact search: documents", by_documents),
+}
+
+
+def table(curves: dict[str, list[Point]], peak: float) -> str:
+    """Markdown: every point of every curve."""
+    lines = [["", "size", "a second", "of peak"], ["---", "---:", "---:", "---:"]]
+    lines += [
+        [CURVES[name][0], f"{point.size:,}", f"{point.rate:,.4g} {point.unit}", f"{point.share(peak):.0%}"]
+        for name, points in curves.items()
+        for point in points
+    ]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def picture(curves: dict[str, list[Point]], peak: float) -> Figure:
+    """A panel for each curve: work a second, and beside each point the share of the machine's matrix product."""
+    figure = Figure(figsize=(3.6 * len(curves), 3.4), layout="constrained")
+    panels = figure.subplots(1, len(curves), squeeze=False)[0]
+    for panel, (name, points) in zip(panels, curves.items(), strict=True):
+        sizes, rates = [point.size for point in points], [point.rate for point in points]
+        panel.plot(sizes, rates, marker="o")
+        for point in points:
+            where = {"xytext": (0, 7), "textcoords": "offset points", "ha": "center", "fontsize": 8}
+            panel.annotate(f"{point.share(peak):.0%}", (point.size, point.rate), **where)
+        panel.set_xscale("log")
+        panel.set_xticks(sizes, [f"{size:,}" for size in sizes])
+        panel.xaxis.set_minor_locator(NullLocator())
+        panel.set_ylim(0, 1.2 * max(rates))
+        panel.set_xlabel(CURVES[name][0])
+        panel.set_ylabel(points[0].unit.replace("/s", " a second"))
+    figure.suptitle("percentages: useful arithmetic, of the machine's own matrix product", fontsize=9)
+    return figure
