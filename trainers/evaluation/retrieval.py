@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from tqdm import tqdm
 
 from trainers.data.documents import DocumentTable
@@ -22,6 +23,7 @@ from trainers.evaluation.scorers import DenseScorer, Scorer, inner_products
 # memory is mapped anew each time.
 SCORES_PER_BLOCK = 2**22
 LARGEST_BLOCK = 16_384  # documents
+GROUP = 16  # documents of a block that are compared with a query's k-th best at once
 ROWS_PER_READ = 32_768  # embeddings in memory while results are scored once more
 
 
@@ -66,7 +68,11 @@ class BestScores:
 def above(scores: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
     """The entries of each row of scores [B, n] that are higher than least [B, 1] -> values and columns [B, most of any
     row], columns ascending; shorter rows are filled with −inf."""
-    found, rows = (scores.T > least.T).nonzero(as_tuple=True)  # transposed, as `search` lays them out
+    groups = in_groups(scores.T)  # transposed, as `search` lays them out
+    # Most groups have no such entry, and looking for the highest of each is three times as fast as at every entry.
+    group, row = (groups.amax(1) > least.T).nonzero(as_tuple=True)
+    hit, place = (groups[group, :, row] > least[row]).nonzero(as_tuple=True)
+    found, rows = group[hit] * GROUP + place, row[hit]
     rows, order = rows.sort(stable=True)
     found, counts = found[order], rows.bincount(minlength=len(scores))
     places = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
@@ -75,6 +81,13 @@ def above(scores: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
     values[rows, places] = scores[rows, found]
     columns[rows, places] = found
     return values, columns
+
+
+def in_groups(scores: Tensor) -> Tensor:
+    """[n, B] -> [ceil(n / GROUP), GROUP, B], the last group filled with −inf."""
+    if missing := -len(scores) % GROUP:
+        scores = pad(scores, (0, 0, 0, missing), value=-torch.inf)
+    return scores.unflatten(0, (-1, GROUP))
 
 
 def stable_top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -109,7 +122,8 @@ def search(
         )
     on_device = torch.from_numpy(queries).to(device)
     best = BestScores(len(queries), k, device)
-    block_size = min(max(SCORES_PER_BLOCK // max(len(queries), 1), 1), LARGEST_BLOCK)
+    groups = SCORES_PER_BLOCK // max(len(queries), 1) // GROUP
+    block_size = min(max(groups, 1) * GROUP, LARGEST_BLOCK)
     with tqdm(total=len(collection), desc="searching", unit="document", disable=not progress) as bar:
         for first_row, block in collection.blocks(block_size):
             # [n, B] and transposed: BLAS computes that faster than [B, n].
