@@ -153,7 +153,11 @@ def picture(curves: dict[str, list[Point]], peak: float) -> Figure:
         panel.set_xscale("log")
         panel.set_xticks(sizes, [f"{size:,}" for size in sizes])
         panel.xaxis.set_minor_locator(NullLocator())
-        panel.set_ylim(0, 1.2 * max(rates))
+        if max(rates) > 5 * min(rates):
+            panel.set_yscale("log")
+            panel.set_ylim(min(rates) / 2, 2 * max(rates))
+        else:
+            panel.set_ylim(0, 1.2 * max(rates))
         panel.set_xlabel(CURVES[name][0])
         panel.set_ylabel(points[0].unit.replace("/s", " a second"))
     figure.suptitle("percentages: useful arithmetic, of the machine's own matrix product", fontsize=9)

@@ -87,12 +87,15 @@ def kibibytes(name: str) -> int:
 
 
 def matrix_peak(dtypes: list[str], device: torch.device, size: int = 1024) -> float:
-    """FLOP/s of the best of ten products of two square matrices, in the fastest of some number formats."""
+    """FLOP/s of the best of a hundred products of two square matrices, in the fastest of some number formats.
+
+    A hundred, because a shared processor may be slow for a while.
+    """
     best = []
     for dtype in dtypes:
         left, right = (torch.randn(size, size, device=device, dtype=getattr(torch, dtype)) for _ in range(2))
         torch.mm(left, right)
-        best += [seconds(lambda a=left, b=right: torch.mm(a, b)) for _ in range(10)]
+        best += [seconds(lambda a=left, b=right: torch.mm(a, b)) for _ in range(100)]
     return 2 * size**3 / min(best)
 
 

@@ -52,6 +52,6 @@ def collation(workload: Workload) -> Row:
         "documents/s",
         sum(map(len, lists.rows["document_ids"])),
         ours,
-        {"ours": lambda: our_step(dual_encoder(workload), lists, workload)},
+        {"DistillationTrainer": lambda: our_step(dual_encoder(workload), lists, workload)},
         has_memory=False,
     )

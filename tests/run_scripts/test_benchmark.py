@@ -54,6 +54,7 @@ def test_every_row_is_measured_on_both_sides(tmp_path, options, one_setting):
     for row in results["rows"]:
         assert len(row["our_seconds"]) == len(row["peer_seconds"]) == 1
         assert row["setting"] in row["settings"]
+        assert row["our_seconds"] != row["peer_seconds"]
     amounts = {row["work"]: row["amount"] for row in results["rows"]}
     assert amounts["distillation step, DE, K = 8"] == 16
     assert amounts["exact top 100 of 300 × 384, 3 queries"] == 3
