@@ -18,6 +18,7 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
+from modeling.cpu_dropout import use_cpu_dropout
 from run_scripts.checkpoints import SummedCheckpoints, last_checkpoint
 from run_scripts.encoders import encoder_key
 from run_scripts.lock import only_here
@@ -109,8 +110,8 @@ def fit(
     """Train, resuming from the last checkpoint if there is one, and write the model and its record to output_dir."""
     say_precision(config)
     dropped = model.config.encoder_config.to_dict().get("attention_probs_dropout_prob")
-    if config.device.type == "cpu" and dropped:  # torch's fused kernel for a CPU has no dropout
-        model.set_attn_implementation("eager")
+    if config.device.type == "cpu" and dropped:
+        use_cpu_dropout(model)
     collator = RankingCollator(tokenizer, lists.documents, model.config.query_length, model.config.document_length)
     trainer = DistillationTrainer(
         model=model,

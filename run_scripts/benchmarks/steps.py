@@ -15,6 +15,7 @@ from sentence_transformers.sentence_transformer.training_args import SentenceTra
 from transformers import Trainer
 
 from modeling import ColBERT, DualEncoder
+from modeling.cpu_dropout import use_cpu_dropout
 from run_scripts.benchmarks.measuring import Run
 from run_scripts.benchmarks.row import Row
 from run_scripts.benchmarks.workload import Workload
@@ -101,7 +102,7 @@ def our_trainer(model, lists: RankingLists, workload: Workload, **options) -> Di
     cpu = workload.device.type == "cpu"
     config = RankingConfig(output_dir=tempfile.mkdtemp(), use_cpu=cpu, **QUIET | options)
     if cpu:
-        model.set_attn_implementation("eager")
+        use_cpu_dropout(model)
     collator = RankingCollator(workload.tokenizer, lists.documents, workload.query_length, workload.document_length)
     tokenizer = workload.tokenizer
     return DistillationTrainer(model, config, collator, train_dataset=lists.rows, processing_class=tokenizer)
