@@ -120,3 +120,11 @@ def make_trainer(
         eval_documents=dev.documents if dev else None,
         processing_class=tokenizer(),
     )
+
+
+def train_logs(trainer):
+    return [entry for entry in trainer.state.log_history if "loss" in entry]
+
+
+def eval_logs(trainer):
+    return [entry for entry in trainer.state.log_history if "eval_MRR@10" in entry]

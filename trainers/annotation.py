@@ -131,6 +131,7 @@ class Block:
 
     @classmethod
     def of(cls, lists: RankingLists, rows: range, teacher: PairScorer) -> "Block":
+        """The pairs of some rows of the lists, and their keys in this teacher's cache."""
         part = lists.rows[rows.start : rows.stop]
         queries = [q for q, ids in zip(part["query"], part["document_ids"], strict=True) for _ in ids]
         ids = [document for some in part["document_ids"] for document in some]
@@ -200,6 +201,7 @@ def with_score_columns(rows: Dataset, scores: dict[str, np.ndarray]) -> Dataset:
 
 
 def check_teachers(teachers: Sequence[PairScorer]) -> None:
+    """Raise InputError when there is no teacher, or one twice."""
     if not teachers:
         raise InputError("no teacher given; expected at least one")
     fingerprints = [teacher.fingerprint for teacher in teachers]

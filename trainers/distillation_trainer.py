@@ -71,6 +71,7 @@ class DistillationTrainer(Trainer):
             self.add_callback(EarlyStoppingCallback(self.args.early_stopping_patience))
 
     def check_options(self) -> None:
+        """Raise InputError for options that this model, tokeniser or collection cannot serve."""
         hides = self.args.token_dropout or self.args.mlm_weight
         if hides and self.processing_class.mask_token_id is None:
             raise InputError("token_dropout and mlm_weight need a tokeniser with a mask token")

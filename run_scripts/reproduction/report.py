@@ -92,6 +92,7 @@ def number(value: float | None) -> str:
 
 
 def caption(results: dict) -> str:
+    """What the numbers of the main table are, and what they were measured on."""
     lines = ["Mean ± standard deviation over seeds, in brackets the 95% bootstrap interval over queries."]
     if results["baseline"]:
         lines.append(

@@ -38,6 +38,8 @@ class Selection:
 
 @dataclass
 class Scale:
+    """The recipes, data and evaluations that the studies' names stand for."""
+
     name: str
     recipes: Path  # the folder that the recipes' names are relative to
     about: str
@@ -69,6 +71,8 @@ class Row:
 
 @dataclass
 class Study:
+    """The rows and columns of a table, and which of the paper's they stand for."""
+
     name: str
     title: str
     rows: dict[str, Row]
@@ -142,6 +146,7 @@ def read_rows(label: str, entry: dict, scale: Scale) -> list[Row]:
 
 
 def check(study: Study, scale: Scale) -> None:
+    """Raise InputError for rows, columns and models that the study names and nobody has."""
     where = f"{study.name}/study.yaml"
     if not study.rows:
         raise InputError(f"{where}: none of its rows is for scale {scale.name}")

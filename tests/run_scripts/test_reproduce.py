@@ -29,6 +29,19 @@ SCRIPTS = {
 }
 SELECTION = {"measure": "MRR@10", "trials": {"default": [{"learning_rate": 1e-4}, {"learning_rate": 1e-2}]}}
 
+STUDY = {
+    "title": "Losses",
+    "table": "table1",
+    "baseline": "one-hot",
+    "upper": "CA",
+    "columns": {"rerank MRR@10": "MSMARCO re-rank MRR@10", "nowhere MRR@10": "NQ re-rank MRR@10"},
+    "rows": {
+        "CA": {"model": "teacher", "paper_row": "Cross-attention BERT (12-layer)"},
+        "one-hot": {"model": "one_hot", "paper_row": "Dual-encoder BERT (6-layer)"},
+        "M3SE": {"model": "m3se", "paper_row": "M3SE"},
+    },
+}
+
 
 def write_recipes(root: Path, selection: dict = SELECTION) -> Path:
     """Recipes of a tiny scale, and a study of a teacher and two students."""
@@ -78,19 +91,7 @@ def write_recipes(root: Path, selection: dict = SELECTION) -> Path:
             "retrieval": {"split": "test", "retrieve": True, "depth": 10},
         },
     }
-    study = {
-        "title": "Losses",
-        "table": "table1",
-        "baseline": "one-hot",
-        "upper": "CA",
-        "columns": {"rerank MRR@10": "MSMARCO re-rank MRR@10", "nowhere MRR@10": "NQ re-rank MRR@10"},
-        "rows": {
-            "CA": {"model": "teacher", "paper_row": "Cross-attention BERT (12-layer)"},
-            "one-hot": {"model": "one_hot", "paper_row": "Dual-encoder BERT (6-layer)"},
-            "M3SE": {"model": "m3se", "paper_row": "M3SE"},
-        },
-    }
-    for name, content in {**recipes, "scales": {"small": scale}, "losses/study": study}.items():
+    for name, content in {**recipes, "scales": {"small": scale}, "losses/study": STUDY}.items():
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     return folder
 

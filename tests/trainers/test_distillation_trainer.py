@@ -4,7 +4,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from transformers import TrainerCallback
 
 from tests import tiny
 from trainers import LOSSES, InputError
@@ -14,14 +13,6 @@ from trainers.evaluation.metrics import ndcg, reciprocal_rank
 
 BUILDERS = [tiny.dual_encoder, tiny.cross_encoder]
 STANDING_STILL = {"learning_rate": 0.0, "logging_steps": 1}  # what is logged can be computed again afterwards
-
-
-def train_logs(trainer):
-    return [entry for entry in trainer.state.log_history if "loss" in entry]
-
-
-def eval_logs(trainer):
-    return [entry for entry in trainer.state.log_history if "eval_MRR@10" in entry]
 
 
 def scores_one_by_one(model, lists):
@@ -84,8 +75,8 @@ def test_queries_without_teacher_scores_learn_from_the_one_hot_loss_only(weight,
     options = {"loss": "margin_mse", "one_hot_weight": weight, "max_steps": 1, "logging_steps": 1}
     trainer = tiny.make_trainer(tiny.dual_encoder(), lists, tmp_path, **options)
     trainer.train()
-    assert train_logs(trainer)[0]["skipped_queries"] == skipped
-    assert (train_logs(trainer)[0]["grad_norm"] == 0) == (weight == 0)
+    assert tiny.train_logs(trainer)[0]["skipped_queries"] == skipped
+    assert (tiny.train_logs(trainer)[0]["grad_norm"] == 0) == (weight == 0)
 
 
 @pytest.mark.parametrize("build", [*BUILDERS, tiny.colbert])
@@ -109,7 +100,7 @@ def test_a_distilled_student_ranks_like_its_teacher(lists, tmp_path):
         tiny.dual_encoder(), lists, tmp_path, max_steps=60, learning_rate=0.03, logging_steps=20
     )
     trainer.train()
-    agreements = [entry["teacher_top1_agreement"] for entry in train_logs(trainer)]
+    agreements = [entry["teacher_top1_agreement"] for entry in tiny.train_logs(trainer)]
     assert agreements[0] < 1
     assert agreements[-1] == 1
 
@@ -130,12 +121,12 @@ def test_the_training_log_says_what_happened(build, tmp_path):
         tokens, places = pairs[batch["mask"]].sum(), pairs[batch["mask"]].max() * batch["mask"].sum()
     else:
         tokens, places = queries.sum() + documents.sum(), queries.numel() + documents.numel()
-    for entry in train_logs(trainer):
+    for entry in tiny.train_logs(trainer):
         assert entry["teacher_top1_agreement"] == pytest.approx(sum(agreeing) / 4)
         assert entry["skipped_queries"] == 1  # the first has no positive
         assert entry["padding"] == pytest.approx(1 - (tokens / places).item(), abs=1e-4)
         assert entry["documents_per_second"] > 0
-    assert len(train_logs(trainer)) == 2
+    assert len(tiny.train_logs(trainer)) == 2
 
 
 @pytest.mark.parametrize("batch_size", [3, 8])
@@ -166,11 +157,11 @@ def test_evaluation_measures_dev_and_a_sample_of_the_training_queries(batch_size
             loss = LOSSES["margin_mse"](scores[None], teacher[None], labels[None], torch.ones(1, len(labels)).bool())
             per_query.append([reciprocal_rank(*each).item(), ndcg(*each).item(), loss.item(), labels.any().item()])
         ranks, gains, losses, usable = torch.tensor(per_query).T
-        for entry in eval_logs(trainer):
+        for entry in tiny.eval_logs(trainer):
             assert entry[f"{prefix}_MRR@10"] == pytest.approx(ranks.mean().item())
             assert entry[f"{prefix}_nDCG@10"] == pytest.approx(gains.mean().item())
             assert entry[f"{prefix}_loss"] == pytest.approx((losses.sum() / usable.sum()).item(), rel=1e-5)
-    assert len(eval_logs(trainer)) == 2
+    assert len(tiny.eval_logs(trainer)) == 2
 
 
 def test_dev_lists_without_teacher_scores_are_ranked_but_have_no_loss(lists, tmp_path):
@@ -198,65 +189,6 @@ def test_a_document_of_two_queries_counts_as_often_as_it_is_read(build, times, l
     trainer = tiny.make_trainer(build(), lists, tmp_path)
     trainer.compute_loss(trainer.model.train(), tiny.batch(lists))
     assert trainer.meter.counts["documents"] == times * 4
-
-
-class WorseAndWorse(TrainerCallback):
-    """Turns the weights round after the given step, as a training run that fails from then on."""
-
-    def __init__(self, step):
-        self.step = step
-
-    def on_step_end(self, args, state, control, model=None, **kwargs):
-        if state.global_step > self.step:
-            with torch.no_grad():
-                for name, weight in model.named_parameters():
-                    if "word_embeddings" in name:
-                        weight.copy_(weight.roll(1, dims=0))
-
-
-def stopping_trainer(lists, folder, **options):
-    return tiny.make_trainer(
-        tiny.dual_encoder(), lists, folder, lists, max_steps=20, learning_rate=0.03, eval_strategy="steps",
-        save_strategy="steps", eval_steps=2, save_steps=2, early_stopping_patience=2, **options,
-    )  # fmt: skip
-
-
-def test_training_stops_early_and_keeps_the_best_checkpoint(lists, tmp_path):
-    trainer = stopping_trainer(lists, tmp_path)
-    trainer.add_callback(WorseAndWorse(step=6))
-    trainer.train()
-    quality = {entry["step"]: entry["eval_nDCG@10"] for entry in eval_logs(trainer)}
-    best = max(quality, key=lambda step: (quality[step], -step))
-    assert trainer.state.best_global_step == best
-    assert trainer.state.global_step == best + 4 < 20
-    assert max(quality.values()) > quality[trainer.state.global_step]
-    kept = type(trainer.model).from_pretrained(tmp_path / f"checkpoint-{best}")
-    assert torch.equal(tiny.flat_weights(trainer.model), tiny.flat_weights(kept))
-    assert trainer.evaluate()["eval_nDCG@10"] == quality[best]
-
-
-def test_on_a_plateau_the_learning_rate_falls(lists, tmp_path):
-    schedule = {"lr_scheduler_type": "reduce_lr_on_plateau", "lr_scheduler_kwargs": {"factor": 0.25, "patience": 0}}
-    trainer = stopping_trainer(lists, tmp_path, **schedule, logging_steps=2)
-    trainer.add_callback(WorseAndWorse(step=6))
-    trainer.train()
-    quality = {entry["step"]: entry["eval_nDCG@10"] for entry in eval_logs(trainer)}
-    rate, best = 0.03, -1.0
-    for entry in train_logs(trainer):  # logged before the evaluation of its step
-        assert entry["learning_rate"] == pytest.approx(rate)
-        rate, best = (rate, quality[entry["step"]]) if quality[entry["step"]] > best else (rate * 0.25, best)
-    assert rate < 0.03
-
-
-def test_a_resumed_run_goes_on_counting_its_patience(lists, tmp_path):
-    first = stopping_trainer(lists, tmp_path)
-    first.add_callback(WorseAndWorse(step=0))
-    first.train()
-    stopped = first.state.global_step
-    second = stopping_trainer(lists, tmp_path)
-    second.add_callback(WorseAndWorse(step=0))
-    second.train(resume_from_checkpoint=str(tmp_path / f"checkpoint-{stopped - 2}"))
-    assert second.state.global_step == stopped
 
 
 def test_a_loss_that_is_not_finite_stops_training_with_step_and_queries(lists, tmp_path):

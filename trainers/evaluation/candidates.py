@@ -32,6 +32,7 @@ def bm25_candidates(collection: Collection, index: BM25Index, depth: int, releva
 
 
 def bm25_run(collection: Collection, index: BM25Index, depth: int) -> Run:
+    """BM25's best `depth` documents of every query with their scores."""
     found = index.search(list(collection.queries.values()), depth)
     return {
         query: dict(zip(ids, scores, strict=True))
@@ -81,6 +82,7 @@ def list_candidates(lists: RankingLists, name: str, depth: int, queries: set[str
 
 
 def candidates_of(ranker: str, run: Run, collection: Collection, depth: int, relevance_level: int) -> Candidates:
+    """The documents of a run as lists to re-rank, and the share of the relevant ones that they hold."""
     rows = dataset_of(
         (row_of(collection, query, list(scores)) for query, scores in run.items() if scores), ROW_FEATURES
     )

@@ -84,6 +84,7 @@ def normalised_margins(scores: np.ndarray, labels: np.ndarray, rows: np.ndarray)
 
 
 def separation(scores: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> Separation:
+    """How far positives and negatives are apart: scores, labels and the query's number of every pair [N]."""
     positives, negatives = split_scores(scores, labels)
     within = [auc(*both) for both in pairs_of_lists(scores, labels, rows)]
     margins = normalised_margins(scores, labels, rows)

@@ -170,6 +170,7 @@ def encoding_folder(scorer: DenseScorer, documents: DocumentTable, cache_dir: st
 
 
 def write_shard(folder: Path, shard: int, ids: list[str], embeddings: np.ndarray, number_format: str) -> None:
+    """The files of one shard, its embeddings [n, H] last: a shard that has them is complete."""
     table = pa.table({"id": pa.array(ids, type=pa.large_string())})
     with (
         complete_file(shard_file(folder, shard, ".ids.arrow")) as path,

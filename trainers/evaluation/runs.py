@@ -82,6 +82,7 @@ def top(run: Run, depth: int) -> Run:
 
 
 def score_of(text: str, path: str | Path, number: int) -> float:
+    """A score as a file has it; raises InputError, naming file and line, for what is no number."""
     try:
         score = float(text) if "_" not in text else math.nan  # Python reads 1_0 as ten
     except ValueError:

@@ -27,9 +27,13 @@ Encode = Callable[[list[str], str, tqdm | None], np.ndarray]  # texts, "query" o
 
 
 class Scorer(Protocol):
-    def score_lists(self, lists: RankingLists, progress: bool = True) -> list[list[float]]: ...
+    """Whatever scores documents for queries."""
 
-    def score_matrix(self, queries: list[str], documents: list[str]) -> np.ndarray: ...
+    def score_lists(self, lists: RankingLists, progress: bool = True) -> list[list[float]]:
+        """A score for every document of every row, in their order."""
+
+    def score_matrix(self, queries: list[str], documents: list[str]) -> np.ndarray:
+        """Every document scored for every query: [Q, D] float32."""
 
 
 class DenseScorer:
