@@ -13,6 +13,7 @@ import re
 import resource
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -119,6 +120,7 @@ def write_there() -> None:
 
 def status_of(script: str, flags: dict[str, object], below: Path, killed_at: int | None) -> int:
     """The exit status of the script in this process."""
+    tqdm.set_lock(threading.RLock())  # the lock that forks share stays taken when one is killed while it draws a bar
     torch.set_num_threads(1)
     teacher.CHUNK_PAIRS["cpu"] = PAIRS_PER_CHUNK
     module = import_module(f"run_scripts.{script}")
