@@ -197,8 +197,11 @@ def read_collection(arguments: ScoringArguments) -> Collection:
 
 def asked_for(queries: set[str], arguments: ScoringArguments) -> set[str]:
     """The queries that --skip_queries and --max_queries leave; raises InputError when the first leaves none."""
-    if queries and arguments.skip_queries >= len(queries):
-        raise InputError(f"--skip_queries {arguments.skip_queries}: there are only {len(queries)} queries")
+    if queries and not 0 <= arguments.skip_queries < len(queries):
+        raise InputError(
+            f"--skip_queries: expected 0 or more, and fewer than the {len(queries)} queries there are, "
+            f"got {arguments.skip_queries}"
+        )
     return first_by_hash(queries, arguments.max_queries, arguments.skip_queries)
 
 

@@ -80,7 +80,10 @@ def by_processes(workload: Workload, rounds: int) -> Iterator[Point]:
     row = dual_encoder_step(workload)
     for size in PROCESSES:
         if size <= min(available, workload.sizes.queries):
-            yield Point(size, shared_training(workload, size, rounds), row.amount, row.unit, row.flop)
+            seconds = shared_training(workload, size, rounds)
+            # the peak is that of one GPU, or of all threads of a CPU
+            devices = size if workload.device.type == "cuda" else 1
+            yield Point(size, seconds, row.amount, row.unit, row.flop // devices)
 
 
 def shared_training(workload: Workload, processes: int, rounds: int) -> list[float]:

@@ -128,6 +128,15 @@ def dense_model(world: Path, folder: Path, pooling: str) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("rate", [0.2, 0.0])
+def test_a_cpu_draws_cheap_masks_where_attention_is_dropped(rate, world, tmp_path, monkeypatch):
+    rates = []
+    monkeypatch.setattr("modeling.cpu_dropout.drop", lambda values, rate: rates.append(rate) or values)
+    distilled(world, tmp_path / "out", dropout=rate, embedding_dropout=0.0)
+    assert set(rates) == ({0.0, 0.2} if rate else set())  # 0: the embedding's
+    assert "cpu_dropout" not in (tmp_path / "out" / "config.json").read_text()
+
+
 def test_a_student_pools_like_its_encoder_unless_told_otherwise(world, tmp_path):
     def pooling(encoder, **options):
         student, model_arguments, *_ = parse(distill.make_parser(), flags(world, tmp_path, encoder=encoder, **options))

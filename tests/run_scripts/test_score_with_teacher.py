@@ -171,8 +171,9 @@ def test_queries_that_are_left_out_and_those_that_are_asked_for_share_none(scrip
     )
     assert (first & rest, first | rest) == (set(), every)
     assert len(following) == 1 and following < rest
-    status, _, errors = script(*flags, tmp_path / "none", "--skip_queries", len(every))
-    assert status == 2 and f"there are only {len(every)} queries" in errors
+    for wrong in (-1, len(every)):
+        status, _, errors = script(*flags, tmp_path / "none", "--skip_queries", wrong)
+        assert status == 2 and f"fewer than the {len(every)} queries there are, got {wrong}" in errors
 
 
 def test_a_finished_output_can_be_written_again(script, teacher, tmp_path):
