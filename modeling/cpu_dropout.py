@@ -82,7 +82,7 @@ def attention(
 ) -> tuple[Tensor, None]:
     """An attention function of transformers: heads apart [B, h, L, d] -> [B, L, h, d], without the weights.
 
-    torch's fused kernel for a CPU has no dropout.
+    torch's fused kernel for a CPU has no dropout. Keys and values have as many heads as queries.
     """
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     scores = torch.matmul(query * scaling, key.transpose(2, 3))
