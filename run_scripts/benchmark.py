@@ -45,7 +45,10 @@ class BenchmarkArguments:
     growth: list[str] = field(
         default_factory=list, metadata={"help": f"Curves to measure instead of rows: some of {', '.join(GROWTH)}."}
     )
-    output: str = field(default="outputs/benchmark", metadata={"help": "Folder for table.md and results.json."})
+    output: str = field(
+        default="outputs/benchmark",
+        metadata={"help": "Folder for table.md and results.json, or growth.md, .png, .json."},
+    )
     rounds: int = field(default=5, metadata={"help": "How often each side is measured; medians are shown."})
     memory: bool = field(default=True, metadata={"help": "Measure peak memory too."})
     encoder: str = field(default="demo", metadata={"help": "Hub id, path, or 'demo' (MiniLM-L6), of both sides."})
@@ -91,11 +94,17 @@ def main(arguments: BenchmarkArguments) -> None:
         done.append(comparing.compare(make_row, work, arguments.rounds, arguments.memory))
         print(comparing.table(done[-1:], peak))
         rows = {"rows": [asdict(row) for row in done]}
-        write(Path(arguments.output), "table.md", comparing.table(done, peak), machine, rows)
+        write(
+            Path(arguments.output),
+            "table.md",
+            comparing.table(done, peak),
+            "results.json",
+            {"machine": machine} | rows,
+        )
 
 
 def grow(arguments: BenchmarkArguments, work, peak: float, machine: dict) -> None:
-    """growth.md, growth.png and results.json of the curves, as far as they are measured."""
+    """growth.md, growth.png and growth.json of the curves, as far as they are measured."""
     from run_scripts.benchmarks import growth
 
     output, curves = Path(arguments.output), {}
@@ -105,18 +114,17 @@ def grow(arguments: BenchmarkArguments, work, peak: float, machine: dict) -> Non
             curves[name].append(point)
             print(growth.table({name: [point]}, peak).splitlines()[-1], flush=True)
             found = {"growth": {curve: [asdict(one) for one in points] for curve, points in curves.items()}}
-            write(output, "growth.md", growth.table(curves, peak), machine, found)
+            write(output, "growth.md", growth.table(curves, peak), "growth.json", {"machine": machine} | found)
             with complete_file(output / "growth.png") as path:
                 growth.picture(curves, peak).savefig(path, format="png")
 
 
-def write(output: Path, page: str, table: str, machine: dict, found: dict) -> None:
-    """The page and results.json of what is measured."""
+def write(output: Path, page: str, table: str, data: str, found: dict) -> None:
+    """The page, with the machine above its table, and the file of data."""
     output.mkdir(parents=True, exist_ok=True)
-    about = ", ".join(f"{name} {value}" for name, value in machine.items())
+    about = ", ".join(f"{name} {value}" for name, value in found["machine"].items())
     write_text(output / page, f"{about}\n\n{table}\n")
-    results = {"machine": machine} | found
-    write_text(output / "results.json", json.dumps(results, indent=2, ensure_ascii=False) + "\n")
+    write_text(output / data, json.dumps(found, indent=2, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def by_processes(workload: Workload, rounds: int) -> Iterator[Point]:
     available = torch.cuda.device_count() or os.cpu_count() or 1
     row = dual_encoder_step(workload)
     for size in PROCESSES:
-        if size <= min(available, workload.sizes.queries):
+        if size <= available and workload.sizes.queries % size == 0:
             seconds = shared_training(workload, size, rounds)
             # the peak is that of one GPU, or of all threads of a CPU
             devices = size if workload.device.type == "cuda" else 1

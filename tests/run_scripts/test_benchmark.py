@@ -66,7 +66,7 @@ def test_growth_is_measured_at_every_size_and_drawn(tmp_path, options, monkeypat
     for name, values in (("DOCUMENTS_PER_QUERY", (2, 4)), ("LENGTHS", (8, 16)), ("START_METHOD", "fork")):
         monkeypatch.setattr(growth, name, values)
     benchmark("--growth", *GROWTH, *options, "--searched", 900)
-    found = json.loads((tmp_path / "benchmark" / "results.json").read_text())["growth"]
+    found = json.loads((tmp_path / "benchmark" / "growth.json").read_text())["growth"]
     sizes = {name: [point["size"] for point in points] for name, points in found.items()}
     assert sizes == {
         "documents_per_query": [2, 4],
