@@ -24,12 +24,12 @@ def maxsim_scores(
     if reduction not in ("mean", "sum"):
         raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
     query_mask, document_mask = query_mask.bool(), document_mask.bool()
-    similarities = torch.bmm(queries, documents.flatten(1, 2).transpose(1, 2))  # [B, Q, K · D]
-    similarities.masked_fill_(~document_mask.flatten(1)[:, None], -torch.inf)
-    best = similarities.unflatten(-1, document_mask.shape[1:]).amax(dim=-1)  # [B, Q, K]
+    similarities = torch.bmm(documents.flatten(1, 2), queries.transpose(1, 2))  # [B, K · D, Q]
+    similarities.masked_fill_(~document_mask.flatten(1)[..., None], -torch.inf)
+    best = similarities.unflatten(1, document_mask.shape[1:]).amax(dim=2)  # [B, K, Q]
     empty = ~document_mask.any(dim=-1)  # [B, K]
-    counted = query_mask[..., None] & ~empty[:, None]
-    scores = torch.where(counted, best, 0.0).sum(dim=1)
+    counted = query_mask[:, None] & ~empty[..., None]
+    scores = torch.where(counted, best, 0.0).sum(dim=-1)
     if reduction == "mean":
         scores = scores / query_mask.sum(dim=-1, keepdim=True).clamp(min=1)
     return scores.masked_fill(empty, -torch.inf)

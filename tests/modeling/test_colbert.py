@@ -2,7 +2,6 @@ import copy
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModel
 
 import modeling.colbert
@@ -144,34 +143,6 @@ def test_an_empty_document_scores_minus_infinity_without_spoiling_gradients(batc
     assert gradients and all(torch.isfinite(gradient).all() for gradient in gradients)
 
 
-class LargestTensor(TorchDispatchMode):
-    """How many numbers the largest tensor made under it has."""
-
-    numbers = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        for tensor in result if isinstance(result, tuple | list) else (result,):
-            if isinstance(tensor, torch.Tensor):
-                self.numbers = max(self.numbers, tensor.numel())
-        return result
-
-
-def test_gradients_do_not_keep_the_similarities_of_all_pairs(monkeypatch):
-    model, kept = colbert(), []
-    queries, documents = torch.randn(1, 8, 6), torch.randn(300, 11, 6, requires_grad=True)
-    masks, rows = (torch.ones(1, 8, dtype=torch.bool), torch.ones(300, 11, dtype=torch.bool)), torch.arange(300)
-    for numbers in (2**12, 2**30):
-        monkeypatch.setattr(modeling.colbert, "chunk_numbers", lambda device, numbers=numbers: numbers)
-        total = []
-        with torch.autograd.graph.saved_tensors_hooks(
-            lambda tensor, total=total: total.append(tensor.numel()) or tensor, id
-        ):
-            model.score_pairs(queries, masks[0], documents, masks[1], 0 * rows, rows)
-        kept.append(sum(total))
-    assert kept[0] < 300 * 8 * 11 < kept[1]
-
-
 def many_documents(count):
     queries = texts([10, 11, 12])
     documents = texts(*torch.randint(8, 22, (count, 8)).tolist())
@@ -187,21 +158,6 @@ def tiny_names():
         "document_attention_mask",
         "document_index",
     )
-
-
-@pytest.mark.parametrize("gradients", [False, True])
-def test_scoring_many_documents_makes_no_tensor_larger_than_their_embeddings(monkeypatch, gradients):
-    monkeypatch.setattr(modeling.colbert, "chunk_numbers", lambda device: 2**12)
-    model, batch = colbert(), many_documents(300)
-    with torch.no_grad():
-        embeddings, _ = model.embed(batch["document_input_ids"], batch["document_attention_mask"], "document")
-    queries, documents = model.embed(*list(batch.values())[:2], "query"), embeddings.requires_grad_()
-    mask = torch.ones(documents.shape[:2], dtype=torch.bool)
-    rows = torch.zeros(300, dtype=torch.long)
-    with LargestTensor() as largest, torch.set_grad_enabled(gradients):
-        model.score_pairs(*queries, documents, mask, rows, batch["document_index"][0])
-    assert largest.numbers <= 2**12  # all at once the similarities would be 300 * 8 * 11 numbers
-    assert 2**12 < 300 * 8 * 11
 
 
 def gradients_of(model, batch, **settings):
