@@ -226,15 +226,10 @@ class ColBERT(PreTrainedModel):
         """
 
         def score(query_rows: Tensor, document_rows: Tensor) -> Tensor:
+            query_tokens = rows_of(query_rows, queries, query_mask)
+            document_tokens = (tokens[:, None] for tokens in rows_of(document_rows, documents, document_mask))
             with torch.autocast(queries.device.type, enabled=False):
-                scores = maxsim_scores(
-                    rows_of(queries, query_rows),
-                    rows_of(query_mask, query_rows),
-                    rows_of(documents, document_rows)[:, None],
-                    rows_of(document_mask, document_rows)[:, None],
-                    self.config.reduction,
-                )
-            return scores[:, 0]
+                return maxsim_scores(*query_tokens, *document_tokens, self.config.reduction)[:, 0]
 
         missing = -queries.shape[1] % 8  # processors multiply and compare eight numbers at a time
         queries, query_mask = pad(queries, (0, 0, 0, missing)), pad(query_mask, (0, missing))
@@ -246,17 +241,17 @@ class ColBERT(PreTrainedModel):
         return torch.cat([checkpoint(score, *rows, use_reentrant=False) for rows in chunks])
 
 
-def rows_of(tensor: Tensor, rows: Tensor) -> Tensor:
-    """`tensor[rows]`, as a view where each row follows the one before or all are the same.
+def rows_of(rows: Tensor, *tensors: Tensor) -> list[Tensor]:
+    """Each tensor at the rows [n], as a view where each row follows the one before or all are the same.
 
     Copying token embeddings would take half as long as comparing them.
     """
     steps = rows.diff()
     if len(rows) and bool((steps == 1).all()):
-        return tensor[int(rows[0]) : int(rows[-1]) + 1]
+        return [tensor[int(rows[0]) : int(rows[-1]) + 1] for tensor in tensors]
     if len(rows) and bool((steps == 0).all()):
-        return tensor[int(rows[0])].expand(len(rows), *tensor.shape[1:])
-    return tensor[rows]
+        return [tensor[int(rows[0])].expand(len(rows), *tensor.shape[1:]) for tensor in tensors]
+    return [tensor[rows] for tensor in tensors]
 
 
 def chunk_numbers(device: torch.device) -> int:
