@@ -156,7 +156,8 @@ class Planner:
         else:
             options = {"data": self.scale.data} | self.scale.evaluations[name]
         options |= {"model": [], "name": [MODEL]}
-        job = self.job(f"{name}-{training.name.rsplit('-', 1)[0]}", "evaluate.py", options, (training,))
+        label = f"{name}-{training.name.rsplit('-', 1)[0]}"
+        job = self.job(label, "evaluate.py", options, (training,), training.waits_for)
         return self.with_path(job, model=[str(training.folder)])
 
     def measured(self, study: Study, row: Row, seed: int, first_seed: int) -> Measured:
