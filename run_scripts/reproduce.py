@@ -99,7 +99,7 @@ def plan(studies: list[Study], planner: Planner, seeds: list[int]) -> list[Job]:
                 add(jobs, *of_row[:2])
             for of_row in measured:
                 add(jobs, *of_row[2:])
-            if seed == seeds[0] and (diagnosis := planner.diagnosis(study, seed)):
+            if diagnosis := planner.diagnosis(study, seed, seeds[0]):
                 add(jobs, diagnosis)
     return list(jobs.values())
 

@@ -167,8 +167,8 @@ class Planner:
             names = [name for name in names if not self.scale.evaluations.get(name, {}).get("retrieve")]
         return Measured(training, {name: self.evaluation(name, training) for name in names})
 
-    def diagnosis(self, study: Study, seed: int) -> Job | None:
-        """The figures, of the first seed's models."""
+    def diagnosis(self, study: Study, seed: int, first_seed: int) -> Job | None:
+        """The figures of one seed's models."""
         asked = study.diagnose
         if not asked:
             return None
@@ -183,7 +183,7 @@ class Planner:
                 for row in study.rows.values()
                 if of in (row.name, row.family)
             ]
-            jobs = [self.training(row, seed, seed) for _, row in found]
+            jobs = [self.training(row, seed, first_seed) for _, row in found]
             needs |= {job.name: job for job in jobs}
             paths[kind] = [f"{name}={job.folder}" for (name, _), job in zip(found, jobs, strict=True)]
         options["names"] = {kind: [pair.split("=")[0] for pair in found] for kind, found in paths.items()}

@@ -45,6 +45,7 @@ def sections(results: dict, study: Study, planner: Planner, figures: list[str]) 
         transfer(results),
         chosen(results, planner),
         "\n".join(["## The paper's own inconsistencies", "", *[f"* {note}" for note in notes]]) if notes else "",
+        diagnoses(results),
         *figures,
         missing(results),
     ]
@@ -188,6 +189,25 @@ def chosen(results: dict, planner: Planner) -> str:
     return f"## Selection\n\n{text}\n\n{table(['student', 'settings', f'dev {measure}', ''], rows)}"
 
 
+def diagnoses(results: dict) -> str:
+    """What was found of the models of several seeds; of one alone the figures say it."""
+    found = results["diagnosis"]
+    models = list(dict.fromkeys(model for by_model in found.values() for model in by_model))
+    if max((len(value["seeds"]) for by_model in found.values() for value in by_model.values()), default=0) < 2:
+        return ""
+    rows = [
+        [figure.replace("_", " "), *[spread(by_model.get(m)) for m in models]] for figure, by_model in found.items()
+    ]
+    text = f"Mean ± standard deviation over seeds. The figures below are of seed {results['seeds'][0]}."
+    return f"## Diagnosis\n\n{text}\n\n{table(['', *models], rows)}"
+
+
+def spread(value: dict | None) -> str:
+    if value is None:
+        return NONE
+    return f"{value['mean']:.3f}" + ("" if value["sd"] is None else f" ± {value['sd']:.3f}")
+
+
 def missing(results: dict) -> str:
     if not results["missing"]:
         return ""
@@ -214,7 +234,7 @@ def compared(results: dict, study: Study, folder: Path) -> list[str]:
 
 def diagnosed(study: Study, planner: Planner, seed: int, folder: Path) -> list[str]:
     """The sections of the study's diagnosis that it asks for (all by default), their pictures copied beside it."""
-    diagnosis = planner.diagnosis(study, seed)
+    diagnosis = planner.diagnosis(study, seed, seed)
     if diagnosis is None or not diagnosis.done:
         return []
     page = (diagnosis.folder / "diagnostics.md").read_text(encoding="utf-8")

@@ -1,6 +1,7 @@
 """What a study has measured so far, as plain values: the content of results.json."""
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,7 @@ def collect(study: Study, planner: Planner, seeds: list[int]) -> dict:
         "measured_on": {},
         "rows": {name: {"paper_row": row.paper_row, "values": {}} for name, row in study.rows.items()},
         "selection": selection(study, planner, seeds[0]),
+        "diagnosis": diagnosis(study, planner, seeds),
         "paper": paper_rows(study),
     }
     for evaluation in [*study.evaluations(), *([TRANSFER] if planner.transfer else [])]:
@@ -79,11 +81,43 @@ def add_evaluation(results: dict, study: Study, evaluation: str, measured: dict[
             each = {seed: read_json(folder / "metrics.json")[measure] for seed, folder in seeds.items()}
             row["values"][f"{evaluation} {measure}"] = {
                 "mean": mean,
-                "sd": float(np.std(list(each.values()), ddof=1)) if len(set(each.values())) > 1 else None,
+                "sd": deviation(each.values()),
                 "seeds": each,
                 "interval_95": comparison.intervals[name][measure],
                 "p_value": comparison.p_values.get(name, {}).get(measure),
             } | closed.get((name, measure), {})
+
+
+def deviation(values: Iterable[float]) -> float | None:
+    """Standard deviation of the seeds' values; None of one, or of one that all seeds share."""
+    values = list(values)
+    return float(np.std(values, ddof=1)) if len(set(values)) > 1 else None
+
+
+def diagnosis(study: Study, planner: Planner, seeds: list[int]) -> dict[str, dict[str, dict]]:
+    """What the diagnoses of the seeds' models found: figure → model → its mean, deviation and value of each seed."""
+    jobs = {seed: planner.diagnosis(study, seed, seeds[0]) for seed in seeds}
+    models = [name for name, _ in study.diagnose.get("model", [])]
+    found: dict[str, dict[str, dict[int, float]]] = {}
+    for seed, job in jobs.items():
+        if job is not None and job.done:
+            for figure, model, value in of_models(read_json(job.folder / "summary.json"), models):
+                found.setdefault(figure, {}).setdefault(model, {})[seed] = value
+    return {
+        figure: {
+            model: {"mean": float(np.mean(list(each.values()))), "sd": deviation(each.values()), "seeds": each}
+            for model, each in by_model.items()
+        }
+        for figure, by_model in found.items()
+    }
+
+
+def of_models(summary: dict, models: list[str]) -> Iterator[tuple[str, str, float]]:
+    """(figure, model, value) of all in a diagnosis's summary that is of one model and is defined."""
+    for section, of in summary.items():
+        for model in [name for name in models if name in of]:
+            values = of[model] if isinstance(of[model], dict) else {"": of[model]}
+            yield from ((f"{section} {field}".strip(), model, v) for field, v in values.items() if v is not None)
 
 
 def mean_evaluation(folders: list[Path]) -> Evaluation:

@@ -170,10 +170,10 @@ def test_a_cross_encoder_does_not_search(planner):
 def test_a_diagnosis_has_the_size_of_its_scale_unless_the_study_says_otherwise(tmp_path):
     planner = Planner(scale := read_scale("small", RECIPES), scale.data, tmp_path)
     study = read_study("table3", scale)
-    assert planner.diagnosis(study, 0).options.items() >= scale.diagnosis.items()
+    assert planner.diagnosis(study, 0, 0).options.items() >= scale.diagnosis.items()
     assert scale.diagnosis["max_queries"] == 60
     study.diagnose["set"] = {"depth": 5}
-    assert planner.diagnosis(study, 0).options["depth"] == 5
+    assert planner.diagnosis(study, 0, 0).options["depth"] == 5
 
 
 def test_unequal_budgets_are_refused(tmp_path):
