@@ -62,7 +62,7 @@ def embedding_sizes(report: Report, points: dict[str, dict[str, list]], queries:
     """`points`: model → {"size", "train", "dev"}, lists of one length; `queries`: how many each split has."""
     columns = {"model": [name for name, values in points.items() for _ in values["size"]]}
     columns |= {key: np.concatenate([values[key] for values in points.values()]) for key in ("size", "train", "dev")}
-    split = f"train, {queries['train']:,} queries, and dev"
+    split = f"{report.splits['train']}, {queries['train']:,} queries, and {report.splits['dev']}"
     title = report.title(f"{MEASURE} by embedding size", split, queries["dev"], list(points))
     text = "A model of one size is drawn as a line across."
     report.picture("embedding_sizes", "Embedding size", text, plots.embedding_sizes(points, MEASURE, title), columns)

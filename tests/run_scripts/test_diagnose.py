@@ -5,6 +5,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from run_scripts import diagnostics_sections as sections
 from run_scripts.cli import parse
 from run_scripts.diagnose import main, make_parser
 from run_scripts.diagnostics_report import Report
@@ -137,3 +138,11 @@ def test_a_title_names_the_split_that_was_measured(tmp_path):
 def test_a_teacher_alone_is_not_enough(models, beir, tmp_path):
     with pytest.raises(InputError, match="a teacher and at least one student"):
         diagnose({"CA": models["CA"]}, "--data", beir, "--output", tmp_path / "out")
+
+
+def test_a_picture_of_both_splits_calls_them_what_the_data_does(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(Report, "picture", lambda self, name, heading, text, figure, columns: drawn.append(figure))
+    report = Report(tmp_path, "words", ["CA", "DE"], {"train": "seen", "dev": "test"})
+    sections.embedding_sizes(report, {"DE": {"size": [8], "train": [0.5], "dev": [0.25]}}, {"train": 7, "dev": 5})
+    assert "words seen, 7 queries, and test, 5 queries" in drawn[0].get_suptitle()
