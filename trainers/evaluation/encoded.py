@@ -101,9 +101,10 @@ class EncodedCollection:
         return [pa.ipc.open_file(file).read_all()["id"].combine_chunks() for file in files]
 
     def _read(self, shard: int, rows: slice | np.ndarray) -> np.ndarray:
-        stored = np.load(shard_file(self.folder, shard), mmap_mode="r", allow_pickle=False)[rows]
+        # Copy-on-write: a tensor can share the memory of rows that are float32 already, and the file is never written.
+        stored = np.load(shard_file(self.folder, shard), mmap_mode="c", allow_pickle=False)[rows]
         if stored.dtype != np.int8:
-            return np.array(stored, dtype=np.float32)
+            return np.asarray(stored, dtype=np.float32)
         scales = np.load(shard_file(self.folder, shard, ".scale.npy"), mmap_mode="r", allow_pickle=False)[rows]
         return stored.astype(np.float32) * scales[:, None]
 
