@@ -31,6 +31,15 @@ def test_the_embeddings_come_back_in_order_whatever_the_shards(scorer, collectio
     assert [first for first, _ in EncodedCollection(tmp_path).blocks(2)][:1] == [0]
 
 
+def test_what_is_done_to_a_block_does_not_reach_the_file(scorer, collection, tmp_path):
+    encode_collection(scorer, collection.documents, tmp_path, shard_size=3)
+    before, _ = everything(tmp_path)
+    for _, block in EncodedCollection(tmp_path).blocks(2):
+        assert type(block) is np.ndarray and not block.flags.owndata  # not copied
+        block[:] = 0
+    np.testing.assert_array_equal(everything(tmp_path)[0], before)
+
+
 def test_processes_write_the_same_files_as_one(scorer, collection, tmp_path):
     for process in (1, 0, 2):
         encode_collection(scorer, collection.documents, tmp_path / "three", "float32", 2, process, 3)
