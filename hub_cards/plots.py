@@ -159,12 +159,13 @@ def comparison(
             draw_interval(axes[1], places[name], ours, interval)
         papers = [(theirs, places[name]) for name, (*_, theirs) in shares.items() if theirs is not None]
         style = {"marker": "D", "facecolors": "none", "edgecolors": COLOURS[1], "zorder": 3}
-        axes[1].lines[0].set_label("ours")
-        axes[1].scatter(*zip(*papers or [(np.nan, np.nan)], strict=True), label="the paper's", **style)
+        if papers:
+            axes[1].lines[0].set_label("ours")
+            axes[1].scatter(*zip(*papers, strict=True), label="the paper's", **style)
         for end in (0, 1):
             axes[1].axvline(end, color="grey", linewidth=0.8)
         axes[1].xaxis.set_major_formatter(PercentFormatter(1))
-        label(axes[1], share, "")
+        label(axes[1], share, "", legend=bool(papers))
     return figure
 
 

@@ -126,3 +126,10 @@ def test_a_comparison_has_the_rows_from_the_top_with_their_intervals_and_the_pap
     assert shares.lines[0].get_xydata().tolist() == [[0.5, 2]]
     assert shares.collections[-1].get_offsets().tolist() == [[0.65, 2]]
     assert [text.get_text() for text in shares.get_legend().get_texts()] == ["ours", "the paper's"]
+
+
+def test_a_comparison_without_shares_of_the_paper_does_not_speak_of_them():
+    values = {"CA": (0.5, (0.4, 0.6)), "DE": (0.4, (0.3, 0.5))}
+    shares = plots.comparison(values, {"DE": (0.5, None, None)}, "MRR@10", "gap closed", "title").axes[1]
+    assert shares.lines[0].get_xydata().tolist() == [[0.5, 1]]
+    assert len(shares.collections) == 0 and shares.get_legend() is None
