@@ -6,6 +6,7 @@ at the width of a model card. Titles come from the caller, who knows data set, n
 """
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -165,7 +166,7 @@ def comparison(
         for end in (0, 1):
             axes[1].axvline(end, color="grey", linewidth=0.8)
         axes[1].xaxis.set_major_formatter(PercentFormatter(1))
-        label(axes[1], share, "", legend=bool(papers))
+        label(axes[1], fill(share, 40), "", legend=bool(papers))
     return figure
 
 

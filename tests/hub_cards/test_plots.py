@@ -133,3 +133,11 @@ def test_a_comparison_without_shares_of_the_paper_does_not_speak_of_them():
     shares = plots.comparison(values, {"DE": (0.5, None, None)}, "MRR@10", "gap closed", "title").axes[1]
     assert shares.lines[0].get_xydata().tolist() == [[0.5, 1]]
     assert len(shares.collections) == 0 and shares.get_legend() is None
+
+
+def test_a_long_name_of_the_share_stays_within_the_picture():
+    share = "gap closed, from DE one-hot, 500 others to CA"
+    row = "DE softmax CE, 500 of the teacher's"  # which leaves the panels less room
+    figure = plots.comparison({"CA": (0.5, None), row: (0.4, None)}, {row: (0.5, None, None)}, "m", share, "title")
+    figure.draw_without_rendering()
+    assert figure.axes[1].xaxis.label.get_window_extent().x1 <= figure.bbox.x1
