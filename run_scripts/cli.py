@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from transformers import HfArgumentParser
 from transformers.utils import logging as transformers_logging
 
+from run_scripts.help_page import ALL, shape_help
 from run_scripts.recipe import expand_recipe, join_repeated
 from run_scripts.signals import HOW_TO_GO_ON, Stopped, say, stoppable
 from trainers.errors import InputError
@@ -37,7 +38,9 @@ def run(make_parser: Callable[[], HfArgumentParser], main: Callable) -> None:
     transformers_logging.disable_progress_bar()
     try:
         with stoppable():
-            main(*parse(make_parser(), sys.argv[1:]))
+            parser = make_parser()
+            shape_help(parser, everything=ALL in sys.argv)
+            main(*parse(parser, sys.argv[1:]))
     except KeyboardInterrupt as stopped:
         say(HOW_TO_GO_ON)
         sys.exit(stopped.status if isinstance(stopped, Stopped) else 130)

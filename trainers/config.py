@@ -45,6 +45,8 @@ HYPERPARAMETERS = {
 class RankingConfig(TrainingArguments):
     """`TrainingArguments`, and what this project adds. Defaults that differ are the paper's (Appendix B)."""
 
+    _argument_group_name = "training"
+
     loss: str = field(
         default="softmax_distillation", metadata={"help": f"What is minimised: {', '.join(LOSSES)} (docs/losses.md)."}
     )
