@@ -19,7 +19,7 @@ from run_scripts import diagnostics_sections as sections
 from run_scripts.cli import run
 from run_scripts.diagnostics_report import Report
 from run_scripts.evaluate import EvaluationArguments, check_models, find_candidates, load
-from run_scripts.sampling import first_by_hash
+from run_scripts.subsets import first_by_hash
 from trainers.errors import InputError
 from trainers.evaluation import diagnostics
 from trainers.evaluation.candidates import Candidates, run_of_scores

@@ -16,7 +16,7 @@ from modeling import ColBERT, CrossEncoder, DualEncoder
 from run_scripts import encoders, training
 from run_scripts.cli import run
 from run_scripts.push import make_publisher
-from run_scripts.sampling import first_by_hash
+from run_scripts.subsets import first_by_hash
 from trainers import InputError, RankingConfig
 from trainers.config import parse_mapping
 from trainers.data import RankingLists

@@ -17,7 +17,7 @@ import torch
 from transformers import HfArgumentParser
 
 from run_scripts.cli import run
-from run_scripts.sampling import first_by_hash
+from run_scripts.subsets import first_by_hash
 from trainers.data import BM25Index, Collection, RankingLists, read_data
 from trainers.errors import InputError
 from trainers.evaluation.candidates import (

@@ -7,7 +7,6 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from run_scripts.publish import publish
 from run_scripts.upload import check_token
 from trainers import InputError, RankingConfig
 
@@ -28,6 +27,7 @@ def make_publisher(config: RankingConfig) -> Callable[[Path], None] | None:
     except HFValidationError as error:
         raise InputError(f"hub_model_id: {str(error).splitlines()[0]}") from None
     check_token(HfApi())
+    from run_scripts.publish import publish  # with matplotlib, a second of every start
 
     def publisher(directory: Path) -> None:
         folder = directory / "published" / Path(config.hub_model_id).name

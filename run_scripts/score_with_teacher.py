@@ -23,7 +23,7 @@ import numpy as np
 from transformers import HfArgumentParser
 
 from run_scripts.cli import run
-from run_scripts.sampling import first_by_hash
+from run_scripts.subsets import first_by_hash
 from trainers.annotation import Share, annotate, check_teachers, fill_cache
 from trainers.calibration import Calibration, calibrate
 from trainers.data import (

@@ -17,7 +17,7 @@ from modeling import CrossEncoder
 from run_scripts import encoders, training
 from run_scripts.cli import run
 from run_scripts.push import make_publisher
-from run_scripts.sampling import first_by_hash
+from run_scripts.subsets import first_by_hash
 from trainers import InputError, RankingConfig
 from trainers.data import BM25Index, RankingLists, read_data, training_lists
 

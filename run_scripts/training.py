@@ -22,7 +22,7 @@ from modeling.cpu_dropout import use_cpu_dropout
 from run_scripts.checkpoints import SummedCheckpoints, last_checkpoint
 from run_scripts.encoders import encoder_key
 from run_scripts.lock import only_here
-from run_scripts.sampling import first_by_hash
+from run_scripts.subsets import first_by_hash
 from trainers import DistillationTrainer, InputError, RankingCollator, RankingConfig
 from trainers.data import BM25Index, RankingLists, candidate_lists, read_data
 from trainers.evaluation.files import write_text

@@ -5,7 +5,7 @@ import os
 from hashlib import blake2b
 from pathlib import Path
 
-from run_scripts.sampling import first_by_hash
+from run_scripts.subsets import first_by_hash
 from trainers.data.beir import is_beir
 from trainers.errors import InputError
 
