@@ -7,7 +7,17 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import BertConfig
 
 from modeling import DualEncoder, DualEncoderConfig
-from modeling.cpu_dropout import DRAWS, CpuDropout, MaskedScale, attention, draw_mask, drop, use_cpu_dropout
+from modeling.cpu_dropout import (
+    DRAWS,
+    CpuDropout,
+    DroppedAttention,
+    MaskedScale,
+    attention,
+    draw_mask,
+    drop,
+    kept_draws,
+    use_cpu_dropout,
+)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -82,6 +92,54 @@ def test_attention_that_drops_weights_has_the_same_mean():
     assert error.max() < 5
 
 
+def dropped_by_hand(query, key, value, attention_mask, mask, scale):
+    scores = query @ key.transpose(-1, -2)
+    if attention_mask is not None:
+        scores = scores + attention_mask.transpose(0, 1)
+    return (scores.softmax(-1) * mask * scale) @ value
+
+
+@pytest.mark.parametrize("padded", [True, False])
+@pytest.mark.parametrize("cached", [1, 2**19])
+def test_attention_that_drops_has_the_gradients_of_autograd(padded, cached, monkeypatch):
+    monkeypatch.setattr("modeling.cpu_dropout.CACHED_WEIGHTS", cached)  # a head at a time, or all
+    torch.manual_seed(0)
+    states = [states.requires_grad_() for states in heads(3, 2, 5, 4)]
+    padding = torch.zeros(2, 1, 5, 5, dtype=torch.float64)
+    padding[1, ..., 3:] = -1e9
+    rest = (padding if padded else None, (torch.rand(3, 2, 5, 5) < 0.7).view(torch.int8), 1 / 0.7)
+    outer = torch.randn(3, 2, 5, 4, dtype=torch.float64)
+    found, expected = (function(*states, *rest) for function in (DroppedAttention.apply, dropped_by_hand))
+    pairs = zip(*(torch.autograd.grad(output, states, outer) for output in (found, expected)), strict=True)
+    for one, other in ((found, expected), *pairs):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)  # the softmax is in float32
+
+
+def test_attention_keeps_a_byte_of_a_weight_for_the_backward_pass():
+    kept = []
+    query, key, value = (torch.randn(2, 3, 40, 4, requires_grad=True) for _ in range(3))
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
+        attention(nn.Module(), query, key, value, None, dropout=0.1)
+    weights = [tensor for tensor in kept if tensor.shape[-2:] == (40, 40)]
+    assert [(tensor.dtype, tensor.numel()) for tensor in weights] == [(torch.int8, 3 * 2 * 40 * 40)]
+    assert sum(tensor.nbytes for tensor in kept) <= 3 * 2 * 40 * (40 + 3 * 4 * 4)
+
+
+def test_attention_of_bfloat16_is_near_that_of_float32():
+    torch.manual_seed(0)
+    states = [torch.randn(2, 3, 20, 8, requires_grad=True) for _ in range(3)]
+    halves = [part.detach().bfloat16().requires_grad_() for part in states]
+    outer = torch.randn(2, 20, 3, 8)
+    found = []
+    for parts, gradient in ((states, outer), (halves, outer.bfloat16())):
+        torch.manual_seed(1)
+        output, _ = attention(nn.Module(), *parts, None, dropout=0.2)
+        found.append((output, *torch.autograd.grad(output, parts, gradient)))
+    for exact, rounded in zip(*found, strict=True):
+        assert rounded.dtype == torch.bfloat16
+        assert (rounded.float() - exact).norm() < 0.02 * exact.norm()
+
+
 def small_model():
     encoder = BertConfig(
         vocab_size=50, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
@@ -112,8 +170,15 @@ def test_a_model_is_the_same_when_it_is_not_trained(tmp_path):
 def test_a_model_in_training_drops_in_layers_and_attention(monkeypatch):
     model = small_model().train()
     use_cpu_dropout(model)
-    rates = []
-    monkeypatch.setattr("modeling.cpu_dropout.drop", lambda values, rate: rates.append((values.ndim, rate)) or values)
+    drawn = []
+
+    def draw(shape, kept):
+        drawn.append((tuple(shape), kept))
+        return draw_mask(shape, kept)
+
+    monkeypatch.setattr("modeling.cpu_dropout.draw_mask", draw)
     embed(model)
-    assert (4, 0.1) in rates  # attention weights [B, h, L, L]
-    assert (3, 0.1) in rates  # states [B, L, H]
+    kept = kept_draws(0.1)
+    assert drawn.count(((2, 2, 6, 6), kept)) == 2  # attention weights [h, B, L, L] of two layers
+    assert drawn.count(((2, 6, 16), kept)) == 5  # states [B, L, H]: embeddings, and two in a layer
+    assert drawn.count(((2, 16), kept)) == 1  # the embedding
