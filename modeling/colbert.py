@@ -256,7 +256,7 @@ def rows_of(rows: Tensor, *tensors: Tensor) -> list[Tensor]:
 
 def chunk_numbers(device: torch.device) -> int:
     """How many numbers are held while pairs are scored: similarities [P, Q, D] and documents' embeddings [P, D, H]."""
-    return 2**21 if device.type == "cpu" else 2**27
+    return 2**23 if device.type == "cpu" else 2**27
 
 
 def gather_tokens(embeddings: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
