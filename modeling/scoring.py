@@ -18,8 +18,9 @@ def maxsim_scores(
     """The best document token for each query token, averaged over query tokens (Khattab & Zaharia, 2020).
 
     queries [B, Q, H], query_mask [B, Q], documents [B, K, D, H], document_mask [B, K, D] -> [B, K]. The paper averages
-    ("mean"); ColBERT itself adds up ("sum"). Padding is -inf inside the maximum, so that it cannot win over negative
-    similarities. A document without a token scores -inf, with zero gradient; a query without a token scores 0.
+    ("mean"); ColBERT itself adds up ("sum"). Padding, of any numbers but NaN, is -inf inside the maximum, so that it
+    cannot win over negative similarities. A document without a token scores -inf, with zero gradient; a query without
+    a token scores 0.
     """
     if reduction not in ("mean", "sum"):
         raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")

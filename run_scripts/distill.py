@@ -23,7 +23,15 @@ from trainers.data import RankingLists
 from trainers.losses import NEEDS_TEACHER
 
 
-COLBERT_ARGS = ("normalize", "reduction", "mask_augmentation", "mask_tokens", "attend_to_mask", "skip_punctuation")
+COLBERT_ARGS = (
+    "normalize",
+    "reduction",
+    "markers",
+    "mask_augmentation",
+    "mask_tokens",
+    "attend_to_mask",
+    "skip_punctuation",
+)
 
 
 @dataclass
@@ -124,6 +132,8 @@ def load_lists(student: StudentArguments, config: RankingConfig) -> RankingLists
     if student.train_rows is not None:
         kept = first_by_hash(lists.rows["query_id"], student.train_rows)
         lists.rows = lists.rows.select([i for i, name in enumerate(lists.rows["query_id"]) if name in kept])
+    if len(lists.rows) == 0:
+        raise InputError(f"{student.data}: no list to train on (train_rows: {student.train_rows})")
     if config.loss in NEEDS_TEACHER and "teacher_scores" not in lists.rows.column_names:
         raise InputError(f"{student.data}: loss {config.loss} needs teacher scores; run score_with_teacher.py first")
     return lists

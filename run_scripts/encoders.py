@@ -89,9 +89,17 @@ def check_lengths(model: PreTrainedModel) -> None:
 
 
 def set_dropout(model: PreTrainedModel, rate: float | None) -> None:
-    """Change the dropout inside an encoder that is already built, and in the config that is saved with it."""
+    """Change the dropout inside an encoder that is already built, and in the config that is saved with it.
+
+    Raises:
+        InputError: a rate that is none, or an encoder whose config has other names for it than BERT's.
+    """
     if rate is None:
         return
+    if not 0 <= rate < 1:
+        raise InputError(f"dropout: expected a rate from 0 to 1, got {rate}")
+    if not hasattr(model.config.encoder_config, "hidden_dropout_prob"):
+        raise InputError(f"dropout: a {model.config.encoder_config.model_type} encoder keeps that of its own config")
     encoders = [part for name, part in model.named_children() if name.endswith("encoder")]  # two if they are untied
     for config in (model.config.encoder_config, *(encoder.config for encoder in encoders)):
         config.hidden_dropout_prob = config.attention_probs_dropout_prob = rate
@@ -109,12 +117,14 @@ def with_adapter(model: PreTrainedModel, arguments: ModelArguments) -> PreTraine
 
 
 def encoder_key(encoder: str) -> str:
-    """A hash of local weights, or a Hub id with its commit."""
+    """A hash of a local model's files, or a Hub id with its commit."""
     path = Path(encoder_path(encoder))
     if not path.is_dir():
         return f"{encoder}@{AutoConfig.from_pretrained(encoder)._commit_hash}"
     digest = blake2b(digest_size=16)
-    for file in sorted(path.glob("*.safetensors")):
-        with open(file, "rb") as weights:
-            digest.update(file_digest(weights, blake2b).digest())
+    # weights; config, tokenizer and the pooling of sentence-transformers
+    patterns = ("*.safetensors", "*.json", "*/config.json", "*.txt", "*.model")
+    for file in sorted(file for pattern in patterns for file in path.glob(pattern)):
+        with open(file, "rb") as content:
+            digest.update(file_digest(content, blake2b).digest())
     return digest.hexdigest()

@@ -1,8 +1,8 @@
-"""Measure rankers, re-ranking the same candidate lists or searching a whole collection: one table, and a run file and
+r"""Measure rankers, re-ranking the same candidate lists or searching a whole collection: one table, and a run file and
 metrics for each.
 
-python run_scripts/evaluate.py --model outputs/quickstart/teacher outputs/quickstart/de-m3se --name CA "DE M3SE" \
-    --data pydocs --split test --candidates bm25 --depth 50 --output outputs/evaluation
+    python run_scripts/evaluate.py --model outputs/quickstart/teacher outputs/quickstart/de-m3se --name CA "DE M3SE" \
+        --data pydocs --split test --candidates bm25 --depth 50 --output outputs/evaluation
 
 A single model without a --name leaves its files in the output folder itself, every other row in a folder of its name.
 """
@@ -121,8 +121,9 @@ def reranked(arguments: EvaluationArguments) -> tuple[list[System], dict]:
         speed = sum(map(len, run_.values())) / (time.perf_counter() - start)
         evaluation = evaluated(arguments, run_, candidates.qrels)
         systems.append(System(name, model, run_, evaluation, {"documents_per_second": round(speed, 1)}))
-    data = arguments.data if candidates.run is not None else arguments.candidates
-    setting = {"data": Path(data).name, "split": arguments.split, "candidates": candidates.name}
+    setting = {"data": Path(arguments.data).name, "split": arguments.split, "candidates": candidates.name}
+    if is_folder(arguments.candidates):  # lists know of no split
+        setting |= {"data": Path(arguments.candidates).name, "split": None}
     setting |= {"candidate_recall": candidates.recall, "depth": arguments.depth, "dtype": arguments.dtype}
     return systems, setting
 
@@ -165,6 +166,7 @@ def evaluated(arguments: EvaluationArguments, run_: Run, qrels: Qrels, queries=N
 def check(arguments: EvaluationArguments) -> None:
     """Find mistakes before anything is built or scored."""
     names = row_names(arguments)
+    rows = [*first_row(arguments), *names]
     if arguments.depth < 1:
         raise InputError(f"--depth: expected at least 1, got {arguments.depth}")
     if arguments.max_queries is not None and arguments.max_queries < 1:
@@ -173,8 +175,10 @@ def check(arguments: EvaluationArguments) -> None:
         raise InputError(
             f"--candidates: {arguments.candidates} does not exist; expected bm25, own, a file or a folder"
         )
-    if arguments.baseline not in (None, "BM25", *names):
-        raise InputError(f"--baseline: no row is called {arguments.baseline!r}; there are {', '.join(names)} and BM25")
+    if arguments.baseline not in (None, *rows):
+        raise InputError(f"--baseline: no row is called {arguments.baseline!r}; there are {', '.join(rows)}")
+    if arguments.qrels and is_folder(arguments.candidates):
+        raise InputError("--qrels: ranking lists are judged by their own labels")
     if not arguments.retrieve and (arguments.index or arguments.probes):
         raise InputError("--index and --probes are for --retrieve")
     if arguments.probes and not arguments.index:
@@ -211,11 +215,24 @@ def row_names(arguments: EvaluationArguments) -> list[str]:
     if arguments.name and len(arguments.name) != len(arguments.model):
         raise InputError(f"--name: {len(arguments.name)} names for {len(arguments.model)} models")
     names = arguments.name or [Path(model).name for model in arguments.model]
-    first = "BM25" if arguments.retrieve or arguments.candidates in NAMED else Path(arguments.candidates).stem
-    folders = [folder_name(name) for name in [first, *names]]
-    if twice := [name for name, folder in zip(names, folders[1:], strict=True) if folders.count(folder) > 1]:
+    folders = [folder_name(name) for name in names]
+    taken = folders + [folder_name(name) for name in first_row(arguments)]
+    if twice := [name for name, folder in zip(names, folders, strict=True) if taken.count(folder) > 1]:
         raise InputError(f"--name: {twice[0]!r} would stand for two rows of the table; give each model its own name")
     return names
+
+
+def first_row(arguments: EvaluationArguments) -> list[str]:
+    """The name of the row above the models', if there is one: who found the candidates."""
+    if arguments.retrieve or arguments.candidates == "bm25":
+        return ["BM25"]
+    is_run = arguments.candidates != "own" and is_trec_run(arguments.candidates)
+    return [Path(arguments.candidates).stem] if is_run else []
+
+
+def is_folder(candidates: str) -> bool:
+    """Whether these candidates are ranking lists, which have their queries and labels with them."""
+    return candidates not in NAMED and Path(candidates).is_dir()
 
 
 def row_folder(arguments: EvaluationArguments, system: System) -> str:
@@ -231,7 +248,7 @@ def folder_name(name: str) -> str:
 def find_candidates(arguments: EvaluationArguments) -> Candidates:
     """The lists to re-rank, by what --candidates names."""
     source, file = arguments.candidates, None
-    if source not in NAMED and Path(source).is_dir():
+    if is_folder(source):
         lists = RankingLists.load(arguments.candidates)
         kept = first_by_hash(lists.rows["query_id"][:], arguments.max_queries or len(lists.rows))
         return list_candidates(lists, Path(arguments.candidates).name, arguments.depth, kept)

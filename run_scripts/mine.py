@@ -1,4 +1,4 @@
-"""Mine hard negatives: what a trained dual encoder ranks high for the training queries although it is not relevant.
+r"""Mine hard negatives: what a trained dual encoder ranks high for the training queries although it is not relevant.
 
     python run_scripts/mine.py --model outputs/quickstart/de-m3se --data pydocs --split train --count 20 \
         --output outputs/quickstart/mined.trec

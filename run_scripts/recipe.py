@@ -21,6 +21,8 @@ def expand_recipe(argv: list[str]) -> list[str]:
         InputError: the file is missing, is not YAML, or is not a mapping of options to values.
     """
     if argv[:1] != ["--recipe"]:
+        if any(word.partition("=")[0] == "--recipe" for word in argv):
+            raise InputError("--recipe FILE must come first, before the options that override it")
         return argv
     if len(argv) < 2:
         raise InputError("--recipe: expected a YAML file")

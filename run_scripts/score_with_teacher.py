@@ -1,4 +1,4 @@
-"""Score ranking lists with a teacher, or with the mean of several: what students are distilled from.
+r"""Score ranking lists with a teacher, or with the mean of several: what students are distilled from.
 
     accelerate launch run_scripts/score_with_teacher.py --teacher outputs/quickstart/teacher --data pydocs \
         --split train --documents_per_query 8 --depth 50 --output outputs/quickstart/scored

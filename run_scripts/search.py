@@ -14,6 +14,7 @@ from transformers import HfArgumentParser
 
 from run_scripts.cli import run
 from trainers.data import read_data
+from trainers.errors import InputError
 from trainers.evaluation.encoded import EncodedCollection, cached_encoding
 from trainers.evaluation.loading import load_embedder
 from trainers.evaluation.retrieval import retrieve
@@ -40,6 +41,8 @@ def make_parser() -> HfArgumentParser:
 
 
 def main(arguments: SearchArguments, rest: Namespace) -> None:
+    if arguments.top < 1:
+        raise InputError(f"top: expected at least 1, got {arguments.top}")
     scorer = load_embedder(arguments.model, arguments.dtype, arguments.pooling)
     documents = read_data(arguments.collection, arguments.split, arguments.cache_dir, allow_missing=True).documents
     if arguments.encoding is None:

@@ -15,6 +15,9 @@ from modeling.cross_encoder import join_pairs
 from trainers.errors import InputError
 
 
+OFFSET_POSITIONS = {"camembert", "data2vec-text", "ibert", "longformer", "luke", "mpnet", "xmod"}
+
+
 class PairEncoder:
     """Turns pairs of texts into the inputs of a sequence classifier.
 
@@ -125,8 +128,9 @@ def input_names(tokenizer: PreTrainedTokenizerBase, classifier: PreTrainedModel,
 
 
 def position_limit(config: PreTrainedConfig) -> int:
-    """Tokens the model has positions for; RoBERTa's first positions belong to padding."""
+    """Tokens the model has positions for; the first positions of RoBERTa and its kin belong to padding."""
     fields = config.to_dict()
     positions = fields.get("max_position_embeddings") or 0
-    reserved = config.pad_token_id + 1 if "roberta" in config.model_type else 0
+    offset = config.model_type in OFFSET_POSITIONS or "roberta" in config.model_type
+    reserved = config.pad_token_id + 1 if offset else 0
     return positions - reserved if positions > 0 else torch.iinfo(torch.int32).max

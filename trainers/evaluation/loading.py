@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from transformers import AutoTokenizer
 
 from modeling import ColBERT, DualEncoder
+from modeling.colbert_checkpoints import layout
 from modeling.published import FIELDS_KEY, read_json
 from trainers.errors import InputError
 from trainers.evaluation.encoding import encode_texts
@@ -86,10 +87,10 @@ def model_kind(name_or_path: str) -> str:
         return ours
     if any("ForSequenceClassification" in name for name in architectures):
         return "cross_encoder"
-    if "HF_ColBERT" in architectures:
-        return "colbert"
     if FIELDS_KEY in config:
         return "dual_encoder"
+    if layout(name_or_path) is not None:
+        return "colbert"
     return "encoder" if read_json(name_or_path, "modules.json") is None else "sentence_transformers"
 
 

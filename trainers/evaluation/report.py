@@ -92,9 +92,9 @@ def caption(systems: list[System], setting: dict, comparison: Comparison) -> str
     tied = ", ".join(f"{count:,} ({escaped(name)})" for name, count in ties.items()) or "none"
     binary = ", ".join(name for name in evaluation.values if not name.startswith("nDCG"))
     verb = "re-ranking" if "candidate_recall" in setting else "searching"
-    data, split, candidates = (escaped(setting[name]) for name in ("data", "split", "candidates"))
+    of = ", ".join(escaped(setting[name]) for name in ("data", "split") if setting[name] is not None)
     lines = [
-        f"{data}, {split}: {evaluation.queries:,} queries, {verb} {candidates}.",
+        f"{of}: {evaluation.queries:,} queries, {verb} {escaped(setting['candidates'])}.",
         f"{binary}: relevant from grade {evaluation.relevance_level} ({deep_learning(evaluation.relevance_level)}); "
         "nDCG: graded, linear gain.",
         "Every query counts, also where no relevant document was found.",
