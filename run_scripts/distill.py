@@ -87,7 +87,7 @@ def main(
         publisher = make_publisher(config)
         tokenizer = encoders.load_tokenizer(model_arguments.encoder)
         lists = load_lists(student, config)
-        dev = training.dev_lists(student.data, dev_arguments)
+        dev = training.dev_lists(student.data, dev_arguments, config.eval_strategy.value)
         arguments = [student, model_arguments]
         key = training.run_key(config, arguments, model_arguments.encoder, {"data": lists, "dev": dev})
         training.seed(config)

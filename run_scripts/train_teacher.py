@@ -54,7 +54,7 @@ def main(
         tokenizer = encoders.load_tokenizer(model_arguments.encoder)
         check_pairs(tokenizer)
         lists = prepare_lists(data, dev_arguments, config.seed)
-        dev = training.dev_lists(data.data, dev_arguments)
+        dev = training.dev_lists(data.data, dev_arguments, config.eval_strategy.value)
         arguments = [data, model_arguments]
         key = training.run_key(config, arguments, model_arguments.encoder, {"data": lists, "dev": dev})
         training.seed(config)

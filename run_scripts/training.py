@@ -70,9 +70,11 @@ class DevArguments:
     cache_dir: str = field(default="outputs/cache", metadata={"help": "Where prepared collections and indexes go."})
 
 
-def dev_lists(data: str, arguments: DevArguments) -> RankingLists | None:
-    """BM25 candidates of the dev queries, as a re-ranker meets them."""
+def dev_lists(data: str, arguments: DevArguments, eval_strategy: str) -> RankingLists | None:
+    """BM25 candidates of the dev queries, as a re-ranker meets them; None without any."""
     if arguments.dev_queries == 0:
+        if eval_strategy != "no":
+            raise InputError(f"dev_queries is 0, but eval_strategy {eval_strategy} measures dev; set it to no")
         return None
     cache = Path(arguments.cache_dir)
     collection = read_data(arguments.dev_data or data, "dev", cache_dir=cache, allow_missing=arguments.allow_missing)

@@ -32,9 +32,30 @@ def world(tmp_path_factory):
         ([*STUDENT, "--data", "{tmp}/words", "--encoder", "{tmp}/no_model"], "{tmp}/no_model is not a model folder"),
         ([*TEACHER, "--data", "{tmp}/empty"], "corpus.jsonl"),
         ([*TEACHER, "--data", "{tmp}/words", "--documents_per_query", "59", "--depth", "59"], "59"),
+        (
+            [*TEACHER, "--data", "{tmp}/words", "--train_queries", "-1"],
+            "expected a number of queries, 0 or more, got -1",
+        ),
+        (
+            [*TEACHER, "--data", "{tmp}/words", "--document_length", "20", "--dropout", "1.5"],
+            "dropout: expected a rate from 0 to 1, got 1.5",
+        ),
+        ([*TEACHER, "--data", "{tmp}/words", "--eval_strategy", "steps"], "dev_queries is 0, but eval_strategy steps"),
+        (["search.py", "--model", "{tmp}/no_model", "--top", "0", "words"], "top: expected at least 1, got 0"),
         (["evaluate.py", "--model", "{tmp}/no_model", "--data", "{tmp}/words", "--output", "{tmp}/out"], "no_model"),
     ],
-    ids=["missing recipe", "missing lists", "folder without a model", "empty collection", "K too large", "no model"],
+    ids=[
+        "missing recipe",
+        "missing lists",
+        "folder without a model",
+        "empty collection",
+        "K too large",
+        "negative",
+        "dropout",
+        "no dev",
+        "no top",
+        "no model",
+    ],
 )
 def test_one_line_names_the_culprit(world, command, culprit, monkeypatch, capsys):
     name, *options = [part.format(tmp=world) for part in command]

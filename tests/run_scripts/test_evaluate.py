@@ -106,6 +106,7 @@ def test_candidates_of_a_run_file_bound_what_can_be_reached(models, beir, tmp_pa
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert metrics["candidate_recall"] == pytest.approx((1 + 1 / 2 + 0) / 3)
     assert {query: set(scores) for query, scores in student.run.items()} == {"q1": {"d1", "d3"}, "q2": {"d7"}}
+    assert len(evaluate(*arguments, "--output", tmp_path / "out", "--baseline", "run")) == 2
 
 
 def test_other_files_of_lists_have_no_scores_of_their_own(models, beir, tmp_path):
@@ -115,7 +116,9 @@ def test_other_files_of_lists_have_no_scores_of_their_own(models, beir, tmp_path
     assert {query: set(scores) for query, scores in student.run.items()} == {"q1": {"d1", "d2", "d3"}, "q2": {"d7"}}
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert metrics["candidate_recall"] == pytest.approx((1 + 1 / 2 + 0) / 3)
-    assert metrics["candidates"] == "the lists of msmarco.tsv"
+    assert (metrics["candidates"], metrics["data"]) == ("the lists of msmarco.tsv", Path(beir).name)
+    with pytest.raises(InputError, match="no row is called 'BM25'; there are student"):
+        evaluate(*arguments, "--output", tmp_path / "out", "--baseline", "BM25")
 
 
 def test_ranking_lists_are_judged_by_their_own_labels(models, tmp_path):
@@ -125,7 +128,11 @@ def test_ranking_lists_are_judged_by_their_own_labels(models, tmp_path):
     arguments = ["--model", models[1], "--candidates", tmp_path / "lists", "--output", tmp_path / "out"]
     (student,) = evaluate(*arguments)  # no row for BM25, whose scores are not known
     assert set(student.run["q1"]) == {"d1", "d2", "d3"}
-    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["candidate_recall"] is None
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert (metrics["data"], metrics["split"], metrics["candidate_recall"]) == ("lists", None, None)
+    assert "lists: 1 queries, re-ranking" in (tmp_path / "out" / "table.md").read_text()
+    with pytest.raises(InputError, match="--qrels: ranking lists are judged by their own labels"):
+        evaluate(*arguments, "--qrels", tmp_path / "qrels.tsv")
 
 
 def test_retrieval_searches_everything_and_reports_what_an_index_loses(models, beir, tmp_path):

@@ -51,6 +51,10 @@ def test_text_of_the_script_keeps_its_lines(shown):
     assert (
         "\n    accelerate launch run_scripts/distill.py --recipe run_scripts/recipes/quickstart/de_m3se.yaml\n" in page
     )
+    assert (
+        "run_scripts/mine.py --model outputs/quickstart/de-m3se --data pydocs --split train --count 20 \\\n"
+        in shown("mine", "--help")
+    )
     assert "[--option value ...] query ...\n" in shown("search", "--help")
 
 

@@ -67,6 +67,12 @@ def test_a_wrong_recipe_is_refused_by_name(tmp_path, text, message):
         parse(distill.make_parser(), recipe(tmp_path, text))
 
 
+@pytest.mark.parametrize("late", [["--recipe", "a.yaml"], ["--recipe=a.yaml"]])
+def test_a_recipe_comes_first(late):
+    with pytest.raises(InputError, match="--recipe FILE must come first"):
+        expand_recipe(["--layers", "2", *late])
+
+
 def test_a_missing_recipe_is_named(tmp_path):
     with pytest.raises(InputError, match="gone.yaml: no such recipe"):
         expand_recipe(["--recipe", str(tmp_path / "gone.yaml")])

@@ -24,6 +24,7 @@ from trainers.evaluation.scorers import DenseScorer, Scorer, inner_products
 SCORES_PER_BLOCK = 2**22
 LARGEST_BLOCK = 16_384  # documents
 GROUP = 16  # documents of a block that are compared with a query's k-th best at once
+SPARE = 8  # results beyond k that are scored once more: a block's product rounds by where a document is in it
 ROWS_PER_READ = 32_768  # embeddings in memory while results are scored once more
 
 
@@ -113,7 +114,8 @@ def search(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k documents with the highest inner product: queries [B, H] float32 -> scores float32 and rows int64 [B, k].
 
-    The scores are computed once more as re-ranking computes them, so that both give the same number.
+    The scores are computed once more as re-ranking computes them, so that both give the same number. Where more than
+    `SPARE` documents are within rounding of the k-th score, it is left open which of these are found.
     """
     if queries.shape[1] != collection.width:
         raise InputError(
@@ -121,7 +123,7 @@ def search(
             "was it encoded with another model?"
         )
     on_device = torch.from_numpy(queries).to(device)
-    best = BestScores(len(queries), k, device)
+    best = BestScores(len(queries), k + SPARE, device)
     groups = SCORES_PER_BLOCK // max(len(queries), 1) // GROUP
     block_size = min(max(groups, 1) * GROUP, LARGEST_BLOCK)
     with tqdm(total=len(collection), desc="searching", unit="document", disable=not progress) as bar:
@@ -129,7 +131,8 @@ def search(
             # [n, B] and transposed: BLAS computes that faster than [B, n].
             best.update((torch.from_numpy(block).to(device) @ on_device.T).T, first_row)
             bar.update(len(block))
-    return rescored(queries, collection, best.result()[1])
+    scores, rows = rescored(queries, collection, best.result()[1])
+    return scores[:, :k], rows[:, :k]
 
 
 def rescored(queries: np.ndarray, collection: EncodedCollection, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

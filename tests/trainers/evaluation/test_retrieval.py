@@ -83,6 +83,16 @@ def test_search_equals_brute_force_whatever_shards_and_blocks(tmp_path, monkeypa
     assert rows[4, :2].tolist() == [12, 30]
 
 
+def test_of_equal_documents_the_first_is_found_wherever_they_are_in_a_block(tmp_path):
+    generator = np.random.default_rng(0)
+    for trial in range(12):  # the last rows of a product may be rounded otherwise than the first
+        vectors, query = (generator.standard_normal((count, 768), dtype=np.float32) for count in (1001, 1))
+        vectors[[0, 1000]] = vectors[0] + query
+        table = VectorTable(vectors)
+        encode_collection(table.scorer(), table.table, tmp_path / str(trial))
+        assert search(query, EncodedCollection(tmp_path / str(trial)), 1, progress=False)[1].tolist() == [[0]]
+
+
 def test_a_search_for_no_queries_finds_nothing(tmp_path):
     table = VectorTable(np.eye(30, dtype=np.float32))
     encode_collection(table.scorer(), table.table, tmp_path, shard_size=10)

@@ -133,6 +133,14 @@ def test_the_kind_is_read_from_the_files(tmp_path, config, kind):
     assert model_kind(str(tmp_path)) == kind
 
 
+def test_a_pylate_folder_is_a_colbert(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert", "architectures": ["BertModel"]}))
+    (tmp_path / "modules.json").write_text("[]")
+    assert model_kind(str(tmp_path)) == "sentence_transformers"
+    (tmp_path / "config_sentence_transformers.json").write_text(json.dumps({"query_prefix": "[Q] "}))
+    assert model_kind(str(tmp_path)) == "colbert"
+
+
 def test_what_is_no_model_is_refused_by_name(tmp_path):
     with pytest.raises(InputError, match="config.json is missing"):
         load_scorer(str(tmp_path))
