@@ -97,7 +97,7 @@ def set_dropout(model: PreTrainedModel, rate: float | None) -> None:
     if rate is None:
         return
     if not 0 <= rate < 1:
-        raise InputError(f"dropout: expected a rate from 0 to 1, got {rate}")
+        raise InputError(f"dropout: expected a rate of 0 or more and below 1, got {rate}")
     if not hasattr(model.config.encoder_config, "hidden_dropout_prob"):
         raise InputError(f"dropout: a {model.config.encoder_config.model_type} encoder keeps that of its own config")
     encoders = [part for name, part in model.named_children() if name.endswith("encoder")]  # two if they are untied

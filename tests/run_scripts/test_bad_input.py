@@ -38,7 +38,7 @@ def world(tmp_path_factory):
         ),
         (
             [*TEACHER, "--data", "{tmp}/words", "--document_length", "20", "--dropout", "1.5"],
-            "dropout: expected a rate from 0 to 1, got 1.5",
+            "expected a rate of 0 or more and below 1, got 1.5",
         ),
         ([*TEACHER, "--data", "{tmp}/words", "--eval_strategy", "steps"], "dev_queries is 0, but eval_strategy steps"),
         (["search.py", "--model", "{tmp}/no_model", "--top", "0", "words"], "top: expected at least 1, got 0"),
