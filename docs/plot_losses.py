@@ -17,7 +17,7 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from trainers.losses import LOSSES
+from m3se.trainers.losses import LOSSES
 
 
 TEACHER = torch.tensor([[4.0, 1.0, -1.0]], dtype=torch.float64)

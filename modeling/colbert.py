@@ -9,12 +9,12 @@ from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 
 from .batching import run_in_blocks
+from .checkpoints import hub_arguments, refuse_others
 from .colbert_checkpoints import layout, read_checkpoint
 from .colbert_inputs import add_mask_tokens, insert_marker, token_fields, truncate
 from .dual_encoder import freeze_poolers, load_encoder
 from .gathering import gather_rows
 from .outputs import RankingOutput
-from .published import hub_arguments, refuse_others
 from .scoring import maxsim_scores
 
 

@@ -16,9 +16,9 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 from transformers.modeling_utils import load_state_dict
 from transformers.utils import cached_file
 
+from .checkpoints import FIELDS_KEY, own_fields, read_json, tell_prompts
 from .colbert_inputs import token_fields
 from .dual_encoder import load_encoder
-from .published import FIELDS_KEY, own_fields, read_json, tell_prompts
 
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the second is read without executing what it may hold

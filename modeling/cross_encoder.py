@@ -5,10 +5,10 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 
 from .batching import run_in_blocks
+from .checkpoints import hub_arguments, published_fields, refuse_others
 from .dual_encoder import load_encoder
 from .gathering import gather_rows
 from .outputs import RankingOutput
-from .published import hub_arguments, published_fields, refuse_others
 
 
 class CrossEncoderConfig(PreTrainedConfig):

@@ -5,9 +5,9 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 
 from .batching import run_in_blocks
+from .checkpoints import hub_arguments, published_fields, refuse_others, starting_pooling
 from .gathering import gather_rows
 from .outputs import RankingOutput
-from .published import hub_arguments, published_fields, refuse_others, starting_pooling
 
 
 class DualEncoderConfig(PreTrainedConfig):

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from transformers import HfArgumentParser
 
-from run_scripts.cli import run
-from trainers.errors import InputError
-from trainers.evaluation.files import complete_file, write_text
+from m3se.run_scripts.cli.app import run
+from m3se.trainers.errors import InputError
+from m3se.trainers.storage.atomic import complete_file, write_text
 
 
 ROWS = {
@@ -76,7 +76,7 @@ def main(arguments: BenchmarkArguments) -> None:
     if arguments.rounds < 1:
         raise InputError(f"rounds: expected at least 1, got {arguments.rounds}")
     try:
-        from run_scripts.benchmarks import comparing, measuring, workload
+        from m3se.run_scripts.benchmarks import comparing, measuring, workload
     except ImportError as error:
         raise InputError(f"{error.name} is missing; the peers come with pip install -e '.[demo,bench]'") from None
     sizes = workload.Sizes(**{name: getattr(arguments, name) for name in workload.Sizes.__annotations__})
@@ -90,7 +90,7 @@ def main(arguments: BenchmarkArguments) -> None:
     done = []
     for name in arguments.rows:
         module, function = ROWS[name].split(".")
-        make_row = getattr(import_module(f"run_scripts.benchmarks.{module}"), function)
+        make_row = getattr(import_module(f"m3se.run_scripts.benchmarks.{module}"), function)
         done.append(comparing.compare(make_row, work, arguments.rounds, arguments.memory))
         print(comparing.table(done[-1:], peak))
         rows = {"rows": [asdict(row) for row in done]}
@@ -105,7 +105,7 @@ def main(arguments: BenchmarkArguments) -> None:
 
 def grow(arguments: BenchmarkArguments, work, peak: float, machine: dict) -> None:
     """growth.md, growth.png and growth.json of the curves, as far as they are measured."""
-    from run_scripts.benchmarks import growth
+    from m3se.run_scripts.benchmarks import growth
 
     output, curves = Path(arguments.output), {}
     for name in arguments.growth:

@@ -15,18 +15,18 @@ from pathlib import Path
 import numpy as np
 from transformers import HfArgumentParser
 
-from run_scripts import diagnostics_sections as sections
-from run_scripts.cli import run
-from run_scripts.diagnostics_report import Report
-from run_scripts.evaluate import EvaluationArguments, check_models, find_candidates, load
-from run_scripts.subsets import first_by_hash
-from trainers.errors import InputError
-from trainers.evaluation import diagnostics
-from trainers.evaluation.candidates import Candidates, run_of_scores
-from trainers.evaluation.loading import embedding_size
-from trainers.evaluation.markdown import escaped
-from trainers.evaluation.measures import evaluate_run
-from trainers.evaluation.scored import ScoredLists, scored_lists
+from m3se.run_scripts.cli.app import run
+from m3se.run_scripts.diagnosis import sections as sections
+from m3se.run_scripts.diagnosis.report import Report
+from m3se.run_scripts.evaluate import EvaluationArguments, check_models, find_candidates, load
+from m3se.trainers.data.subsets import first_by_hash
+from m3se.trainers.diagnostics import quantities as diagnostics
+from m3se.trainers.diagnostics.scored_lists import ScoredLists, scored_lists
+from m3se.trainers.errors import InputError
+from m3se.trainers.evaluation.markdown import escaped
+from m3se.trainers.evaluation.reranking import Candidates, run_of_scores
+from m3se.trainers.evaluation.run_metrics import evaluate_run
+from m3se.trainers.retrieval.loading import embedding_size
 
 
 logger = logging.getLogger(__name__)

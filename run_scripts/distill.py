@@ -12,15 +12,18 @@ from pathlib import Path
 from peft import PeftModel
 from transformers import HfArgumentParser, PreTrainedModel
 
-from modeling import ColBERT, CrossEncoder, DualEncoder
-from run_scripts import encoders, training
-from run_scripts.cli import run
-from run_scripts.push import make_publisher
-from run_scripts.subsets import first_by_hash
-from trainers import InputError, RankingConfig
-from trainers.config import parse_mapping
-from trainers.data import RankingLists
-from trainers.losses import NEEDS_TEACHER
+from m3se.modeling.colbert import ColBERT
+from m3se.modeling.cross_encoder import CrossEncoder
+from m3se.modeling.dual_encoder import DualEncoder
+from m3se.run_scripts.cli.app import run
+from m3se.run_scripts.publishing.push import make_publisher
+from m3se.trainers import backbones as encoders
+from m3se.trainers import fitting as training
+from m3se.trainers.config import RankingConfig, parse_mapping
+from m3se.trainers.data import RankingLists
+from m3se.trainers.data.subsets import first_by_hash
+from m3se.trainers.errors import InputError
+from m3se.trainers.losses import NEEDS_TEACHER
 
 
 COLBERT_ARGS = (

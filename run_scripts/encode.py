@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 from transformers import HfArgumentParser
 
-from run_scripts.cli import run
-from trainers.data import read_data
-from trainers.evaluation.encoded import EncodedCollection, encode_collection, encoding_folder
-from trainers.evaluation.loading import load_embedder
-from trainers.processes import Processes
+from m3se.run_scripts.cli.app import run
+from m3se.trainers.data import read_data
+from m3se.trainers.processes import Processes
+from m3se.trainers.retrieval.embedded_collection import EncodedCollection, encode_collection, encoding_folder
+from m3se.trainers.retrieval.loading import load_embedder
 
 
 logger = logging.getLogger(__name__)

@@ -16,11 +16,12 @@ from pathlib import Path
 import torch
 from transformers import HfArgumentParser
 
-from run_scripts.cli import run
-from run_scripts.subsets import first_by_hash
-from trainers.data import BM25Index, Collection, RankingLists, read_data
-from trainers.errors import InputError
-from trainers.evaluation.candidates import (
+from m3se.run_scripts.cli.app import run
+from m3se.trainers.data import BM25Index, Collection, RankingLists, read_data
+from m3se.trainers.data.subsets import first_by_hash
+from m3se.trainers.errors import InputError
+from m3se.trainers.evaluation.report import System, markdown_table, write_system
+from m3se.trainers.evaluation.reranking import (
     Candidates,
     bm25_candidates,
     bm25_run,
@@ -29,16 +30,15 @@ from trainers.evaluation.candidates import (
     list_candidates,
     run_of_scores,
 )
-from trainers.evaluation.encoded import cached_encoding
-from trainers.evaluation.faiss_index import new_index
-from trainers.evaluation.files import refuse_unwritable, write_text
-from trainers.evaluation.loading import EMBEDDERS, POOLINGS, compute_dtype, embedding_size, load_scorer, model_kind
-from trainers.evaluation.measures import MEASURES, Evaluation, Qrels, evaluate_run
-from trainers.evaluation.report import System, markdown_table, write_system
-from trainers.evaluation.retrieval import retrieve, retrieve_by_index, retrieve_by_scoring
-from trainers.evaluation.runs import Run, check_ids, is_trec_run
-from trainers.evaluation.scorers import DenseScorer, Scorer
-from trainers.evaluation.significance import compare
+from m3se.trainers.evaluation.run_metrics import MEASURES, Evaluation, Qrels, evaluate_run
+from m3se.trainers.evaluation.runs import Run, check_ids, is_trec_run
+from m3se.trainers.evaluation.significance import compare
+from m3se.trainers.retrieval.embedded_collection import cached_encoding
+from m3se.trainers.retrieval.exact_search import retrieve, retrieve_by_index, retrieve_by_scoring
+from m3se.trainers.retrieval.faiss_index import new_index
+from m3se.trainers.retrieval.loading import EMBEDDERS, POOLINGS, compute_dtype, embedding_size, load_scorer, model_kind
+from m3se.trainers.retrieval.scorers import DenseScorer, Scorer
+from m3se.trainers.storage.atomic import refuse_unwritable, write_text
 
 
 logger = logging.getLogger(__name__)

@@ -18,19 +18,19 @@ from tempfile import TemporaryDirectory
 
 from transformers import HfArgumentParser
 
-from run_scripts.cli import run
-from trainers.annotation import annotate
-from trainers.data import Collection, RankingLists, mine_negatives, read_data
-from trainers.data.arrow import dataset_of
-from trainers.data.candidates import positives_of, row_of
-from trainers.data.mining import Mined
-from trainers.data.schema import ROW_FEATURES
-from trainers.errors import InputError
-from trainers.evaluation.encoded import EncodedCollection, cached_encoding
-from trainers.evaluation.loading import load_embedder
-from trainers.evaluation.retrieval import retrieve
-from trainers.evaluation.runs import Run, write_run
-from trainers.teacher import PairScorer
+from m3se.run_scripts.cli.app import run
+from m3se.trainers.data import Collection, RankingLists, mine_negatives, read_data
+from m3se.trainers.data.lists import positives_of, row_of
+from m3se.trainers.data.mining import Mined
+from m3se.trainers.data.schema import ROW_FEATURES
+from m3se.trainers.errors import InputError
+from m3se.trainers.evaluation.runs import Run, write_run
+from m3se.trainers.retrieval.embedded_collection import EncodedCollection, cached_encoding
+from m3se.trainers.retrieval.exact_search import retrieve
+from m3se.trainers.retrieval.loading import load_embedder
+from m3se.trainers.storage.arrow import dataset_of
+from m3se.trainers.teacher.annotate import annotate
+from m3se.trainers.teacher.pair_scorer import PairScorer
 
 
 logger = logging.getLogger(__name__)

@@ -15,12 +15,12 @@ from pathlib import Path
 from huggingface_hub import HfApi
 from transformers import HfArgumentParser
 
-from run_scripts.card_values import paper_values
-from run_scripts.cli import run
-from run_scripts.collection import make_collection, write_collection_card
-from run_scripts.published_folder import build_folder, compare_scores
-from run_scripts.upload import check_token, downloaded, make_plan, upload
-from trainers.errors import InputError
+from m3se.run_scripts.cli.app import run
+from m3se.run_scripts.publishing.build import build_folder, compare_scores
+from m3se.run_scripts.publishing.card_values import paper_values
+from m3se.run_scripts.publishing.hub_collection import make_collection, write_collection_card
+from m3se.run_scripts.publishing.upload import check_token, downloaded, make_plan, upload
+from m3se.trainers.errors import InputError
 
 
 @dataclass

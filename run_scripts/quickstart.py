@@ -17,9 +17,9 @@ from types import ModuleType
 
 from transformers import HfArgumentParser
 
-from run_scripts import distill, evaluate, score_with_teacher, train_teacher
-from run_scripts.cli import parse, run
-from run_scripts.published_folder import build_folder
+from m3se.run_scripts import distill, evaluate, score_with_teacher, train_teacher
+from m3se.run_scripts.cli.app import parse, run
+from m3se.run_scripts.publishing.build import build_folder
 
 
 logger = logging.getLogger(__name__)

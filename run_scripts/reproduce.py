@@ -15,15 +15,15 @@ from pathlib import Path
 import torch
 from transformers import HfArgumentParser
 
-from run_scripts.cli import run
-from run_scripts.lock import only_here
-from run_scripts.reproduction import cost
-from run_scripts.reproduction.data import split_collection
-from run_scripts.reproduction.plan import Job, Planner
-from run_scripts.reproduction.report import write_report
-from run_scripts.reproduction.run import run_all, timed
-from run_scripts.reproduction.study import RECIPES, Scale, Study, read_scale, read_study, study_names
-from trainers.errors import InputError
+from m3se.run_scripts.cli.app import run
+from m3se.run_scripts.reproduction import cost
+from m3se.run_scripts.reproduction.data import split_collection
+from m3se.run_scripts.reproduction.plan import Job, Planner
+from m3se.run_scripts.reproduction.report import write_report
+from m3se.run_scripts.reproduction.run import run_all, timed
+from m3se.run_scripts.reproduction.study import RECIPES, Scale, Study, read_scale, read_study, study_names
+from m3se.trainers.errors import InputError
+from m3se.trainers.storage.lock import only_here
 
 
 logger = logging.getLogger(__name__)

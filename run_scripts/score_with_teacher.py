@@ -22,11 +22,8 @@ from pathlib import Path
 import numpy as np
 from transformers import HfArgumentParser
 
-from run_scripts.cli import run
-from run_scripts.subsets import first_by_hash
-from trainers.annotation import Share, annotate, check_teachers, fill_cache
-from trainers.calibration import Calibration, calibrate
-from trainers.data import (
+from m3se.run_scripts.cli.app import run
+from m3se.trainers.data import (
     Collection,
     RankingLists,
     candidate_source,
@@ -35,11 +32,14 @@ from trainers.data import (
     training_lists,
     write_scored_triples,
 )
-from trainers.data.arrow import complete_folder
-from trainers.data.schema import missing_part
-from trainers.errors import InputError
-from trainers.processes import Processes
-from trainers.teacher import PairScorer
+from m3se.trainers.data.schema import missing_part
+from m3se.trainers.data.subsets import first_by_hash
+from m3se.trainers.errors import InputError
+from m3se.trainers.processes import Processes
+from m3se.trainers.storage.atomic import complete_folder
+from m3se.trainers.teacher.annotate import Share, annotate, check_teachers, fill_cache
+from m3se.trainers.teacher.calibration import Calibration, calibrate
+from m3se.trainers.teacher.pair_scorer import PairScorer
 
 
 @dataclass

@@ -12,12 +12,12 @@ from textwrap import shorten
 
 from transformers import HfArgumentParser
 
-from run_scripts.cli import run
-from trainers.data import read_data
-from trainers.errors import InputError
-from trainers.evaluation.encoded import EncodedCollection, cached_encoding
-from trainers.evaluation.loading import load_embedder
-from trainers.evaluation.retrieval import retrieve
+from m3se.run_scripts.cli.app import run
+from m3se.trainers.data import read_data
+from m3se.trainers.errors import InputError
+from m3se.trainers.retrieval.embedded_collection import EncodedCollection, cached_encoding
+from m3se.trainers.retrieval.exact_search import retrieve
+from m3se.trainers.retrieval.loading import load_embedder
 
 
 @dataclass

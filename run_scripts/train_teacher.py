@@ -13,13 +13,15 @@ from pathlib import Path
 from peft import PeftModel
 from transformers import HfArgumentParser, PreTrainedModel, PreTrainedTokenizerBase
 
-from modeling import CrossEncoder
-from run_scripts import encoders, training
-from run_scripts.cli import run
-from run_scripts.push import make_publisher
-from run_scripts.subsets import first_by_hash
-from trainers import InputError, RankingConfig
-from trainers.data import BM25Index, RankingLists, read_data, training_lists
+from m3se.modeling.cross_encoder import CrossEncoder
+from m3se.run_scripts.cli.app import run
+from m3se.run_scripts.publishing.push import make_publisher
+from m3se.trainers import backbones as encoders
+from m3se.trainers import fitting as training
+from m3se.trainers.config import RankingConfig
+from m3se.trainers.data import BM25Index, RankingLists, read_data, training_lists
+from m3se.trainers.data.subsets import first_by_hash
+from m3se.trainers.errors import InputError
 
 
 @dataclass

@@ -7,7 +7,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # four times faster on tensors this small, 
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
-from tests import tiny  # noqa: E402
+from tests.worlds import tiny  # noqa: E402
 
 
 torch.set_num_threads(1)  # for a process that had torch before this file

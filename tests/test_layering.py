@@ -1,6 +1,7 @@
 """Which folder may import which: the one picture of the architecture that cannot go stale."""
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,8 @@ MAY_IMPORT = {
     "run_scripts": {"run_scripts", "hub_cards", "trainers", "modeling"},
 }
 MODELING_LIBRARIES = {"torch", "transformers"}
-LONGEST_FILE, LONGEST_FUNCTION = 300, 60
+LONGEST_FILE, LONGEST_FUNCTION, MOST_FILES = 300, 60, 17
+BARE_IMPORT = re.compile(rf"^\s*(?:from|import) (?:{'|'.join(MAY_IMPORT)})\b", re.M)
 
 
 def sources(folder: str) -> Iterator[tuple[Path, ast.Module]]:
@@ -24,21 +26,30 @@ def sources(folder: str) -> Iterator[tuple[Path, ast.Module]]:
         yield path, ast.parse(path.read_text(encoding="utf-8"))
 
 
-def imported_names(tree: ast.Module) -> set[str]:
-    """Top-level names of absolute imports, wherever they stand."""
+def imported_modules(tree: ast.Module) -> set[str]:
+    """Dotted names of absolute imports, wherever they stand."""
     names = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            names.add(node.module.split(".")[0])
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return names
 
 
 @pytest.mark.parametrize("folder", MAY_IMPORT)
 def test_imports_point_one_way(folder):
     for path, tree in sources(folder):
-        assert imported_names(tree) & MAY_IMPORT.keys() <= MAY_IMPORT[folder], path
+        own = {name.split(".")[1] for name in imported_modules(tree) if name.startswith("m3se.")}
+        assert own <= MAY_IMPORT[folder], path
+
+
+@pytest.mark.parametrize("pattern", ["**/*.py", "**/*.md", ".github/**/*.yml"])
+def test_nothing_imports_a_folder_by_its_bare_name(pattern):
+    """`import modeling` works from the repository's root, and gives every class a second time."""
+    for path in ROOT.glob(pattern):
+        if not {".venv", "build", "outputs"} & set(path.relative_to(ROOT).parts):
+            assert not BARE_IMPORT.search(path.read_text(encoding="utf-8")), path
 
 
 def test_modeling_is_flat_and_imports_its_own_files_by_from_dot_name():
@@ -53,13 +64,15 @@ def test_modeling_is_flat_and_imports_its_own_files_by_from_dot_name():
 
 def test_modeling_needs_nothing_but_torch_and_transformers():
     for path, tree in sources("modeling"):
-        assert imported_names(tree) - sys.stdlib_module_names <= MODELING_LIBRARIES, path
+        libraries = {name.split(".")[0] for name in imported_modules(tree)}
+        assert libraries - sys.stdlib_module_names <= MODELING_LIBRARIES, path
 
 
-@pytest.mark.parametrize("folder", MAY_IMPORT)
-def test_files_and_functions_stay_short(folder):
+@pytest.mark.parametrize("folder", ["m3se", *MAY_IMPORT])
+def test_files_and_functions_stay_short_and_folders_small(folder):
     for path, tree in sources(folder):
         assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST_FILE, path
+        assert len(list(path.parent.glob("*.py"))) <= MOST_FILES, path.parent
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 assert node.end_lineno - node.lineno < LONGEST_FUNCTION, (path, node.name)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from run_scripts.cli import parse
+from m3se.run_scripts.cli.app import parse
 
 
 ROOT = Path(__file__).parents[1]
@@ -21,7 +21,7 @@ COMMANDS = [shlex.split(line) for line in TYPED]
 def test_a_command_of_the_readme_parses(command, monkeypatch):
     monkeypatch.chdir(ROOT)
     at = next(i for i, part in enumerate(command) if part.startswith("run_scripts/"))
-    script = import_module(command[at].removesuffix(".py").replace("/", "."))
+    script = import_module("m3se." + command[at].removesuffix(".py").replace("/", "."))
     parse(script.make_parser(), command[at + 1 :])
 
 

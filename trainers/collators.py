@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from trainers.data import DocumentTable
+from m3se.trainers.data import DocumentTable
 
 
 @dataclass

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 import torch
 from transformers import TrainingArguments
 
-from trainers.errors import InputError
-from trainers.losses import LOSSES
-from trainers.precision import autocast_dtype
+from m3se.trainers.devices import autocast_dtype
+from m3se.trainers.errors import InputError
+from m3se.trainers.losses import LOSSES
 
 
 METRICS = ("nDCG@10", "MRR@10", "loss")  # of `DistillationTrainer.evaluate`

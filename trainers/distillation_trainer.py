@@ -8,19 +8,21 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import EarlyStoppingCallback, EvalPrediction, PreTrainedModel, Trainer
 
-from modeling import ColBERT, CrossEncoder, DualEncoder
-from modeling.gathering import gather_rows
-from trainers.collators import RankingCollator
-from trainers.config import RankingConfig
-from trainers.data import DocumentTable
-from trainers.errors import InputError
-from trainers.evaluation.metrics import ndcg, reciprocal_rank
-from trainers.finite import FiniteGradients
-from trainers.losses import LOSSES, softmax_ce, usable_queries
-from trainers.meter import Meter
-from trainers.negatives import add_columns, append_documents, draw_documents, negative_columns
-from trainers.regularisers import hide_tokens, masked_lm_loss
-from trainers.sampling import NewEpoch, SampledRows
+from m3se.modeling.colbert import ColBERT
+from m3se.modeling.cross_encoder import CrossEncoder
+from m3se.modeling.dual_encoder import DualEncoder
+from m3se.modeling.gathering import gather_rows
+from m3se.trainers.callbacks import FiniteGradients
+from m3se.trainers.collators import RankingCollator
+from m3se.trainers.config import RankingConfig
+from m3se.trainers.data import DocumentTable
+from m3se.trainers.errors import InputError
+from m3se.trainers.evaluation.metrics import ndcg, reciprocal_rank
+from m3se.trainers.losses import LOSSES, softmax_ce, usable_queries
+from m3se.trainers.meter import Meter
+from m3se.trainers.negatives import add_columns, append_documents, draw_documents, negative_columns
+from m3se.trainers.regularisers import hide_tokens, masked_lm_loss
+from m3se.trainers.sampling import NewEpoch, SampledRows
 
 
 RANKING_MODELS = (ColBERT, CrossEncoder, DualEncoder)

@@ -4,7 +4,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 from transformers import PreTrainedModel
 
-from trainers.errors import InputError
+from m3se.trainers.errors import InputError
 
 
 def add_adapter(

@@ -7,7 +7,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
-from trainers.errors import InputError
+from m3se.trainers.errors import InputError
 
 
 POLL_SECONDS = 0.1

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from modeling.batching import run_in_blocks
+from m3se.modeling.batching import run_in_blocks
 
 
 MASKED_SHARE = 0.15  # of the tokens, as in BERT

@@ -4,7 +4,7 @@ import torch
 from datasets import Dataset
 from transformers import TrainerCallback
 
-from trainers.data import sample_row
+from m3se.trainers.data import sample_row
 
 
 class SampledRows(torch.utils.data.Dataset):

@@ -6,9 +6,9 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 
-from run_scripts.benchmarks.measuring import alternate, fastest, peak_growth
-from run_scripts.benchmarks.row import Row
-from run_scripts.benchmarks.workload import Workload
+from m3se.run_scripts.benchmarks.measuring import alternate, fastest, peak_growth
+from m3se.run_scripts.benchmarks.row import Row
+from m3se.run_scripts.benchmarks.workload import Workload
 
 
 OURS = "ours"

@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from transformers import TrainerCallback
 
-from run_scripts.benchmarks.measuring import alternate
-from run_scripts.benchmarks.row import Row
-from run_scripts.benchmarks.searching import exact_search
-from run_scripts.benchmarks.steps import dual_encoder, dual_encoder_step, our_trainer
-from run_scripts.benchmarks.workload import Workload
+from m3se.run_scripts.benchmarks.measuring import alternate
+from m3se.run_scripts.benchmarks.row import Row
+from m3se.run_scripts.benchmarks.searching import exact_search
+from m3se.run_scripts.benchmarks.steps import dual_encoder, dual_encoder_step, our_trainer
+from m3se.run_scripts.benchmarks.workload import Workload
 
 
 DOCUMENTS_PER_QUERY = (2, 8, 20, 50, 100)

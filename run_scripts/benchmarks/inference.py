@@ -9,14 +9,14 @@ from sentence_transformers.util import maxsim
 from torch.nn.functional import normalize
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from modeling import ColBERT
-from run_scripts.benchmarks.measuring import Run
-from run_scripts.benchmarks.row import Row
-from run_scripts.benchmarks.steps import dual_encoder
-from run_scripts.benchmarks.workload import Workload
-from trainers.evaluation.encoding import encode_texts
-from trainers.precision import autocast_dtype
-from trainers.teacher import PairScorer
+from m3se.modeling.colbert import ColBERT
+from m3se.run_scripts.benchmarks.measuring import Run
+from m3se.run_scripts.benchmarks.row import Row
+from m3se.run_scripts.benchmarks.steps import dual_encoder
+from m3se.run_scripts.benchmarks.workload import Workload
+from m3se.trainers.devices import autocast_dtype
+from m3se.trainers.retrieval.embed_texts import encode_texts
+from m3se.trainers.teacher.pair_scorer import PairScorer
 
 
 BATCH_SIZES = (8, 16, 32, 64, 128)

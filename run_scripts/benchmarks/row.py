@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from run_scripts.benchmarks.measuring import Run
+from m3se.run_scripts.benchmarks.measuring import Run
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ import faiss
 import numpy as np
 import torch
 
-from run_scripts.benchmarks.measuring import Run
-from run_scripts.benchmarks.row import Row
-from run_scripts.benchmarks.workload import Workload
-from trainers.evaluation.encoded import EncodedCollection, claim, is_whole, write_shard
-from trainers.evaluation.retrieval import search
+from m3se.run_scripts.benchmarks.measuring import Run
+from m3se.run_scripts.benchmarks.row import Row
+from m3se.run_scripts.benchmarks.workload import Workload
+from m3se.trainers.retrieval.embedded_collection import EncodedCollection, claim, is_whole, write_shard
+from m3se.trainers.retrieval.exact_search import search
 
 
 WIDTH, BEST, SHARD = 384, 100, 65_536

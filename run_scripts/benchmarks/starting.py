@@ -6,14 +6,14 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from run_scripts.benchmarks.measuring import Run
-from run_scripts.benchmarks.row import Row
-from run_scripts.benchmarks.steps import dual_encoder, our_step, our_trainer
-from run_scripts.benchmarks.workload import Workload
+from m3se.run_scripts.benchmarks.measuring import Run
+from m3se.run_scripts.benchmarks.row import Row
+from m3se.run_scripts.benchmarks.steps import dual_encoder, our_step, our_trainer
+from m3se.run_scripts.benchmarks.workload import Workload
 
 
 SCRIPT = Path(__file__).parents[1] / "distill.py"
-MODEL = "from modeling import DualEncoder"
+MODEL = "from m3se import DualEncoder"
 LIBRARIES = "import torch; from transformers import AutoModel"
 
 

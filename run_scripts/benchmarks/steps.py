@@ -14,13 +14,16 @@ from sentence_transformers.sentence_transformer.trainer import SentenceTransform
 from sentence_transformers.sentence_transformer.training_args import SentenceTransformerTrainingArguments
 from transformers import Trainer
 
-from modeling import ColBERT, DualEncoder
-from modeling.cpu_dropout import use_cpu_dropout
-from run_scripts.benchmarks.measuring import Run
-from run_scripts.benchmarks.row import Row
-from run_scripts.benchmarks.workload import Workload
-from trainers import DistillationTrainer, RankingCollator, RankingConfig
-from trainers.data import RankingLists
+from m3se.modeling.colbert import ColBERT
+from m3se.modeling.cpu_dropout import use_cpu_dropout
+from m3se.modeling.dual_encoder import DualEncoder
+from m3se.run_scripts.benchmarks.measuring import Run
+from m3se.run_scripts.benchmarks.row import Row
+from m3se.run_scripts.benchmarks.workload import Workload
+from m3se.trainers.collators import RankingCollator
+from m3se.trainers.config import RankingConfig
+from m3se.trainers.data import RankingLists
+from m3se.trainers.distillation_trainer import DistillationTrainer
 
 
 MINI_BATCHES = (None, 16, 64)  # of MultiVectorDistillKLDivLoss, which trims each to its own longest text

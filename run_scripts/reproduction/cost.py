@@ -2,8 +2,8 @@
 
 import re
 
-from run_scripts.reproduction.plan import Job
-from run_scripts.reproduction.study import Scale
+from m3se.run_scripts.reproduction.plan import Job
+from m3se.run_scripts.reproduction.study import Scale
 
 
 QUERIES = {"train": 500_000, "test": 7_000}  # where no option limits them: MS MARCO's

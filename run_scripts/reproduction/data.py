@@ -5,9 +5,9 @@ import os
 from hashlib import blake2b
 from pathlib import Path
 
-from run_scripts.subsets import first_by_hash
-from trainers.data.beir import is_beir
-from trainers.errors import InputError
+from m3se.trainers.data.readers.beir import is_beir
+from m3se.trainers.data.subsets import first_by_hash
+from m3se.trainers.errors import InputError
 
 
 def split_collection(source: Path, folder: Path, held_out: int) -> Path:

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 
-from run_scripts.card_values import learning_curve, read_json
-from run_scripts.recipe import read_recipe
-from run_scripts.reproduction.data import data_key
-from run_scripts.reproduction.study import TEACHER, Recipe, Row, Scale, Study, merged
-from run_scripts.training import RECORD
+from m3se.run_scripts.cli.recipe import read_recipe
+from m3se.run_scripts.publishing.card_values import learning_curve, read_json
+from m3se.run_scripts.reproduction.data import data_key
+from m3se.run_scripts.reproduction.study import TEACHER, Recipe, Row, Scale, Study, merged
+from m3se.trainers.fitting import RECORD
 
 
 LAST_FILE = {  # what a script writes last

@@ -5,14 +5,13 @@ import re
 import shutil
 from pathlib import Path
 
-from hub_cards.paper import TABLES
-from hub_cards.plots import comparison
-from run_scripts.reproduction.plan import TRANSFER, Planner
-from run_scripts.reproduction.results import collect, share
-from run_scripts.reproduction.study import Study
-from run_scripts.training import write_json
-from trainers.evaluation.files import write_text
-from trainers.evaluation.significance import PERMUTATIONS
+from m3se.hub_cards.paper import TABLES
+from m3se.hub_cards.plots import comparison
+from m3se.run_scripts.reproduction.plan import TRANSFER, Planner
+from m3se.run_scripts.reproduction.results import collect, share
+from m3se.run_scripts.reproduction.study import Study
+from m3se.trainers.evaluation.significance import PERMUTATIONS
+from m3se.trainers.storage.atomic import write_json, write_text
 
 
 NONE = "–"

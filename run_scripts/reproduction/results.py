@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from hub_cards.paper import TABLES
-from run_scripts.card_values import read_json
-from run_scripts.reproduction.plan import MODEL, TRANSFER, Measured, Planner
-from run_scripts.reproduction.study import Study
-from run_scripts.training import RECORD
-from trainers.evaluation.measures import Evaluation
-from trainers.evaluation.significance import compare, share_interval
+from m3se.hub_cards.paper import TABLES
+from m3se.run_scripts.publishing.card_values import read_json
+from m3se.run_scripts.reproduction.plan import MODEL, TRANSFER, Measured, Planner
+from m3se.run_scripts.reproduction.study import Study
+from m3se.trainers.evaluation.run_metrics import Evaluation
+from m3se.trainers.evaluation.significance import compare, share_interval
+from m3se.trainers.fitting import RECORD
 
 
 BM25 = "BM25"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import yaml
 
-from run_scripts.reproduction.plan import Job
-from run_scripts.training import write_json
+from m3se.run_scripts.reproduction.plan import Job
+from m3se.trainers.storage.atomic import write_json
 
 
 logger = logging.getLogger(__name__)

@@ -7,9 +7,9 @@
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
-from hub_cards.paper import TABLES
-from run_scripts.recipe import read_recipe
-from trainers.errors import InputError
+from m3se.hub_cards.paper import TABLES
+from m3se.run_scripts.cli.recipe import read_recipe
+from m3se.trainers.errors import InputError
 
 
 RECIPES = Path(__file__).parents[1] / "recipes"

@@ -4,7 +4,7 @@ import jinja2
 import pytest
 from huggingface_hub import ModelCard
 
-from hub_cards.card import duration, render_card, render_collection
+from m3se.hub_cards.card import duration, render_card, render_collection
 
 
 LENGTHS = {"query_length": 30, "document_length": 200}

@@ -1,6 +1,6 @@
 import pytest
 
-from hub_cards.paper import TABLES
+from m3se.hub_cards.paper import TABLES
 
 
 # Numbers in each table and their sum, added up from the text of the paper. Table 12 with the two retrieval values that

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from hub_cards import plots
+from m3se.hub_cards import plots
 
 
 CURVES = {

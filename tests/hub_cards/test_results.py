@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from hub_cards.results import measures, model_index, parse_benchmark, write_eval_results
+from m3se.hub_cards.results import measures, model_index, parse_benchmark, write_eval_results
 
 
 METRICS = {

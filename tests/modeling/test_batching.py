@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modeling.batching import SHORTEST_SHARE, length_blocks, run_in_blocks
+from m3se.modeling.batching import SHORTEST_SHARE, length_blocks, run_in_blocks
 
 
 LENGTHS = st.lists(st.integers(0, 50), max_size=60)

@@ -4,11 +4,11 @@ import pytest
 import torch
 from transformers import AutoModel
 
-import modeling.colbert
-from modeling.colbert import ColBERT, ColBERTConfig
-from modeling.colbert_inputs import add_mask_tokens, insert_marker, truncate
-from tests import tiny
-from trainers import LOSSES, DistillationTrainer, RankingConfig
+from m3se import LOSSES, DistillationTrainer, RankingConfig
+from m3se.modeling import colbert as colbert_module
+from m3se.modeling.colbert import ColBERT, ColBERTConfig
+from m3se.modeling.colbert_inputs import add_mask_tokens, insert_marker, truncate
+from tests.worlds import tiny
 
 
 PAD, UNK, CLS, SEP, MASK, QUERY, DOCUMENT, COMMA = range(8)
@@ -173,7 +173,7 @@ def gradients_of(model, batch, **settings):
 def test_chunks_change_neither_scores_nor_gradients(monkeypatch):
     model, batch = colbert(), many_documents(20)
     expected = gradients_of(model, batch)
-    monkeypatch.setattr(modeling.colbert, "chunk_numbers", lambda device: 600)
+    monkeypatch.setattr(colbert_module, "chunk_numbers", lambda device: 600)
     for ours, theirs in zip(gradients_of(model, batch, chunk_size=3), expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
 

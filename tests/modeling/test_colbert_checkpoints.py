@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import AutoModel, DistilBertConfig, DistilBertModel
 
-from modeling import ColBERT, ColBERTConfig, DualEncoder
-from tests import tiny
+from m3se import ColBERT, ColBERTConfig, DualEncoder
+from tests.worlds import tiny
 
 
 WORDS = [*tiny.WORDS, ",", ".", "[Q] ", "[D] "]

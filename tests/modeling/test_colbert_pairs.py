@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import modeling.colbert
-from modeling.colbert import ColBERT, ColBERTConfig
-from tests import tiny
+from m3se.modeling import colbert as colbert_module
+from m3se.modeling.colbert import ColBERT, ColBERTConfig
+from tests.worlds import tiny
 
 
 QUERY_LENGTH, LENGTH, WIDTH = 5, 11, 6
@@ -60,7 +60,7 @@ def test_a_score_adds_up_or_averages_the_best_token_for_each_query_token(model, 
 
 @pytest.mark.parametrize("chunk", [2**7, 2**11, 2**30])
 def test_the_order_of_pairs_changes_no_score(model, monkeypatch, chunk):
-    monkeypatch.setattr(modeling.colbert, "chunk_numbers", lambda device: chunk)
+    monkeypatch.setattr(colbert_module, "chunk_numbers", lambda device: chunk)
     tokens, queries, documents = embedded(3, 40), torch.arange(3).repeat_interleave(40), torch.arange(40).repeat(3)
     order = torch.randperm(120, generator=torch.Generator().manual_seed(1))
     scores = model.score_pairs(*tokens, queries, documents)
@@ -74,7 +74,7 @@ def test_the_order_of_pairs_changes_no_score(model, monkeypatch, chunk):
 def test_rows_that_are_the_same_or_follow_each_other_are_not_copied(rows, copied):
     documents, rows = torch.randn(9, LENGTH, WIDTH), torch.tensor(rows)
     with Calls() as calls:
-        [taken] = modeling.colbert.rows_of(rows, documents)
+        [taken] = colbert_module.rows_of(rows, documents)
     assert (torch.ops.aten.index in calls.operators) == copied
     assert torch.equal(taken, documents[rows])
 
@@ -89,7 +89,7 @@ def test_gradients_do_not_keep_the_similarities_of_all_pairs(model, monkeypatch)
     documents.requires_grad_()
     rows, kept = torch.arange(300), []
     for numbers in (2**12, 2**30):
-        monkeypatch.setattr(modeling.colbert, "chunk_numbers", lambda device, numbers=numbers: numbers)
+        monkeypatch.setattr(colbert_module, "chunk_numbers", lambda device, numbers=numbers: numbers)
         total = []
         with torch.autograd.graph.saved_tensors_hooks(
             lambda tensor, total=total: total.append(tensor.numel()) or tensor, id
@@ -101,7 +101,7 @@ def test_gradients_do_not_keep_the_similarities_of_all_pairs(model, monkeypatch)
 
 @pytest.mark.parametrize("gradients", [False, True])
 def test_scoring_many_documents_makes_no_tensor_larger_than_a_chunk(model, monkeypatch, gradients):
-    monkeypatch.setattr(modeling.colbert, "chunk_numbers", lambda device: 2**12)
+    monkeypatch.setattr(colbert_module, "chunk_numbers", lambda device: 2**12)
     queries, query_mask, documents, mask = embedded(1, 300)
     documents.requires_grad_(gradients)
     for rows in (torch.arange(300), torch.arange(300).flip(0)):

@@ -6,8 +6,8 @@ from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import BertConfig
 
-from modeling import DualEncoder, DualEncoderConfig
-from modeling.cpu_dropout import (
+from m3se import DualEncoder, DualEncoderConfig
+from m3se.modeling.cpu_dropout import (
     DRAWS,
     CpuDropout,
     DroppedAttention,
@@ -102,7 +102,7 @@ def dropped_by_hand(query, key, value, attention_mask, mask, scale):
 @pytest.mark.parametrize("padded", [True, False])
 @pytest.mark.parametrize("cached", [1, 2**19])
 def test_attention_that_drops_has_the_gradients_of_autograd(padded, cached, monkeypatch):
-    monkeypatch.setattr("modeling.cpu_dropout.CACHED_WEIGHTS", cached)  # a head at a time, or all
+    monkeypatch.setattr("m3se.modeling.cpu_dropout.CACHED_WEIGHTS", cached)  # a head at a time, or all
     torch.manual_seed(0)
     states = [states.requires_grad_() for states in heads(3, 2, 5, 4)]
     padding = torch.zeros(2, 1, 5, 5, dtype=torch.float64)
@@ -176,7 +176,7 @@ def test_a_model_in_training_drops_in_layers_and_attention(monkeypatch):
         drawn.append((tuple(shape), kept))
         return draw_mask(shape, kept)
 
-    monkeypatch.setattr("modeling.cpu_dropout.draw_mask", draw)
+    monkeypatch.setattr("m3se.modeling.cpu_dropout.draw_mask", draw)
     embed(model)
     kept = kept_draws(0.1)
     assert drawn.count(((2, 2, 6, 6), kept)) == 2  # attention weights [h, B, L, L] of two layers

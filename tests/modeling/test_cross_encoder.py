@@ -2,9 +2,9 @@ import pytest
 import torch
 from transformers import BertForSequenceClassification, BertModel
 
-from modeling import CrossEncoder, CrossEncoderConfig
-from modeling.cross_encoder import join_pairs
-from tests import tiny
+from m3se import CrossEncoder, CrossEncoderConfig
+from m3se.modeling.cross_encoder import join_pairs
+from tests.worlds import tiny
 
 
 def score(model, batch):

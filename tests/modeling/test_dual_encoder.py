@@ -2,8 +2,9 @@ import pytest
 import torch
 from transformers import BertModel
 
-from modeling import DualEncoder, DualEncoderConfig, dot_scores
-from tests import tiny
+from m3se import DualEncoder, DualEncoderConfig
+from m3se.modeling.scoring import dot_scores
+from tests.worlds import tiny
 
 
 SHAPES = [

@@ -2,7 +2,7 @@
 
 import torch
 
-from modeling.gathering import gather_rows
+from m3se.modeling.gathering import gather_rows
 
 
 def test_without_a_process_group_rows_come_back_as_they_are():

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modeling.scoring import dot_scores, maxsim_scores
+from m3se.modeling.scoring import dot_scores, maxsim_scores
 
 
 def random_tokens(b=2, k=3, q=4, d=5, h=6, seed=0):

@@ -1,4 +1,4 @@
-"""The stages, disturbed in a few ways: in short what `tests.reliability.kill_matrix` does for long, and more."""
+"""The stages, disturbed in a few ways: in short what `tests.reliability.programs.kill_matrix` does for long."""
 
 import ctypes
 import hashlib
@@ -8,10 +8,10 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from run_scripts import encode
+from m3se.run_scripts import encode
 from tests.hub_server import serve
 from tests.reliability.forked import Run
-from tests.reliability.kill_matrix import matrix, prepare
+from tests.reliability.programs.kill_matrix import matrix, prepare
 from tests.reliability.stages import Stage, stages
 
 

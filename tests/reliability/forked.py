@@ -24,8 +24,8 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from run_scripts.cli import run
-from trainers import teacher
+from m3se.run_scripts.cli.app import run
+from m3se.trainers.teacher import pair_scorer as teacher
 
 
 tqdm.monitor_interval = 0  # a fork while its thread holds the lock of all bars would never make one
@@ -123,7 +123,7 @@ def status_of(script: str, flags: dict[str, object], below: Path, killed_at: int
     tqdm.set_lock(threading.RLock())  # the lock that forks share stays taken when one is killed while it draws a bar
     torch.set_num_threads(1)
     teacher.CHUNK_PAIRS["cpu"] = PAIRS_PER_CHUNK
-    module = import_module(f"run_scripts.{script}")
+    module = import_module(f"m3se.run_scripts.{script}")
     words = [word for name, value in flags.items() for word in (f"--{name}", *parts(value))]
     sys.argv = [f"{script}.py", *words]
     changes = count_changes(str(below), killed_at)

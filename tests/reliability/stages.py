@@ -8,12 +8,12 @@ from pathlib import Path
 
 from huggingface_hub import HfApi, constants
 
-from run_scripts import publish
-from tests import tiny
+from m3se.run_scripts import publish
 from tests.hub_state import Hub
 from tests.reliability.forked import Run, digests
-from tests.reliability.studies import fork_jobs, write_recipes
-from tests.run_scripts.small_world import write_collection, write_encoder
+from tests.worlds import tiny
+from tests.worlds.small_world import write_collection, write_encoder
+from tests.worlds.studies import fork_jobs, write_recipes
 
 
 NAMES = ("scoring", "training", "encoding", "evaluating", "publishing", "reproducing")

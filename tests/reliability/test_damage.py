@@ -9,21 +9,21 @@ import numpy as np
 import pytest
 import torch
 
-from run_scripts.checkpoints import SummedCheckpoints, last_checkpoint
-from run_scripts.encoders import encoder_path
-from run_scripts.published_folder import build_folder
-from run_scripts.published_folder import load as load_published
-from run_scripts.training import save_model
-from tests import tiny
-from tests.run_scripts.small_world import write_collection
-from trainers.data import BM25Index, RankingLists, read_data
-from trainers.errors import InputError
-from trainers.evaluation.encoded import EncodedCollection, encode_collection
-from trainers.evaluation.faiss_index import open_index
-from trainers.evaluation.loading import load_scorer
-from trainers.evaluation.scorers import DenseScorer
-from trainers.sums import SUMS, damage, write_sums
-from trainers.teacher import PairScorer
+from m3se.run_scripts.publishing.build import build_folder
+from m3se.run_scripts.publishing.build import load as load_published
+from m3se.trainers.backbones import encoder_path
+from m3se.trainers.data import BM25Index, RankingLists, read_data
+from m3se.trainers.errors import InputError
+from m3se.trainers.fitting import save_model
+from m3se.trainers.retrieval.embedded_collection import EncodedCollection, encode_collection
+from m3se.trainers.retrieval.faiss_index import open_index
+from m3se.trainers.retrieval.loading import load_scorer
+from m3se.trainers.retrieval.scorers import DenseScorer
+from m3se.trainers.run_folder import SummedCheckpoints, last_checkpoint
+from m3se.trainers.storage.checksums import SUMS, damage, write_sums
+from m3se.trainers.teacher.pair_scorer import PairScorer
+from tests.worlds import tiny
+from tests.worlds.small_world import write_collection
 
 
 def flip(path):

@@ -1,19 +1,19 @@
-"""The fuzzing of `tests.reliability.fuzz` in short, and by name what it has found."""
+"""The fuzzing of `tests.reliability.programs.fuzz` in short, and by name what it has found."""
 
 import json
 
 import pytest
 
-from run_scripts.cli import parse
-from run_scripts.distill import make_parser
-from run_scripts.recipe import expand_recipe
-from tests.reliability.fuzz import BEIR, CASES, DPR, LISTS, fuzz
-from tests.reliability.fuzz_files import plain
-from tests.reliability.fuzz_sources import HUB, TEXTS, read_hub, read_irds, readme
-from trainers.data import read_data
-from trainers.data.trec import read_qrels
-from trainers.errors import InputError
-from trainers.evaluation.runs import read_run
+from m3se.run_scripts.cli.app import parse
+from m3se.run_scripts.cli.recipe import expand_recipe
+from m3se.run_scripts.distill import make_parser
+from m3se.trainers.data import read_data
+from m3se.trainers.data.readers.trec import read_qrels
+from m3se.trainers.errors import InputError
+from m3se.trainers.evaluation.runs import read_run
+from tests.reliability.programs.fuzz import BEIR, CASES, DPR, LISTS, fuzz
+from tests.reliability.programs.fuzz_files import plain
+from tests.reliability.programs.fuzz_sources import HUB, TEXTS, read_hub, read_irds, readme
 
 
 CASES_EACH = 63

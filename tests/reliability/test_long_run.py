@@ -1,6 +1,6 @@
 """The long run in short: that what it watches would show a leak."""
 
-from tests.reliability.long_run import score, train, watched
+from tests.reliability.programs.long_run import score, train, watched
 
 
 def test_training_and_scoring_leave_no_file_open(tmp_path):

@@ -6,10 +6,10 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
-from tests import tiny
+from m3se.trainers.callbacks import FiniteGradients
+from m3se.trainers.losses import LOSSES
 from tests.trainers.loss_cases import VARIANTS
-from trainers.finite import FiniteGradients
-from trainers.losses import LOSSES
+from tests.worlds import tiny
 
 
 @pytest.mark.parametrize(("name", "hyperparameters"), VARIANTS)

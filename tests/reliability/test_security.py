@@ -15,25 +15,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import BertModel
 
-from hub_cards.card import render_card
-from hub_cards.folder import TOKEN
-from modeling import ColBERT, CrossEncoder, DualEncoder
-from run_scripts import distill, evaluate
-from run_scripts.cli import parse, run
-from run_scripts.encoders import encoder_path
-from run_scripts.push import make_publisher
-from run_scripts.upload import downloaded
-from tests import tiny
+from m3se import ColBERT, CrossEncoder, DualEncoder, RankingConfig
+from m3se.hub_cards.card import render_card
+from m3se.run_scripts import distill, evaluate
+from m3se.run_scripts.cli.app import parse, run
+from m3se.run_scripts.publishing.folder import TOKEN
+from m3se.run_scripts.publishing.push import make_publisher
+from m3se.run_scripts.publishing.upload import downloaded
+from m3se.trainers.backbones import encoder_path
+from m3se.trainers.diagnostics.disagreement import cell
+from m3se.trainers.errors import InputError
+from m3se.trainers.evaluation.markdown import escaped
+from m3se.trainers.retrieval.loading import load_scorer
+from m3se.trainers.teacher.pair_scorer import PairScorer
 from tests.hub_cards.test_card import REQUIRED, TRAINED
 from tests.hub_server import serve
 from tests.hub_state import File, Repository
-from tests.run_scripts.small_world import write_collection, write_encoder
-from trainers import RankingConfig
-from trainers.errors import InputError
-from trainers.evaluation.disagreement import cell
-from trainers.evaluation.loading import load_scorer
-from trainers.evaluation.markdown import escaped
-from trainers.teacher import PairScorer
+from tests.worlds import tiny
+from tests.worlds.small_world import write_collection, write_encoder
 
 
 ROOT = Path(__file__).parents[2]

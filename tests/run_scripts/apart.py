@@ -12,7 +12,7 @@ REFUSE = """
 import sys
 class Refuse:
     def find_spec(name, path=None, target=None):
-        if name.partition(".")[0] in ("modeling", "trainers", "hub_cards", "run_scripts"):
+        if name.partition(".")[0] in ("m3se", "modeling", "trainers", "hub_cards", "run_scripts"):
             raise ModuleNotFoundError(f"{name} is not here")
 sys.meta_path.insert(0, Refuse)
 """

@@ -7,9 +7,9 @@ import pytest
 import torch
 from huggingface_hub import HfApi
 
-from run_scripts.published_folder import build_folder
-from tests import tiny
+from m3se.run_scripts.publishing.build import build_folder
 from tests.hub_server import serve
+from tests.worlds import tiny
 
 
 SECRET = "hf_" + "x" * 34

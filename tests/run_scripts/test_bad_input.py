@@ -5,8 +5,8 @@ from importlib import import_module
 
 import pytest
 
-from run_scripts import cli
-from tests.run_scripts.small_world import write_collection, write_encoder
+from m3se.run_scripts.cli import app as cli
+from tests.worlds.small_world import write_collection, write_encoder
 
 
 STUDENT = ["distill.py", "--output_dir", "{tmp}/out", "--encoder", "{tmp}/encoder", "--dev_queries", "0"]
@@ -62,7 +62,7 @@ def test_one_line_names_the_culprit(world, command, culprit, monkeypatch, capsys
     if "--data" in options:
         options += ["--cache_dir", str(world / "cache")]
     monkeypatch.setattr(sys, "argv", [name, *options])
-    script = import_module(f"run_scripts.{name.removesuffix('.py')}")
+    script = import_module(f"m3se.run_scripts.{name.removesuffix('.py')}")
     with pytest.raises(SystemExit) as ended:
         cli.run(script.make_parser, script.main)
     assert ended.value.code == 2

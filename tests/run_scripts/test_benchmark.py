@@ -2,11 +2,11 @@ import json
 
 import pytest
 
-from run_scripts.benchmark import GROWTH, ROWS, main, make_parser
-from run_scripts.benchmarks import growth, inference, steps
-from run_scripts.cli import parse
-from tests.run_scripts.small_world import write_collection, write_encoder
-from trainers.errors import InputError
+from m3se.run_scripts.benchmark import GROWTH, ROWS, main, make_parser
+from m3se.run_scripts.benchmarks import growth, inference, steps
+from m3se.run_scripts.cli.app import parse
+from m3se.trainers.errors import InputError
+from tests.worlds.small_world import write_collection, write_encoder
 
 
 # Two others start Python anew, and one is a longer "de_step".

@@ -5,15 +5,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from run_scripts import diagnostics_sections as sections
-from run_scripts.cli import parse
-from run_scripts.diagnose import main, make_parser
-from run_scripts.diagnostics_report import Report
-from tests.trainers.evaluation import tiny
-from trainers.data import read_data
-from trainers.errors import InputError
-from trainers.evaluation.diagnostics import separation
-from trainers.evaluation.loading import load_scorer
+from m3se.run_scripts.cli.app import parse
+from m3se.run_scripts.diagnose import main, make_parser
+from m3se.run_scripts.diagnosis import sections as sections
+from m3se.run_scripts.diagnosis.report import Report
+from m3se.trainers.data import read_data
+from m3se.trainers.diagnostics.quantities import separation
+from m3se.trainers.errors import InputError
+from m3se.trainers.retrieval.loading import load_scorer
+from tests.worlds import words as tiny
 
 
 QUERIES = {"dev": 3, "train": 2}

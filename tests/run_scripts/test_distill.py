@@ -9,14 +9,13 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 
-from modeling import ColBERT, CrossEncoder, DualEncoder
-from run_scripts import distill, train_teacher
-from run_scripts.cli import parse
-from tests import tiny
+from m3se import ColBERT, CrossEncoder, DualEncoder, InputError
+from m3se.run_scripts import distill, train_teacher
+from m3se.run_scripts.cli.app import parse
+from m3se.trainers.data import RankingLists
 from tests.launch import launch
-from tests.run_scripts.small_world import write_collection, write_encoder
-from trainers import InputError
-from trainers.data import RankingLists
+from tests.worlds import tiny
+from tests.worlds.small_world import write_collection, write_encoder
 
 
 KINDS = {"dual_encoder": DualEncoder, "colbert": ColBERT, "cross_encoder": CrossEncoder}
@@ -131,7 +130,7 @@ def dense_model(world: Path, folder: Path, pooling: str) -> Path:
 @pytest.mark.parametrize("rate", [0.2, 0.0])
 def test_a_cpu_draws_cheap_masks_where_attention_is_dropped(rate, world, tmp_path, monkeypatch):
     rates = []
-    monkeypatch.setattr("modeling.cpu_dropout.drop", lambda values, rate: rates.append(rate) or values)
+    monkeypatch.setattr("m3se.modeling.cpu_dropout.drop", lambda values, rate: rates.append(rate) or values)
     distilled(world, tmp_path / "out", dropout=rate, embedding_dropout=0.0)
     assert set(rates) == ({0.0, 0.2} if rate else set())  # 0: the embedding's
     assert "cpu_dropout" not in (tmp_path / "out" / "config.json").read_text()

@@ -2,12 +2,12 @@ from pathlib import Path
 
 import pytest
 
-from run_scripts.cli import parse
-from run_scripts.encode import main, make_parser
+from m3se.run_scripts.cli.app import parse
+from m3se.run_scripts.encode import main, make_parser
+from m3se.trainers.errors import InputError
+from m3se.trainers.retrieval.embedded_collection import EncodedCollection
 from tests.launch import launch
-from tests.trainers.evaluation import tiny
-from trainers.errors import InputError
-from trainers.evaluation.encoded import EncodedCollection
+from tests.worlds import words as tiny
 
 
 @pytest.fixture(scope="module")

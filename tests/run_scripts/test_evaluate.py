@@ -3,15 +3,15 @@ from pathlib import Path
 
 import pytest
 
-from run_scripts import evaluate as evaluate_script
-from run_scripts.cli import parse
-from run_scripts.evaluate import main, make_parser
-from tests.trainers.evaluation import tiny
-from trainers.data import ROW_FEATURES, DocumentTable, RankingLists
-from trainers.data.arrow import dataset_of
-from trainers.errors import InputError
-from trainers.evaluation.measures import evaluate_run
-from trainers.evaluation.runs import read_run, write_run
+from m3se.run_scripts import evaluate as evaluate_script
+from m3se.run_scripts.cli.app import parse
+from m3se.run_scripts.evaluate import main, make_parser
+from m3se.trainers.data import ROW_FEATURES, DocumentTable, RankingLists
+from m3se.trainers.errors import InputError
+from m3se.trainers.evaluation.run_metrics import evaluate_run
+from m3se.trainers.evaluation.runs import read_run, write_run
+from m3se.trainers.storage.arrow import dataset_of
+from tests.worlds import words as tiny
 
 
 @pytest.fixture(scope="module")

@@ -1,15 +1,15 @@
 import pytest
 
-from run_scripts import mine
-from run_scripts.cli import parse
-from run_scripts.mine import main, make_parser
-from tests import tiny
-from tests.run_scripts.small_world import write_collection
-from trainers.data import OwnCandidates, read_data, training_lists
-from trainers.errors import InputError
-from trainers.evaluation.loading import load_embedder
-from trainers.evaluation.runs import read_run
-from trainers.teacher import PairScorer
+from m3se.run_scripts import mine
+from m3se.run_scripts.cli.app import parse
+from m3se.run_scripts.mine import main, make_parser
+from m3se.trainers.data import OwnCandidates, read_data, training_lists
+from m3se.trainers.errors import InputError
+from m3se.trainers.evaluation.runs import read_run
+from m3se.trainers.retrieval.loading import load_embedder
+from m3se.trainers.teacher.pair_scorer import PairScorer
+from tests.worlds import tiny
+from tests.worlds.small_world import write_collection
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,10 @@ import shlex
 
 import pytest
 
-from run_scripts import distill, score_with_teacher, train_teacher
-from run_scripts.cli import parse
-from tests.run_scripts.small_world import RECIPES
-from trainers import LOSSES, RankingConfig
+from m3se import LOSSES, RankingConfig
+from m3se.run_scripts import distill, score_with_teacher, train_teacher
+from m3se.run_scripts.cli.app import parse
+from tests.worlds.small_world import RECIPES
 
 
 PAPER = RECIPES / "paper"

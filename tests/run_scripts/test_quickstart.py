@@ -7,9 +7,9 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from modeling import DualEncoder
+from m3se import DualEncoder
 from tests.reliability.forked import Run
-from tests.run_scripts.small_world import shrink_quickstart
+from tests.worlds.small_world import shrink_quickstart
 
 
 ROOT = Path(__file__).parents[2]

@@ -1,10 +1,10 @@
 import pytest
 
-from run_scripts import distill, evaluate, score_with_teacher, train_teacher
-from run_scripts.cli import parse
-from run_scripts.recipe import expand_recipe
-from tests.run_scripts.small_world import RECIPES
-from trainers import InputError, RankingConfig
+from m3se import InputError, RankingConfig
+from m3se.run_scripts import distill, evaluate, score_with_teacher, train_teacher
+from m3se.run_scripts.cli.app import parse
+from m3se.run_scripts.cli.recipe import expand_recipe
+from tests.worlds.small_world import RECIPES
 
 
 SCRIPTS = {"teacher": train_teacher, "scores": score_with_teacher, "evaluate": evaluate}

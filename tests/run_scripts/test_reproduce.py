@@ -5,19 +5,19 @@ from pathlib import Path
 import pytest
 import yaml
 
-from run_scripts import diagnose, distill, evaluate, reproduce, score_with_teacher, train_teacher
-from run_scripts.cli import parse
-from run_scripts.recipe import as_flag
-from run_scripts.reproduction.data import split_collection
-from run_scripts.reproduction.plan import Job, Planner
-from run_scripts.reproduction.results import gaps_closed, mean_evaluation, share
-from run_scripts.reproduction.run import run_all, timed
-from run_scripts.reproduction.study import RECIPES, merged, read_scale, read_study, study_names
+from m3se import InputError
+from m3se.run_scripts import diagnose, distill, evaluate, reproduce, score_with_teacher, train_teacher
+from m3se.run_scripts.cli.app import parse
+from m3se.run_scripts.cli.recipe import as_flag
+from m3se.run_scripts.reproduction.data import split_collection
+from m3se.run_scripts.reproduction.plan import Job, Planner
+from m3se.run_scripts.reproduction.results import gaps_closed, mean_evaluation, share
+from m3se.run_scripts.reproduction.run import run_all, timed
+from m3se.run_scripts.reproduction.study import RECIPES, merged, read_scale, read_study, study_names
+from m3se.trainers.evaluation.run_metrics import Evaluation
 from tests.reliability.forked import Run
-from tests.reliability.studies import fork_jobs
-from tests.run_scripts.small_world import write_collection, write_encoder
-from trainers import InputError
-from trainers.evaluation.measures import Evaluation
+from tests.worlds.small_world import write_collection, write_encoder
+from tests.worlds.studies import fork_jobs
 
 
 SCRIPTS = {
@@ -289,7 +289,7 @@ sys.exit({status})
 def test_a_job_is_a_process_with_its_options_its_devices_its_log_and_its_record(status, tmp_path, monkeypatch):
     folder, job_options = tmp_path / "made", {"depth": 10, "model": ["a"]}
     (tmp_path / "evaluate.py").write_text(ECHO.format(folder=str(folder), status=status), encoding="utf-8")
-    monkeypatch.setattr("run_scripts.reproduction.run.SCRIPTS", tmp_path)
+    monkeypatch.setattr("m3se.run_scripts.reproduction.run.SCRIPTS", tmp_path)
     jobs = [Job("rerank-a", "evaluate.py", job_options, folder)]
     assert run_all(lambda: jobs, tmp_path / "out", gpus=2, processes=2) == ([] if status == 0 else ["rerank-a"])
     recipe = tmp_path / "out" / "recipes" / "rerank-a.yaml"

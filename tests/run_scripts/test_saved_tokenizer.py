@@ -1,5 +1,5 @@
-from run_scripts.training import forget_last_call
-from tests import tiny
+from m3se.trainers.fitting import forget_last_call
+from tests.worlds import tiny
 
 
 def test_what_a_tokenizer_saves_does_not_depend_on_its_last_call():

@@ -6,12 +6,12 @@ import os
 import numpy as np
 import pytest
 
-from run_scripts import score_with_teacher
-from run_scripts.cli import run
+from m3se.run_scripts import score_with_teacher
+from m3se.run_scripts.cli.app import run
+from m3se.trainers.data import RankingLists
+from m3se.trainers.teacher.pair_scorer import PairScorer
 from tests.run_scripts.interrupted_scoring import disturb
-from tests.trainers.tiny_teachers import TEXT, save_classifier, save_cross_encoder, tiny_lists
-from trainers.data import RankingLists
-from trainers.teacher import PairScorer
+from tests.worlds.teachers import TEXT, save_classifier, save_cross_encoder, tiny_lists
 
 
 @pytest.fixture(scope="module")

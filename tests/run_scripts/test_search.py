@@ -1,12 +1,12 @@
 import pytest
 
-from run_scripts.cli import parse
-from run_scripts.search import main, make_parser
-from tests.trainers.evaluation import tiny
-from trainers.data import read_data
-from trainers.errors import InputError
-from trainers.evaluation import encoded
-from trainers.evaluation.loading import load_embedder
+from m3se.run_scripts.cli.app import parse
+from m3se.run_scripts.search import main, make_parser
+from m3se.trainers.data import read_data
+from m3se.trainers.errors import InputError
+from m3se.trainers.retrieval import embedded_collection as encoded
+from m3se.trainers.retrieval.loading import load_embedder
+from tests.worlds import words as tiny
 
 
 @pytest.fixture

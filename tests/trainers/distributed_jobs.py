@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from modeling.gathering import gather_rows
-from tests import tiny
+from m3se.modeling.gathering import gather_rows
+from tests.worlds import tiny
 
 
 GLOBAL_BATCH = 8

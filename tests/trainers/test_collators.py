@@ -1,8 +1,8 @@
 import torch
 
-from tests import tiny
-from trainers import RankingCollator
-from trainers.data import DocumentTable
+from m3se import RankingCollator
+from m3se.trainers.data import DocumentTable
+from tests.worlds import tiny
 
 
 ROWS = [

@@ -4,9 +4,9 @@ import pytest
 import torch
 from transformers import TrainingArguments
 
-from trainers import LOSSES, InputError, RankingConfig
-from trainers import config as config_module
-from trainers.config import HYPERPARAMETERS
+from m3se import LOSSES, InputError, RankingConfig
+from m3se.trainers import config as config_module
+from m3se.trainers.config import HYPERPARAMETERS
 
 
 def make_config(folder="/nowhere", **options):

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tests import tiny
-from trainers import LOSSES, InputError
-from trainers.distillation_trainer import sample_rows
-from trainers.evaluation.metrics import ndcg, reciprocal_rank
+from m3se import LOSSES, InputError
+from m3se.trainers.distillation_trainer import sample_rows
+from m3se.trainers.evaluation.metrics import ndcg, reciprocal_rank
+from tests.worlds import tiny
 
 
 BUILDERS = [tiny.dual_encoder, tiny.cross_encoder]

@@ -6,9 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests import tiny
 from tests.launch import launch
 from tests.trainers.distributed_jobs import JOBS, do_all, evaluate_job, train_job
+from tests.worlds import tiny
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,9 @@ import torch
 from peft import PeftModel
 from transformers import BertModel
 
-from modeling import CrossEncoder, DualEncoder
-from tests import tiny
-from trainers import InputError
-from trainers.lora import add_adapter
+from m3se import CrossEncoder, DualEncoder, InputError
+from m3se.trainers.lora import add_adapter
+from tests.worlds import tiny
 
 
 BUILDERS = {

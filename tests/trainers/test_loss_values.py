@@ -6,9 +6,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 
+from m3se.trainers.losses import LOSSES
 from tests.trainers.loss_cases import VARIANTS, cases
 from tests.trainers.reference_losses import REFERENCES
-from trainers.losses import LOSSES
 
 
 def value(name, scores, teacher_scores, labels, **hyperparameters):

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from m3se.trainers.losses import LOSSES, NEEDS_TEACHER, usable_queries
 from tests.trainers.loss_cases import LABELS, VARIANTS, Case, cases
-from trainers.losses import LOSSES, NEEDS_TEACHER, usable_queries
 
 
 SHIFT_INVARIANT = {"softmax_ce", "margin_mse", "m3se", "softmax_distillation", "focal"}

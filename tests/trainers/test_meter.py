@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from trainers.meter import Meter
+from m3se.trainers.meter import Meter
 
 
 NAN = torch.nan

@@ -4,8 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests import tiny
-from trainers.negatives import add_columns, append_documents, draw_documents, negative_columns
+from m3se.trainers.negatives import add_columns, append_documents, draw_documents, negative_columns
+from tests.worlds import tiny
 
 
 @given(size=st.integers(1, 60), seed=st.integers(0, 100), data=st.data())

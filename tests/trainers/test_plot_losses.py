@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from trainers import LOSSES
+from m3se import LOSSES
 
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "plot_losses.py"

@@ -3,11 +3,11 @@ import torch
 import torch.nn.functional as F
 from transformers import BertForMaskedLM, ElectraConfig
 
-from modeling import DualEncoder, DualEncoderConfig
-from tests import tiny
-from trainers import InputError, regularisers
-from trainers.losses import softmax_ce, softmax_distillation
-from trainers.regularisers import hide_tokens, masked_lm_loss
+from m3se import DualEncoder, DualEncoderConfig, InputError
+from m3se.trainers import regularisers
+from m3se.trainers.losses import softmax_ce, softmax_distillation
+from m3se.trainers.regularisers import hide_tokens, masked_lm_loss
+from tests.worlds import tiny
 
 
 def test_about_the_asked_share_of_tokens_is_hidden_and_never_special_ones():

@@ -1,7 +1,7 @@
 import pytest
 
-from tests import tiny
-from trainers.data import sample_row
+from m3se.trainers.data import sample_row
+from tests.worlds import tiny
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -2,7 +2,7 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
-from tests import tiny
+from tests.worlds import tiny
 
 
 class WorseAndWorse(TrainerCallback):

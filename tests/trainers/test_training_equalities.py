@@ -5,9 +5,9 @@ import copy
 import pytest
 import torch
 
-from modeling import batching
-from tests import tiny
-from trainers.evaluation.metrics import ndcg, reciprocal_rank
+from m3se.modeling import batching
+from m3se.trainers.evaluation.metrics import ndcg, reciprocal_rank
+from tests.worlds import tiny
 
 
 PLAIN_SGD = {"optim": "sgd", "max_grad_norm": 0.0, "learning_rate": 0.05, "lr_scheduler_type": "constant"}

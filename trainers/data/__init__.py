@@ -1,15 +1,15 @@
 """Formats → one schema: readers, the document table, candidates, ranking lists, the embedded collection."""
 
-from trainers.data.bm25 import BM25Index
-from trainers.data.candidates import candidate_lists, pooled_lists, training_lists
-from trainers.data.documents import DocumentTable
-from trainers.data.grouping import sample_row, teacher_lists
-from trainers.data.list_files import write_scored_triples
-from trainers.data.mining import mine_negatives
-from trainers.data.pydocs import read_pydocs
-from trainers.data.readers import read_data
-from trainers.data.schema import ROW_FEATURES, SCORED_ROW_FEATURES, Collection, RankingLists
-from trainers.data.sources import OwnCandidates, RandomCandidates, candidate_source
+from m3se.trainers.data.bm25 import BM25Index
+from m3se.trainers.data.candidates import OwnCandidates, RandomCandidates, candidate_source
+from m3se.trainers.data.documents import DocumentTable
+from m3se.trainers.data.grouping import sample_row, teacher_lists
+from m3se.trainers.data.lists import candidate_lists, pooled_lists, training_lists
+from m3se.trainers.data.mining import mine_negatives
+from m3se.trainers.data.pydocs.pydocs import read_pydocs
+from m3se.trainers.data.readers.list_files import write_scored_triples
+from m3se.trainers.data.readers.read_data import read_data
+from m3se.trainers.data.schema import ROW_FEATURES, SCORED_ROW_FEATURES, Collection, RankingLists
 
 
 __all__ = [

@@ -13,11 +13,11 @@ import Stemmer
 from bm25s.tokenization import Tokenized, Tokenizer
 from tqdm import tqdm
 
-from trainers.data.arrow import complete_folder
-from trainers.data.documents import DocumentTable
-from trainers.data.schema import Collection
-from trainers.errors import InputError
-from trainers.sums import reusable
+from m3se.trainers.data.documents import DocumentTable
+from m3se.trainers.data.schema import Collection
+from m3se.trainers.errors import InputError
+from m3se.trainers.storage.atomic import complete_folder
+from m3se.trainers.storage.checksums import reusable
 
 
 logger = logging.getLogger(__name__)

@@ -1,178 +1,86 @@
-"""Which documents each query is trained or tested on: known positives, and candidates of any source."""
+"""Where candidates come from: BM25, the lists that a source brought along, or chance. All answer to `ranked`."""
 
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from hashlib import blake2b
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
-from datasets import Dataset
 
-from trainers.data.arrow import dataset_of
-from trainers.data.schema import ROW_FEATURES, TRAINING_ROW_FEATURES, Collection, RankingLists
-from trainers.data.sources import CandidateSource, RandomCandidates, query_generator
-from trainers.errors import InputError
-
-
-Negatives = Literal["random", "top"]
+from m3se.trainers.data.bm25 import BM25Index
+from m3se.trainers.data.readers.assemble import cache_root
+from m3se.trainers.data.schema import Collection
+from m3se.trainers.errors import InputError
 
 
-def training_lists(
+CandidateKind = Literal["auto", "own", "bm25", "random"]
+
+
+class CandidateSource(Protocol):
+    """Anything that proposes documents for queries."""
+
+    name: str
+
+    def ranked(self, collection: Collection, queries: list[str], depth: int) -> Iterator[tuple[str, list[str]]]:
+        """(query id, at most `depth` distinct document ids, best first) of every query id, in their order."""
+        ...
+
+
+class OwnCandidates:
+    """The lists of the collection, in the order of its source. Raises InputError when it has none."""
+
+    name = "own lists"
+
+    def __init__(self, collection: Collection):
+        if collection.candidates is None:
+            raise InputError(f"{collection.name}: brings no lists of its own; use BM25 candidates, or name a file")
+        self._rows = collection.candidates
+        self._places = {query: place for place, query in enumerate(self._rows["query_id"])}
+
+    def ranked(self, collection: Collection, queries: list[str], depth: int) -> Iterator[tuple[str, list[str]]]:
+        for query in queries:
+            place = self._places.get(query)
+            yield query, self._rows[place]["document_ids"][:depth] if place is not None else []
+
+
+class RandomCandidates:
+    """Documents drawn uniformly from the collection, without replacement; a query's depend on its id and `seed`."""
+
+    name = "random"
+
+    def __init__(self, seed: int = 0):
+        self._seed = seed
+
+    def ranked(self, collection: Collection, queries: list[str], depth: int) -> Iterator[tuple[str, list[str]]]:
+        documents = collection.documents
+        for query in queries:
+            generator = query_generator(query, self._seed)
+            drawn = generator.choice(len(documents), min(depth, len(documents)), replace=False)
+            yield query, documents.ids_at(drawn)
+
+
+def query_generator(query: str, seed: int) -> np.random.Generator:
+    """The random numbers of one query: the same whatever other queries there are and in which order they come."""
+    return np.random.default_rng([seed, int.from_bytes(blake2b(query.encode(), digest_size=8).digest(), "big")])
+
+
+def candidate_source(
     collection: Collection,
-    candidates: CandidateSource,
-    documents_per_query: int,
-    depth: int = 100,
+    kind: CandidateKind = "auto",
+    cache_dir: str | Path | None = None,
     seed: int = 0,
-    negatives: Negatives = "random",
-    path: str | Path | None = None,
-) -> RankingLists:
-    """Lists of `documents_per_query` (K) documents: first the known positives, then negatives of the top `depth`.
+    k1: float = 0.9,
+    b: float = 0.4,
+    stemmer: str | None = "english",
+) -> CandidateSource:
+    """The source of this kind; "auto" is the collection's own lists if it brings some, BM25 otherwise.
 
-    Of more than K − 1 positives the best labelled K − 1 are kept, so that every list has a negative; the column
-    `positive_ids` names the others. Negatives are drawn without replacement ("random"; a query's draw depends on its
-    id and `seed` only) or are the highest ranked ("top"). Queries without a positive, and queries with fewer
-    candidates than K needs, are dropped and counted. With `path` the rows are streamed to that file.
-
-    Raises InputError when K does not fit `depth`, or when no query is left, naming the one that came closest.
+    `k1`, `b`, `stemmer` are BM25's, whose index is kept in `cache_dir`. Raises InputError for another kind.
     """
-    if negatives not in ("random", "top"):
-        raise InputError(f"negatives: expected 'random' or 'top', got {negatives!r}")
-    if not 2 <= documents_per_query <= depth + 1:
-        expected = f"at least 2 (a positive and a negative) and at most depth + 1 = {depth + 1}"
-        raise InputError(f"documents per query: expected {expected}, got {documents_per_query}")
-    counts: Counter[str] = Counter()
-    choose = _top if negatives == "top" else _drawn(seed)
-    rows = _training_rows(collection, candidates, documents_per_query, depth, choose, counts)
-    dataset = dataset_of(rows, TRAINING_ROW_FEATURES, path)
-    if len(dataset) == 0:
-        raise InputError(f"{collection.name}: {_why_none(collection, candidates, documents_per_query, depth)}")
-    options = {"candidates": candidates.name, "depth": depth, "negatives": negatives, "seed": seed}
-    return lists_of(collection, dataset, counts, documents_per_query=documents_per_query, **options)
-
-
-def candidate_lists(
-    collection: Collection, candidates: CandidateSource, depth: int, path: str | Path | None = None
-) -> RankingLists:
-    """The top `depth` of every query as it is: a positive that is not in it stays outside, unjudged means label 0.
-
-    Queries without any candidate are dropped and counted; so is the share of positives that the lists contain
-    (`recall`, the mean over queries with a positive), which bounds what re-ranking can reach.
-    """
-    if depth < 1:
-        raise InputError(f"depth: expected at least 1, got {depth}")
-    counts: Counter[str] = Counter()
-    recalls: list[float] = []
-
-    def rows() -> Iterator[dict]:
-        for query, ids in candidates.ranked(collection, list(collection.queries), depth):
-            if positives := positives_of(collection.qrels.get(query, {})):
-                recalls.append(len(set(ids) & set(positives)) / len(positives))
-            if ids:
-                yield row_of(collection, query, ids)
-            else:
-                counts["queries_dropped_without_candidates"] += 1
-
-    dataset = dataset_of(rows(), ROW_FEATURES, path)
-    recall = float(np.mean(recalls)) if recalls else None
-    return lists_of(collection, dataset, counts, candidates=candidates.name, depth=depth, recall=recall)
-
-
-def pooled_lists(
-    collection: Collection,
-    candidates: CandidateSource,
-    depth: int = 100,
-    random: int = 100,
-    seed: int = 0,
-    path: str | Path | None = None,
-) -> RankingLists:
-    """The paper's evaluation pool for NQ: all positives, then the top `depth` others, then up to `random` drawn ones.
-
-    Unlike re-ranking a candidate list, every positive is in reach.
-    """
-    chance = RandomCandidates(seed)
-    wanted = depth + max(map(len, collection.qrels.values()), default=0)
-
-    def rows() -> Iterator[dict]:
-        for query, ids in candidates.ranked(collection, list(collection.queries), wanted):
-            positives = positives_of(collection.qrels.get(query, {}))
-            taken = set(positives)
-            top = [document for document in ids if document not in taken][:depth]
-            taken |= set(top)
-            _, drawn = next(chance.ranked(collection, [query], random + len(taken)))
-            others = [document for document in drawn if document not in taken][:random]
-            yield row_of(collection, query, positives + top + others)
-
-    dataset = dataset_of(rows(), ROW_FEATURES, path)
-    return lists_of(collection, dataset, Counter(), candidates=candidates.name, depth=depth, random=random, seed=seed)
-
-
-def lists_of(collection: Collection, rows: Dataset, counts: Counter[str], **options) -> RankingLists:
-    """Ranking lists with a report of the collection, the options, and what was counted."""
-    kept = {reason: count for reason, count in counts.items() if count}
-    report = {"collection": collection.report, "lists": {"rows": len(rows), **options, **kept}}
-    return RankingLists(rows, collection.documents, report)
-
-
-def positives_of(judged: dict[str, float]) -> list[str]:
-    """Ids of the documents judged relevant (above 0), the most relevant first, equal ones in the qrels' order."""
-    relevant = [document for document, label in judged.items() if label > 0]
-    return sorted(relevant, key=lambda document: -judged[document])
-
-
-def row_of(collection: Collection, query: str, ids: list[str]) -> dict:
-    """The row of `query` with the documents `ids`, labelled by the judgments; unjudged means 0."""
-    judged = collection.qrels.get(query, {})
-    labels = [max(judged.get(document, 0.0), 0.0) for document in ids]
-    return {"query_id": query, "query": collection.queries[query], "document_ids": ids, "labels": labels}
-
-
-Choice = Callable[[str, list[str], int], list[str]]  # query id, negatives best first, how many → as many of them
-
-
-def _top(query: str, negatives: list[str], count: int) -> list[str]:
-    return negatives[:count]
-
-
-def _drawn(seed: int) -> Choice:
-    def draw(query: str, negatives: list[str], count: int) -> list[str]:
-        places = query_generator(query, seed).choice(len(negatives), count, replace=False)
-        return [negatives[place] for place in places]
-
-    return draw
-
-
-def _training_rows(
-    collection: Collection,
-    candidates: CandidateSource,
-    size: int,
-    depth: int,
-    choose: Choice,
-    counts: Counter[str],
-) -> Iterator[dict]:
-    queries = _with_positives(collection)
-    counts["queries_dropped_without_positive"] = len(collection.queries) - len(queries)
-    for query, ids in candidates.ranked(collection, queries, depth):
-        positives = positives_of(collection.qrels[query])
-        kept, left_out = positives[: size - 1], positives[size - 1 :]
-        negatives = [document for document in ids if document not in set(positives)]
-        if len(kept) + len(negatives) < size:
-            counts["queries_dropped_with_too_few_candidates"] += 1
-            continue
-        counts["positives_dropped_over_k"] += len(left_out)
-        row = row_of(collection, query, kept + choose(query, negatives, size - len(kept)))
-        yield row | {"positive_ids": left_out}
-
-
-def _with_positives(collection: Collection) -> list[str]:
-    return [query for query in collection.queries if positives_of(collection.qrels.get(query, {}))]
-
-
-def _why_none(collection: Collection, candidates: CandidateSource, size: int, depth: int) -> str:
-    queries = _with_positives(collection)
-    if not queries:
-        return f"none of {len(collection.queries)} queries has a positive document"
-    query, ids = max(candidates.ranked(collection, queries, depth), key=lambda found: len(found[1]))
-    return (
-        f"{size} documents per query are more than the candidates give: of {len(queries)} queries with a positive the "
-        f"richest, {query!r}, has {len(ids)} candidates (depth {depth}, {len(collection.documents)} documents)"
-    )
+    if kind not in ("auto", "own", "bm25", "random"):
+        raise InputError(f"candidates: expected auto, own, bm25 or random, got {kind!r}")
+    if kind == "random":
+        return RandomCandidates(seed)
+    if kind == "own" or (kind == "auto" and collection.candidates is not None):
+        return OwnCandidates(collection)
+    return BM25Index.build(collection.documents, k1, b, stemmer, cache_root(cache_dir))

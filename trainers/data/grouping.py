@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from trainers.data.arrow import dataset_of
-from trainers.data.candidates import lists_of, positives_of
-from trainers.data.schema import SCORED_TRAINING_ROW_FEATURES, Collection, RankingLists
-from trainers.data.sources import query_generator
-from trainers.errors import InputError
+from m3se.trainers.data.candidates import query_generator
+from m3se.trainers.data.lists import lists_of, positives_of
+from m3se.trainers.data.schema import SCORED_TRAINING_ROW_FEATURES, Collection, RankingLists
+from m3se.trainers.errors import InputError
+from m3se.trainers.storage.arrow import dataset_of
 
 
 def teacher_lists(

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from trainers.errors import InputError
+from m3se.trainers.errors import InputError
 
 
 Scores = Mapping[str, Mapping[str, float]]  # query id → document id → score

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from datasets import Dataset, Features, List, Value
 
-from trainers.data.arrow import complete_folder, save_dataset
-from trainers.data.documents import DocumentTable
-from trainers.errors import InputError
-from trainers.sums import refuse_damaged
+from m3se.trainers.data.documents import DocumentTable
+from m3se.trainers.errors import InputError
+from m3se.trainers.storage.arrow import save_dataset
+from m3se.trainers.storage.atomic import complete_folder
+from m3se.trainers.storage.checksums import refuse_damaged
 
 
 ROW_FEATURES = Features(

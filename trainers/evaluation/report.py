@@ -4,11 +4,11 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trainers.evaluation.files import write_text
-from trainers.evaluation.markdown import escaped
-from trainers.evaluation.measures import Evaluation
-from trainers.evaluation.runs import Run, write_run
-from trainers.evaluation.significance import PERMUTATIONS, Comparison
+from m3se.trainers.evaluation.markdown import escaped
+from m3se.trainers.evaluation.run_metrics import Evaluation
+from m3se.trainers.evaluation.runs import Run, write_run
+from m3se.trainers.evaluation.significance import PERMUTATIONS, Comparison
+from m3se.trainers.storage.atomic import write_text
 
 
 COLUMNS = ("MRR@10", "nDCG@10")

@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterable
 from pathlib import Path
 
-from trainers.data.files import read_lines, shorten
-from trainers.errors import InputError
-from trainers.evaluation.files import complete_file
+from m3se.trainers.data.readers.text_files import read_lines, shorten
+from m3se.trainers.errors import InputError
+from m3se.trainers.storage.atomic import complete_file
 
 
 Run = dict[str, dict[str, float]]  # query id → document id → score

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainers.errors import InputError
-from trainers.evaluation.measures import Evaluation
+from m3se.trainers.errors import InputError
+from m3se.trainers.evaluation.run_metrics import Evaluation
 
 
 PERMUTATIONS = 10_000

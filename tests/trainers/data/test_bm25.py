@@ -2,9 +2,9 @@ import math
 
 import pytest
 
-from trainers.data.bm25 import BM25Index
-from trainers.data.documents import DocumentTable
-from trainers.errors import InputError
+from m3se.trainers.data.bm25 import BM25Index
+from m3se.trainers.data.documents import DocumentTable
+from m3se.trainers.errors import InputError
 
 
 TEXTS = {

@@ -6,9 +6,9 @@ from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainers.data import documents as module
-from trainers.data.documents import DocumentTable
-from trainers.errors import InputError
+from m3se.trainers.data import documents as module
+from m3se.trainers.data.documents import DocumentTable
+from m3se.trainers.errors import InputError
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainers.data.arrow import dataset_of
-from trainers.data.documents import DocumentTable
-from trainers.data.grouping import sample_row, teacher_lists
-from trainers.data.schema import CANDIDATE_FEATURES, SCORED_CANDIDATE_FEATURES, Collection
-from trainers.errors import InputError
+from m3se.trainers.data.documents import DocumentTable
+from m3se.trainers.data.grouping import sample_row, teacher_lists
+from m3se.trainers.data.schema import CANDIDATE_FEATURES, SCORED_CANDIDATE_FEATURES, Collection
+from m3se.trainers.errors import InputError
+from m3se.trainers.storage.arrow import dataset_of
 
 
 def collection_of(lists, qrels):

@@ -1,7 +1,7 @@
 import pytest
 
-from trainers.data.mining import mine_negatives
-from trainers.errors import InputError
+from m3se.trainers.data.mining import mine_negatives
+from m3se.trainers.errors import InputError
 
 
 RUN = {"q": {"a": 9.0, "b": 8.0, "c": 7.0, "d": 6.0, "e": 6.0, "f": 5.0}, "r": {"a": 1.0}}

@@ -1,9 +1,10 @@
 import pytest
 
-from trainers.data.arrow import complete_folder, dataset_of
-from trainers.data.documents import DocumentTable
-from trainers.data.schema import ROW_FEATURES, RankingLists
-from trainers.errors import InputError
+from m3se.trainers.data.documents import DocumentTable
+from m3se.trainers.data.schema import ROW_FEATURES, RankingLists
+from m3se.trainers.errors import InputError
+from m3se.trainers.storage.arrow import dataset_of
+from m3se.trainers.storage.atomic import complete_folder
 
 
 ROWS = [

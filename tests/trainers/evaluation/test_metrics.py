@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainers.evaluation.metrics import ndcg, recall, reciprocal_rank
+from m3se.trainers.evaluation.metrics import ndcg, recall, reciprocal_rank
 
 
 INF = float("inf")

@@ -4,7 +4,7 @@ from pathlib import Path
 import evaluate
 import pytest
 
-from trainers.evaluation import measures
+from m3se.trainers.evaluation import run_metrics as measures
 
 
 FOLDER = Path(measures.__file__).parent / "ranking_metric"

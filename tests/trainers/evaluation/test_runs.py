@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainers.errors import InputError
-from trainers.evaluation.runs import is_trec_run, read_run, top, write_run
+from m3se.trainers.errors import InputError
+from m3se.trainers.evaluation.runs import is_trec_run, read_run, top, write_run
 
 
 def test_the_file_is_trec_format_best_first(tmp_path):

@@ -3,10 +3,10 @@ import itertools
 import numpy as np
 import pytest
 
-from trainers.errors import InputError
-from trainers.evaluation import significance
-from trainers.evaluation.measures import Evaluation
-from trainers.evaluation.significance import bootstrap_interval, compare, holm, randomisation_test, share_interval
+from m3se.trainers.errors import InputError
+from m3se.trainers.evaluation import significance
+from m3se.trainers.evaluation.run_metrics import Evaluation
+from m3se.trainers.evaluation.significance import bootstrap_interval, compare, holm, randomisation_test, share_interval
 
 
 def test_the_p_value_is_near_that_of_all_permutations():

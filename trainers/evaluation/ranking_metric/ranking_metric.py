@@ -7,7 +7,7 @@ evaluate.load("trainers/evaluation/ranking_metric") works offline; this package 
 import datasets
 import evaluate
 
-from trainers.evaluation.measures import MEASURES, evaluate_run
+from m3se.trainers.evaluation.run_metrics import MEASURES, evaluate_run
 
 
 CITATION = """\

@@ -1,0 +1,117 @@
+"""A published folder appears whole or not at all."""
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+# What libraries load a repository by. Left there from another model, each of these would spoil one published over it.
+LAYOUT = {
+    "config.json",
+    "model.safetensors",
+    "modules.json",
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+    "1_Pooling",
+    "artifact.metadata",
+    "adapter_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tokenizer.model",
+    "chat_template.jinja",
+}
+CODE = {
+    "batching.py",
+    "colbert.py",
+    "colbert_checkpoints.py",
+    "colbert_inputs.py",
+    "dual_encoder.py",
+    "gathering.py",
+    "outputs.py",
+    "checkpoints.py",
+    "published.py",  # the name of checkpoints.py in folders of before
+    "scoring.py",
+}
+# What our writers put at the top of a folder; anything else there is somebody's own.
+WRITTEN = LAYOUT | CODE | {"README.md", "images", "onnx", ".eval_results", "SHA256SUMS"}
+TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{20,}")  # how the Hub's access tokens look
+MARKERS = ("m3se", "auto_map")  # one of these is a key of every published config.json
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `folder` that takes its name at the end; an exception leaves nothing behind.
+
+    Raises:
+        ValueError: `folder` exists and is not one that was published before.
+    """
+    check_replaceable(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        yield staging
+        staging.chmod(0o755)
+        replace_folder(staging, folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def check_replaceable(folder: Path) -> None:
+    """Refuse to overwrite anything but an empty folder or an earlier publication."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is a file; expected a folder to write")
+    foreign = sorted(path.name for path in folder.iterdir() if path.name not in WRITTEN)
+    if foreign:
+        raise ValueError(f"{folder} holds {foreign[0]!r}, which no published folder has: choose a new folder")
+    if any(folder.iterdir()) and not is_published(folder):
+        raise ValueError(f"{folder} is not empty and was not published from here: choose a new folder")
+
+
+def is_published(folder: Path) -> bool:
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return any(marker in config for marker in MARKERS)
+
+
+def replace_folder(staging: Path, folder: Path) -> None:
+    """Give `staging` the name of `folder`, whose old content goes."""
+    if folder.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        os.replace(folder, old)
+        os.replace(staging, folder)
+        shutil.rmtree(old)
+    else:
+        os.replace(staging, folder)
+
+
+def check_clean(folder: Path, private: list[Path], token: str | None) -> None:
+    """Refuse a folder whose text files show one of the `private` paths, the `token`, or anything like a token.
+
+    Raises:
+        ValueError: the message names the file and says what is in it, without repeating a token.
+    """
+    paths = [str(path) for path in private if len(path.parts) > 1]
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        try:
+            text = file.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue  # weights and pictures
+        if TOKEN.search(text) or (token and token in text):
+            raise ValueError(f"{file.name} would hold an access token; nothing was written")
+        for path in paths:
+            if re.search(re.escape(path) + r"(?![\w.-])", text):
+                raise ValueError(f"{file.name} would show the local path {path}; nothing was written")

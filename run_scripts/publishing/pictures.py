@@ -1,0 +1,50 @@
+"""Pictures of a card: copied into the published folder, as {file, caption} for the card."""
+
+import re
+import shutil
+from pathlib import Path
+
+from m3se.hub_cards.plots import learning_curves
+from m3se.run_scripts.publishing.card_values import read_text
+from m3se.trainers.errors import InputError
+
+
+CURVE_COLUMNS = {"step": "step", "dev": "dev nDCG@10", "train": "train nDCG@10"}
+DIAGNOSTICS = ("distributions_dev_centred", "margins", "calibration")  # of diagnose.py's pictures, those of any model
+
+
+def draw_learning_curve(folder: Path, name: str, rows: list[dict]) -> list[dict]:
+    """nDCG@10 on training and dev queries, from a card's `curve`; nothing without two evaluations of both."""
+    if len(rows) < 2 or not {"dev nDCG@10", "train nDCG@10"} <= rows[0].keys():
+        return []
+    curve = {column: [row[key] for row in rows] for column, key in CURVE_COLUMNS.items()}
+    figure = learning_curves({name: curve}, "nDCG@10", "nDCG@10 on training and on held-out queries")
+    path = folder / "images" / "learning_curve.png"
+    path.parent.mkdir(exist_ok=True)
+    figure.savefig(path, metadata={"Software": None})
+    caption = "Re-ranking while it learned: where the two curves part, the model fits the training queries only."
+    return [{"file": "images/learning_curve.png", "caption": caption}]
+
+
+def copy_pictures(folder: Path, pictures: dict[Path, str]) -> list[dict]:
+    """Copy picture files into `folder`/images -> the card's {file, caption} of each."""
+    copied = []
+    for file, caption in pictures.items():
+        if not file.is_file():
+            raise InputError(f"{file}: no such picture")
+        (folder / "images").mkdir(exist_ok=True)
+        shutil.copyfile(file, folder / "images" / file.name)
+        copied.append({"file": f"images/{file.name}", "caption": caption})
+    return copied
+
+
+def diagnostic_pictures(folder: Path | None) -> dict[Path, str]:
+    """What a card shows of a folder of diagnose.py: picture file -> the heading it has there.
+
+    Raises:
+        InputError: the folder has no diagnostics.md.
+    """
+    if folder is None:
+        return {}
+    shown = re.findall(r"^!\[(.*)\]\((.*)\.png\)$", read_text(folder / "diagnostics.md"), flags=re.MULTILINE)
+    return {folder / f"{name}.png": heading for heading, name in shown if name in DIAGNOSTICS}

@@ -1,0 +1,76 @@
+"""Dense models of other libraries, and folders that were published, as a start or as they are."""
+
+import json
+
+import pytest
+
+from m3se import ColBERT, CrossEncoder, DualEncoder
+from m3se.modeling.checkpoints import published_fields
+from tests.worlds import tiny
+
+
+def write_json(path, value):
+    path.write_text(json.dumps(value))
+
+
+def write_dense_model(folder, pooling):
+    """A sentence-transformers model of Transformer and Pooling, as its early versions wrote it."""
+    tiny.dual_encoder().encoder.save_pretrained(folder)
+    (folder / "1_Pooling").mkdir()
+    write_json(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": 16, **pooling})
+    names = {"": "Transformer", "1_Pooling": "Pooling"}
+    modules = [{"path": path, "type": f"sentence_transformers.models.{name}"} for path, name in names.items()]
+    write_json(folder / "modules.json", modules)
+    write_json(folder / "sentence_bert_config.json", {"max_seq_length": 50})
+
+
+@pytest.mark.parametrize(
+    ("written", "pooling"),
+    [
+        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, "cls"),
+        ({"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True}, "mean"),
+        ({"pooling_mode": "cls"}, "cls"),
+    ],
+)
+def test_a_dense_sentence_transformers_model_keeps_its_pooling(tmp_path, written, pooling):
+    write_dense_model(tmp_path, written)
+    assert DualEncoder.from_encoder(tmp_path).config.pooling == pooling
+    assert DualEncoder.from_encoder(tmp_path, pooling="cls").config.pooling == "cls"
+    config = DualEncoder.from_pretrained(tmp_path).config
+    assert (config.pooling, config.query_length, config.document_length) == (pooling, 50, 50)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [{"pooling_mode_max_tokens": True}, {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True}, {}],
+)
+def test_a_pooling_we_do_not_have_is_refused(tmp_path, written):
+    write_dense_model(tmp_path, written)
+    with pytest.raises(ValueError, match="expected cls or mean"):
+        DualEncoder.from_pretrained(tmp_path)
+
+
+def test_a_folder_published_as_another_kind_is_refused(tmp_path):
+    write_json(tmp_path / "config.json", {"model_type": "bert", "m3se": {"model_type": "cross_encoder"}})
+    with pytest.raises(ValueError, match="published as a cross_encoder, not as a dual_encoder"):
+        DualEncoder.from_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="holds a cross_encoder model, not ColBERT"):
+        ColBERT.from_pretrained(tmp_path)
+    assert published_fields(tmp_path, "cross_encoder") == {}
+
+
+@pytest.mark.parametrize("kind", [DualEncoder, CrossEncoder])
+def test_a_checkpoint_is_no_encoder_to_start_from(kind, tmp_path):
+    (tiny.dual_encoder() if kind is DualEncoder else tiny.cross_encoder()).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=f"is a {kind.config_class.model_type} checkpoint, not an encoder"):
+        DualEncoder.from_encoder(tmp_path)
+
+
+def test_a_dense_model_without_a_length_takes_its_tokenizers(tmp_path):
+    write_dense_model(tmp_path, {"pooling_mode_cls_token": True})
+    (tmp_path / "sentence_bert_config.json").unlink()
+    for limit, expected in ((62, 62), (100, 64)):  # the encoder has 64 positions
+        tokenizer = tiny.tokenizer()
+        tokenizer.model_max_length = limit
+        tokenizer.save_pretrained(tmp_path)
+        assert DualEncoder.from_pretrained(tmp_path).config.document_length == expected

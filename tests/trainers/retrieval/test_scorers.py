@@ -1,0 +1,152 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoTokenizer
+
+from m3se import ColBERT, DualEncoder
+from m3se.trainers.collators import RankingCollator
+from m3se.trainers.data import ROW_FEATURES, RankingLists
+from m3se.trainers.errors import InputError
+from m3se.trainers.evaluation.reranking import run_of_scores
+from m3se.trainers.retrieval import embed_texts as encoding
+from m3se.trainers.retrieval import scorers
+from m3se.trainers.retrieval.embed_texts import encode_texts
+from m3se.trainers.retrieval.loading import load_scorer, model_kind
+from m3se.trainers.storage.arrow import dataset_of
+
+
+@pytest.fixture
+def lists(collection):
+    rows = [
+        {"query_id": "q1", "query": "vector sum", "document_ids": ["d7", "d1", "d3"], "labels": [0, 1, 0]},
+        {"query_id": "q2", "query": "read file", "document_ids": ["d3", "d4"], "labels": [0, 2]},
+    ]
+    return RankingLists(dataset_of(rows, ROW_FEATURES), collection.documents)
+
+
+def scores_by_forward(model_class, folder, lists):
+    """The scores that the model itself gives to the batch of the trainer's collator."""
+    model, tokenizer = model_class.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    collator = RankingCollator(tokenizer, lists.documents, model.config.query_length, model.config.document_length)
+    names = ("document_index", "query_input_ids", "query_attention_mask")
+    names += ("document_input_ids", "document_attention_mask")
+    batch = collator(list(lists.rows))
+    with torch.no_grad():
+        return model(**{name: batch[name] for name in names}).scores
+
+
+@pytest.mark.parametrize("model_class", [DualEncoder, ColBERT])
+def test_a_model_scores_as_its_own_forward_does(model_class, dual_encoder, colbert, lists, monkeypatch):
+    monkeypatch.setattr(scorers, "TOKEN_EMBEDDED", 2)  # rows are not scored together
+    folder = dual_encoder if model_class is DualEncoder else colbert
+    scores = load_scorer(folder, "float32").score_lists(lists, progress=False)
+    expected = scores_by_forward(model_class, folder, lists)
+    assert [len(row) for row in scores] == [3, 2]
+    for row, values in enumerate(scores):
+        torch.testing.assert_close(torch.tensor(values), expected[row, : len(values)])
+    assert run_of_scores(lists, scores)["q2"] == {"d3": scores[1][0], "d4": scores[1][1]}
+
+
+def test_a_cross_encoder_scores_each_pair_as_alone(cross_encoder, lists):
+    scorer = load_scorer(cross_encoder, "float32")
+    scores = scorer.score_lists(lists, progress=False)
+    alone = [
+        scorer.pairs.score([row["query"]], [text], progress=False)[0]
+        for row in lists.rows
+        for text in lists.documents.texts(row["document_ids"])
+    ]
+    np.testing.assert_allclose([value for row in scores for value in row], alone, rtol=1e-5)
+
+
+@pytest.mark.parametrize("model", ["dual_encoder", "cross_encoder", "colbert"])
+def test_the_score_matrix_holds_the_scores_of_the_lists(model, lists, request, monkeypatch):
+    monkeypatch.setattr(scorers, "TOKEN_EMBEDDED", 3)
+    scorer = load_scorer(request.getfixturevalue(model), "float32")
+    matrix = scorer.score_matrix(lists.rows["query"][:], lists.documents.texts(["d3", "d7", "d1", "d4"]))
+    first, second = scorer.score_lists(lists, progress=False)
+    np.testing.assert_allclose(matrix[0, [1, 2, 0]], first, rtol=1e-5)
+    np.testing.assert_allclose(matrix[1, [0, 3]], second, rtol=1e-5)
+
+
+def test_embeddings_do_not_depend_on_the_other_texts_or_the_chunks(dual_encoder, collection, monkeypatch):
+    model, tokenizer = DualEncoder.from_pretrained(dual_encoder).eval(), AutoTokenizer.from_pretrained(dual_encoder)
+    texts = collection.documents.texts(list(collection.documents.ids)) * 3 + [""]
+    together = encode_texts(model, tokenizer, texts, "document")
+    monkeypatch.setattr(encoding, "TEXTS_PER_CHUNK", 4)
+    monkeypatch.setattr(encoding, "block_tokens", lambda device: 16)
+    np.testing.assert_allclose(encode_texts(model, tokenizer, texts, "document"), together, atol=1e-6)
+    alone = [encode_texts(model, tokenizer, [text], "document")[0] for text in texts]
+    np.testing.assert_allclose(np.stack(alone), together, atol=1e-6)
+
+
+def test_each_side_is_cut_to_its_own_length(dual_encoder):
+    model, tokenizer = DualEncoder.from_pretrained(dual_encoder).eval(), AutoTokenizer.from_pretrained(dual_encoder)
+    longer = ["sum of a vector the matrix", "sum of a vector"]  # 4 words are left of a query of 6 tokens
+    cut = encode_texts(model, tokenizer, longer, "query")
+    np.testing.assert_allclose(cut[0], cut[1], atol=1e-6)
+    kept = encode_texts(model, tokenizer, longer, "document")
+    assert np.abs(kept[0] - kept[1]).max() > 1e-3
+
+
+def test_a_bare_encoder_needs_a_pooling_and_only_a_bare_one_takes_it(bare_encoder, dual_encoder, lists):
+    with pytest.raises(InputError, match="--pooling cls or mean"):
+        load_scorer(bare_encoder)
+    with pytest.raises(InputError, match="has its own pooling"):
+        load_scorer(dual_encoder, pooling="mean")
+    scores = {pooling: load_scorer(bare_encoder, "float32", pooling).score_lists(lists) for pooling in ("cls", "mean")}
+    assert np.abs(np.subtract(scores["cls"][0], scores["mean"][0])).max() > 1e-3
+
+
+def test_a_sentence_transformers_model_keeps_its_own_similarity(bare_encoder, lists, tmp_path):
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    modules = pytest.importorskip("sentence_transformers.sentence_transformer.modules")
+    transformer = modules.Transformer(bare_encoder)
+    pooling = modules.Pooling(16, "mean")
+    for similarity in ("dot", "cosine"):
+        model = sentence_transformers.SentenceTransformer(
+            modules=[transformer, pooling], similarity_fn_name=similarity, device="cpu"
+        )
+        folder = tmp_path / similarity
+        model.save(str(folder))
+        scorer = load_scorer(str(folder), "float32", device="cpu")
+        assert model_kind(str(folder)) == "sentence_transformers"
+        texts = lists.documents.texts(["d7", "d1", "d3"])
+        expected = model.similarity(model.encode(["vector sum"]), model.encode(texts))
+        np.testing.assert_allclose(scorer.score_lists(lists, progress=False)[0], expected[0], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("config", "kind"),
+    [
+        ({"model_type": "dual_encoder"}, "dual_encoder"),
+        ({"model_type": "cross_encoder"}, "cross_encoder"),
+        ({"model_type": "bert", "m3se": {"pooling": "cls"}}, "dual_encoder"),
+        ({"model_type": "bert", "m3se": {"model_type": "colbert"}}, "colbert"),
+        ({"model_type": "bert", "architectures": ["BertForSequenceClassification"]}, "cross_encoder"),
+        ({"model_type": "bert", "architectures": ["HF_ColBERT"]}, "colbert"),
+        ({"model_type": "bert", "architectures": ["BertModel"]}, "encoder"),
+    ],
+)
+def test_the_kind_is_read_from_the_files(tmp_path, config, kind):
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert model_kind(str(tmp_path)) == kind
+
+
+def test_a_pylate_folder_is_a_colbert(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert", "architectures": ["BertModel"]}))
+    (tmp_path / "modules.json").write_text("[]")
+    assert model_kind(str(tmp_path)) == "sentence_transformers"
+    (tmp_path / "config_sentence_transformers.json").write_text(json.dumps({"query_prefix": "[Q] "}))
+    assert model_kind(str(tmp_path)) == "colbert"
+
+
+def test_what_is_no_model_is_refused_by_name(tmp_path):
+    with pytest.raises(InputError, match="config.json is missing"):
+        load_scorer(str(tmp_path))
+    with pytest.raises(InputError, match="nowhere"):
+        load_scorer(str(tmp_path / "nowhere"))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "dual_encoder"}))
+    with pytest.raises(InputError, match="cannot be loaded as a dual_encoder model"):
+        load_scorer(str(tmp_path))

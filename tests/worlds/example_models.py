@@ -1,0 +1,65 @@
+"""Untrained models of every kind that is published, with a tokeniser that knows the words of the cards' example."""
+
+import re
+import string
+
+from m3se import ColBERT, ColBERTConfig, CrossEncoder, CrossEncoderConfig, DualEncoder, DualEncoderConfig
+from m3se.run_scripts.publishing.build import EXAMPLE_DOCUMENTS, EXAMPLE_QUERY
+from tests.worlds import tiny
+
+
+TEXT = " ".join([EXAMPLE_QUERY, *EXAMPLE_DOCUMENTS]).lower()
+PUNCTUATION = list(string.punctuation)
+WORDS = [*sorted(set(re.findall(r"[a-z]+", TEXT))), *PUNCTUATION]
+TOKENIZER = tiny.tokenizer(WORDS)
+KNOWN = TOKENIZER.get_vocab()
+
+
+def bert(**fields):
+    config = tiny.bert(**fields)
+    config.vocab_size = len(TOKENIZER)
+    return config
+
+
+def dual_encoder(**fields):
+    return DualEncoder(DualEncoderConfig(encoder_config=bert(), **{"pooling": "mean"} | fields))
+
+
+def cross_encoder(num_labels=1):
+    return CrossEncoder(CrossEncoderConfig(encoder_config=bert(num_labels=num_labels)))
+
+
+def colbert(**fields):
+    ids = {
+        "query_marker_id": KNOWN["[unused0]"],
+        "document_marker_id": KNOWN["[unused1]"],
+        "mask_token_id": KNOWN["[MASK]"],
+        "skiplist_ids": sorted(KNOWN[symbol] for symbol in PUNCTUATION),
+    }
+    return ColBERT(ColBERTConfig(encoder_config=bert(), **{"projection_size": 8} | ids | fields))
+
+
+NATIVE = {
+    "de-mean": lambda: dual_encoder(),
+    "de-cls": lambda: dual_encoder(pooling="cls", query_length=20, document_length=11),
+    "ca": lambda: cross_encoder(),
+    "ca-two": lambda: cross_encoder(num_labels=2),
+    "colbert-mean": lambda: colbert(),
+    "colbert-sum": lambda: colbert(reduction="sum", skiplist_ids=[], attend_to_mask=True, document_length=11),
+    "colbert-wide": lambda: colbert(projection_size=None),
+}
+CUSTOM = {
+    "de-untied": lambda: dual_encoder(tied=False),
+    "de-projection": lambda: dual_encoder(projection_size=8),
+    "de-norm": lambda: dual_encoder(output_norm=True),
+    "colbert-dot": lambda: colbert(normalize=False, mask_augmentation="append", mask_tokens=3),
+}
+
+
+def save(model, directory):
+    """A trainer's output: model, tokenizer with the settings of its last call, nothing else."""
+    model.save_pretrained(directory)
+    tokenizer = tiny.tokenizer(WORDS)
+    tokenizer(["how tall"], truncation=True, max_length=3, padding="max_length")
+    tokenizer.save_pretrained(directory)
+    return directory

@@ -1,0 +1,99 @@
+"""Cross-encoders of a few thousand weights, tokenisers of a few words, lists of a few documents."""
+
+import random
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    BertTokenizer,
+    PreTrainedTokenizerFast,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+)
+
+from m3se import CrossEncoder, CrossEncoderConfig
+from m3se.trainers.data import DocumentTable, RankingLists
+from m3se.trainers.data.schema import ROW_FEATURES
+from m3se.trainers.storage.arrow import dataset_of
+
+
+TEXT = "how tall is a giraffe adult giraffes stand five metres the ostrich lays largest eggs of any bird . ,"
+WORDS = TEXT.split()
+VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+SIZE = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+
+
+def word_tokenizer(**options) -> BertTokenizer:
+    return BertTokenizer(vocab={word: row for row, word in enumerate(VOCABULARY)}, **options)
+
+
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """RoBERTa's kind: byte-level BPE, pairs as `<s> query </s></s> document </s>`."""
+    backend = Tokenizer(models.BPE(unk_token="<unk>"))
+    backend.pre_tokenizer, backend.decoder = pre_tokenizers.ByteLevel(), decoders.ByteLevel()
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=300, special_tokens=special, initial_alphabet=alphabet)
+    backend.train_from_iterator([TEXT] * 10, trainer)
+    backend.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    names = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+    return PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=40, **names)
+
+
+def bert_config(**fields) -> BertConfig:
+    fields = {"num_labels": 1, "max_position_embeddings": 64} | fields
+    return BertConfig(vocab_size=len(VOCABULARY), initializer_range=0.5, **SIZE, **fields)
+
+
+def save_cross_encoder(folder, seed=0, **fields) -> str:
+    """A checkpoint of our own, as the trainer leaves it."""
+    torch.manual_seed(seed)
+    fields = {"query_length": 8, "document_length": 20} | fields
+    model = CrossEncoder(CrossEncoderConfig(encoder_config=bert_config(), **fields))
+    model.save_pretrained(folder)
+    word_tokenizer().save_pretrained(folder)
+    return str(folder)
+
+
+def save_classifier(folder, seed=0, tokenizer=None, **fields) -> str:
+    """A stock BERT classifier of pairs."""
+    torch.manual_seed(seed)
+    BertForSequenceClassification(bert_config(**fields)).save_pretrained(folder)
+    (tokenizer or word_tokenizer()).save_pretrained(folder)
+    return str(folder)
+
+
+def save_roberta(folder, seed=0) -> str:
+    torch.manual_seed(seed)
+    config = RobertaConfig(
+        vocab_size=300, initializer_range=0.5, num_labels=1, max_position_embeddings=42, pad_token_id=1, **SIZE
+    )
+    RobertaForSequenceClassification(config).save_pretrained(folder)
+    byte_tokenizer().save_pretrained(folder)
+    return str(folder)
+
+
+def random_text(generator: random.Random, longest: int) -> str:
+    return " ".join(generator.choices(WORDS, k=generator.randint(1, longest)))
+
+
+def random_pairs(count: int, seed: int = 0) -> tuple[list[str], list[str]]:
+    """Queries and documents, some beyond every length limit; the documents all differ."""
+    generator = random.Random(seed)
+    queries = [random_text(generator, 12) for _ in range(count)]
+    return queries, [f"{random_text(generator, 50)} {number}" for number in range(count)]
+
+
+def tiny_lists(queries: int = 6, documents: int = 5, seed: int = 0) -> RankingLists:
+    """Ragged lists over one table; the first document of every list is the positive."""
+    generator = random.Random(seed)
+    table = {f"d{number}": f"{random_text(generator, 30)} {number}" for number in range(queries * documents)}
+    rows = []
+    for number in range(queries):
+        ids = generator.sample(sorted(table), k=documents - number % 3)
+        labels = [1.0] + [0.0] * (len(ids) - 1)
+        query = f"{random_text(generator, 6)} {number}"
+        rows.append({"query_id": f"q{number}", "query": query, "document_ids": ids, "labels": labels})
+    return RankingLists(dataset_of(rows, ROW_FEATURES), DocumentTable.from_texts(list(table), list(table.values())))

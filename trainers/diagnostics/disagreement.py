@@ -1,0 +1,131 @@
+"""Where two models part ways, as tables to be read: Tables 3, 10 and 11 of the paper."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from m3se.trainers.diagnostics.quantities import groups
+from m3se.trainers.evaluation.markdown import escaped
+
+
+WORD = re.compile(r"\w+")
+SHOWN = 300  # characters of a document
+
+
+@dataclass
+class Pair:
+    """A query and a document that one model scores low and the other high; `gap` is the distance of the two scores in
+    standard deviations of each model, `overlap` the share of the query's words that the document has."""
+
+    query: str
+    document_id: str
+    document: str
+    label: float
+    low: float
+    high: float
+    gap: float
+    overlap: float
+
+
+def largest_disagreements(
+    low: np.ndarray, high: np.ndarray, labels: np.ndarray, rows: np.ndarray, count: int
+) -> list[int]:
+    """Places of the negatives [n] that `low` scores low and `high` scores high, the largest gap first, one per query.
+
+    Models have scales of their own, so scores are compared as distances from the model's mean in its own standard
+    deviations.
+    """
+    gaps = score_gaps(low, high)
+    best = []
+    for part in groups(rows):
+        negatives = part[labels[part] <= 0]
+        if len(negatives):
+            best.append(int(negatives[gaps[negatives].argmax()]))
+    return sorted(best, key=lambda place: -gaps[place])[:count]
+
+
+def score_gaps(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Standardised `high` minus standardised `low` [n]."""
+    return standardised(high) - standardised(low)
+
+
+def standardised(scores: np.ndarray) -> np.ndarray:
+    spread = scores.std()
+    return (scores - scores.mean()) / (spread if spread > 0 else 1.0)
+
+
+def token_overlap(query: str, document: str) -> float:
+    """Share of the query's distinct words, in lower case, that occur in the document; 0 for a query without words."""
+    words = set(WORD.findall(query.lower()))
+    return len(words & set(WORD.findall(document.lower()))) / len(words) if words else 0.0
+
+
+def disagreement_table(pairs: Iterable[Pair], low: str, high: str) -> str:
+    """Table 3 as Markdown: pairs that model `low` scores low and model `high` scores high."""
+    header = ["query", "document", "relevant", f"{low} score", f"{high} score", "gap in σ", "query words found"]
+    lines = [
+        [
+            cell(p.query),
+            cell(p.document),
+            mark(p.label),
+            f"{p.low:.2f}",
+            f"{p.high:.2f}",
+            f"{p.gap:.1f}",
+            f"{p.overlap:.0%}",
+        ]
+        for p in pairs
+    ]
+    return markdown([header, *lines])
+
+
+def queries_apart(
+    first: np.ndarray, second: np.ndarray, labels: np.ndarray, rows: np.ndarray, count: int
+) -> list[np.ndarray]:
+    """The lists of the `count` queries whose reciprocal ranks under the two models differ most, half of them in favour
+    of each where there are enough."""
+    parts = list(groups(rows))
+    differences = [
+        reciprocal_rank(second[part], labels[part]) - reciprocal_rank(first[part], labels[part]) for part in parts
+    ]
+    order = sorted(range(len(parts)), key=differences.__getitem__)
+    worse = [index for index in order if differences[index] < 0]
+    better = [index for index in reversed(order) if differences[index] > 0]
+    taken = min(len(better), max(count - len(worse), count // 2))
+    return [parts[index] for index in better[:taken] + worse[: count - taken]]
+
+
+def reciprocal_rank(scores: np.ndarray, labels: np.ndarray) -> float:
+    """1 / rank of the first positive, ties broken against it; 0 without one."""
+    order = np.lexsort((labels, -scores))
+    hits = np.flatnonzero(labels[order] > 0)
+    return 1.0 / (hits[0] + 1) if len(hits) else 0.0
+
+
+def side_by_side(
+    query: str, names: tuple[str, str], tops: tuple[Sequence[tuple[str, float]], Sequence[tuple[str, float]]]
+) -> str:
+    """Tables 10 and 11 as Markdown: the best documents, (text, label) each, of two models for one query."""
+    lines = [["rank", *names]]
+    for rank, both in enumerate(zip(*tops, strict=True), start=1):
+        lines.append([str(rank), *(f"{mark(label)} {cell(text)}".strip() for text, label in both)])
+    return f"### {cell(query)}\n\n{markdown(lines)}"
+
+
+def mark(label: float) -> str:
+    """How a judged-relevant document is marked."""
+    return f"✔ ({label:g})" if label > 0 else ""
+
+
+def cell(text: str) -> str:
+    """Text on one line, shortened, without what Markdown would take for markup."""
+    text = " ".join(text.split())
+    shown = text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+    return escaped(shown)
+
+
+def markdown(rows: list[list[str]]) -> str:
+    header, *body = rows
+    lines = [header, ["---"] * len(header), *body]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"

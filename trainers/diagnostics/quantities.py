@@ -1,0 +1,206 @@
+"""Why a dual encoder lags behind its teacher, in numbers: the quantities behind the paper's figures.
+
+Scores of one model are flat: `scores` [n], with the `labels` [n] and the list (`rows` [n], one number per query) of
+each document. A document is positive when its label is above 0.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from m3se.trainers.errors import InputError
+from m3se.trainers.losses import LOSSES
+
+
+RANKS = (2, 4, 8, 16, 32, 64, 128, 256, 384, 512, 768)
+
+
+@dataclass
+class Separation:
+    """How well a model tells positives from negatives. `overlap` is the common area of the two score densities (1: the
+    same), `auc` the chance that a positive scores above a negative of any query, `auc_within` of its own query (the
+    mean over queries that have both), `range` ρ, the distance from the lowest to the highest score."""
+
+    overlap: float
+    auc: float
+    auc_within: float
+    range: float
+    mean_margin: float
+
+
+@dataclass
+class Agreement:
+    """A student beside its teacher: `baseline_shift` is the difference of their mean scores, `spread_ratio` that of
+    the mean standard deviation within a list (student over teacher), `taus` Kendall's τ of each query where it is
+    defined, `mean_tau` their mean (None: it is nowhere), `top_1` the share of queries with the same best document."""
+
+    baseline_shift: float
+    spread_ratio: float
+    taus: np.ndarray
+    mean_tau: float | None
+    top_1: float
+
+
+@dataclass
+class Capacity:
+    """A score matrix [B, N] against its best approximations by dot products of size r (Proposition 1, finite case).
+
+    `errors` are relative Frobenius errors per size of `ranks`, `centred_errors` the same after each query's mean is
+    taken off (which changes no ranking), `top_1` the share of queries whose best document survives. `rank` is
+    numerical.
+    """
+
+    ranks: list[int]
+    errors: list[float]
+    centred_errors: list[float]
+    top_1: list[float]
+    singular_values: np.ndarray
+    rank: int
+
+    def sufficient(self, error: float) -> int | None:
+        """The smallest of `ranks` with at most this relative error after centring."""
+        return next((r for r, e in zip(self.ranks, self.centred_errors, strict=True) if e <= error), None)
+
+
+def split_scores(scores: np.ndarray, labels: np.ndarray, centred: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of positives and of negatives; centred: the model's mean score is taken off (Figure 2)."""
+    scores = scores - scores.mean() if centred else scores
+    return scores[labels > 0], scores[labels <= 0]
+
+
+def normalised_margins(scores: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """(s⁺ − s⁻)/ρ of every pair of a positive and a negative of the same query; ρ is the model's whole score range.
+
+    Empty when no query has both, 0 when all scores are the same.
+    """
+    lists = list(pairs_of_lists(scores, labels, rows))
+    if not lists:
+        return np.empty(0)
+    span = scores.max() - scores.min()
+    return np.concatenate([(pos[:, None] - neg).ravel() for pos, neg in lists]) / (span if span > 0 else 1.0)
+
+
+def separation(scores: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> Separation:
+    """How far positives and negatives are apart: scores, labels and the query's number of every pair [N]."""
+    positives, negatives = split_scores(scores, labels)
+    within = [auc(*both) for both in pairs_of_lists(scores, labels, rows)]
+    margins = normalised_margins(scores, labels, rows)
+    return Separation(
+        overlap=overlap_area(positives, negatives),
+        auc=auc(positives, negatives),
+        auc_within=float(np.mean(within)) if within else np.nan,
+        range=float(scores.max() - scores.min()),
+        mean_margin=float(margins.mean()) if len(margins) else np.nan,
+    )
+
+
+def overlap_area(positives: np.ndarray, negatives: np.ndarray, bins: int | None = None) -> float:
+    """Area under both of two densities, each a histogram of area 1 on the same bins: 1 for equal ones, 0 at best.
+
+    Without `bins` there are 2 n^⅓ of them (Rice's rule) for the smaller sample's n: with many more, most bins hold
+    none of it, and two samples of one distribution seem to differ.
+    """
+    smaller = min(len(positives), len(negatives))
+    if smaller == 0:
+        return np.nan
+    bins = bins or math.ceil(2 * smaller ** (1 / 3))
+    edges = np.histogram_bin_edges(np.concatenate([positives, negatives]), bins)
+    shares = [np.histogram(values, edges)[0] / len(values) for values in (positives, negatives)]
+    return float(np.minimum(*shares).sum())
+
+
+def auc(positives: np.ndarray, negatives: np.ndarray) -> float:
+    """The chance that a positive scores above a negative, a tie counting one half (Mann & Whitney)."""
+    if len(positives) == 0 or len(negatives) == 0:
+        return np.nan
+    ordered = np.sort(negatives)
+    below = np.searchsorted(ordered, positives, side="left")
+    not_above = np.searchsorted(ordered, positives, side="right")
+    return float((below + not_above).mean() / (2 * len(negatives)))
+
+
+def agreement(teacher: np.ndarray, student: np.ndarray, rows: np.ndarray) -> Agreement:
+    """Both [n], for the same documents. Raises InputError when the teacher has no spread within any list."""
+    lists = list(groups(rows))
+    spreads = [np.mean([scores[part].std() for part in lists]) for scores in (teacher, student)]
+    if spreads[0] == 0:
+        raise InputError("the teacher gives all documents of every query the same score: there is nothing to compare")
+    taus = np.array([kendall_tau(teacher[part], student[part]) for part in lists])
+    taus = taus[~np.isnan(taus)]
+    top_1 = np.mean([teacher[part].argmax() == student[part].argmax() for part in lists])
+    return Agreement(
+        baseline_shift=float(student.mean() - teacher.mean()),
+        spread_ratio=float(spreads[1] / spreads[0]),
+        taus=taus,
+        mean_tau=float(taus.mean()) if len(taus) else None,
+        top_1=float(top_1),
+    )
+
+
+def kendall_tau(first: np.ndarray, second: np.ndarray) -> float:
+    """Kendall's τ-b of two score lists [K]: ties count neither way; NaN where one list has only ties, or one entry."""
+    pairs = np.triu_indices(len(first), 1)
+    signs = [np.sign(scores[:, None] - scores)[pairs] for scores in (first, second)]
+    scale = np.sqrt(np.abs(signs[0]).sum() * np.abs(signs[1]).sum())
+    return float((signs[0] * signs[1]).sum() / scale) if scale > 0 else np.nan
+
+
+def capacity(matrix: np.ndarray, ranks: tuple[int, ...] = RANKS) -> Capacity:
+    """Singular values of scores [B, N] and what the best factors of each size miss (Eckart & Young, 1936)."""
+    matrix = np.asarray(matrix, dtype=np.float64)
+    left, values, right = np.linalg.svd(matrix, full_matrices=False)
+    centred = np.linalg.svd(matrix - matrix.mean(axis=1, keepdims=True), compute_uv=False)
+    ranks = [rank for rank in ranks if rank < len(values)] + [len(values)]
+    best = matrix.argmax(axis=1)
+    kept = [((left[:, :r] * values[:r]) @ right[:r]).argmax(axis=1) == best for r in ranks]
+    return Capacity(
+        ranks=ranks,
+        errors=[tail_share(values, rank) for rank in ranks],
+        centred_errors=[tail_share(centred, rank) for rank in ranks],
+        top_1=[float(same.mean()) for same in kept],
+        singular_values=values,
+        rank=int((values > values[0] * max(matrix.shape) * np.finfo(np.float32).eps).sum()),
+    )
+
+
+def tail_share(values: np.ndarray, rank: int) -> float:
+    """sqrt(Σ_{i>r} σᵢ² / Σ σᵢ²); 0 for a matrix of zeros."""
+    total = (values**2).sum()
+    return float(np.sqrt((values[rank:] ** 2).sum() / total)) if total > 0 else 0.0
+
+
+def gradient_ratio(teacher_margin: float, student_margin: float, temperatures: np.ndarray) -> np.ndarray:
+    """Proposition 3: τ² ∂softmax_distillation / (⅛ ∂margin_mse) with respect to the positive's score, per temperature
+    τ, for one positive and one negative. It tends to 1. The margins must differ, or both gradients are 0."""
+    if teacher_margin == student_margin:
+        raise ValueError(f"both margins are {teacher_margin}: the gradients are 0 and have no ratio")
+    labels, mask = torch.tensor([[1.0, 0.0]], dtype=torch.float64), torch.ones(1, 2, dtype=torch.bool)
+    teacher = torch.tensor([[teacher_margin, 0.0]], dtype=torch.float64)
+
+    def gradient(loss: str, **options) -> float:
+        student = torch.tensor([[student_margin, 0.0]], dtype=torch.float64, requires_grad=True)
+        LOSSES[loss](student, teacher, labels, mask, **options).backward()
+        return float(student.grad[0, 0])
+
+    limit = gradient("margin_mse") / 8
+    return np.array([t**2 * gradient("softmax_distillation", temperature=float(t)) / limit for t in temperatures])
+
+
+def groups(rows: np.ndarray) -> Iterator[np.ndarray]:
+    """The places of each list, in order of first appearance."""
+    order = np.argsort(rows, kind="stable")
+    boundaries = np.flatnonzero(np.diff(rows[order])) + 1
+    yield from sorted(np.split(order, boundaries), key=lambda part: part[0])
+
+
+def pairs_of_lists(
+    scores: np.ndarray, labels: np.ndarray, rows: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(positives, negatives) of each list that has both."""
+    for part in groups(rows):
+        positives, negatives = split_scores(scores[part], labels[part])
+        if len(positives) and len(negatives):
+            yield positives, negatives

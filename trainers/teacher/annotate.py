@@ -1,0 +1,222 @@
+"""Ranking lists get the scores of their teachers, through the score cache.
+
+The pairs of the lists are cut into chunks that depend on the lists alone, not on what the cache holds or how many
+processes work. A chunk is scored as a whole and reaches the disk as a whole, so an interrupted run that is started
+again forms the same batches and ends with the same bits as one that was left alone.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets import Dataset
+from tqdm import tqdm
+
+from m3se.trainers.data.documents import DocumentTable
+from m3se.trainers.data.schema import RankingLists
+from m3se.trainers.errors import InputError
+from m3se.trainers.teacher.pair_scorer import PairScorer
+from m3se.trainers.teacher.score_cache import ScoreCache, ShardWriter, pair_keys
+
+
+logger = logging.getLogger(__name__)
+
+BLOCK_PAIRS = 500_000  # pairs whose keys are in memory at a time
+HASHED_AT_ONCE = 10_000  # pairs whose texts are
+SHARD_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Share:
+    """The part of the work that one of `world_size` processes does: every `world_size`-th chunk."""
+
+    rank: int = 0
+    world_size: int = 1
+
+
+def annotate(
+    lists: RankingLists,
+    teachers: Sequence[PairScorer],
+    cache_dir: str | Path,
+    shard_seconds: float = SHARD_SECONDS,
+    progress: bool = True,
+) -> RankingLists:
+    """The lists with the column `teacher_scores`: the teacher's, or the mean over several teachers, whose own scores
+    are then kept as `teacher_scores_0`, `teacher_scores_1`, … in the order of `teachers`.
+
+    Only pairs that `cache_dir` does not have are scored; a shard is written there every `shard_seconds`. Earlier
+    `teacher_scores*` columns are replaced.
+
+    Raises:
+        InputError: no teacher, one given twice, unknown documents, a score that is not finite (query and document are
+            named), or a cache that cannot be written.
+    """
+    check_teachers(teachers)
+    columns = [
+        np.concatenate([*teacher_scores(lists, teacher, cache_dir, Share(), shard_seconds, progress)])
+        for teacher in teachers
+    ]
+    scores = {"teacher_scores": np.mean(columns, axis=0, dtype=np.float64).astype(np.float32)}
+    if len(teachers) > 1:
+        scores |= {f"teacher_scores_{number}": column for number, column in enumerate(columns)}
+    report = lists.report | {"teachers": [description(teacher) for teacher in teachers]}
+    return RankingLists(with_score_columns(lists.rows, scores), lists.documents, report)
+
+
+def fill_cache(
+    lists: RankingLists,
+    teachers: Sequence[PairScorer],
+    cache_dir: str | Path,
+    share: Share,
+    shard_seconds: float = SHARD_SECONDS,
+    progress: bool = True,
+) -> None:
+    """Score the share of one process into the cache; `annotate` then finds the scores of all. Raises as `annotate`."""
+    check_teachers(teachers)
+    for teacher in teachers:
+        for _ in teacher_scores(lists, teacher, cache_dir, share, shard_seconds, progress):
+            pass
+
+
+def teacher_scores(
+    lists: RankingLists,
+    teacher: PairScorer,
+    cache_dir: str | Path,
+    share: Share,
+    shard_seconds: float,
+    progress: bool,
+) -> Iterator[np.ndarray]:
+    """Scores of consecutive pairs of the lists, a block at a time; NaN for pairs of another process's share."""
+    cache = ScoreCache(cache_dir, teacher.fingerprint)
+    sizes = list_sizes(lists.rows)
+    total, scored = int(sizes.sum()), 0
+    bar = tqdm(total=total, desc=f"teacher {short_name(teacher)}", unit="pair", disable=not progress, delay=1)
+    with bar, ShardWriter(cache, shard_seconds) as writer:
+        for rows in row_blocks(sizes, BLOCK_PAIRS):
+            block = Block.of(lists, rows, teacher)
+            known = cache.lookup(block.keys)
+            chunks = block.chunks(teacher.chunk_pairs)[share.rank :: share.world_size]
+            missing = [chunk[np.isnan(known[chunk])] for chunk in chunks]
+            wanted = sum(map(len, missing))
+            bar.total -= len(block.queries) - wanted
+            for chunk in filter(len, missing):
+                known[chunk] = block.score(chunk, teacher, bar)
+                writer.add(block.keys[chunk], known[chunk])
+            writer.flush()
+            scored += wanted
+            yield known[block.slots]
+    rest = f"{total - scored:,} reused" if share.world_size == 1 else f"the rest left to {share.world_size - 1} others"
+    logger.info("teacher %s: %s pairs scored, %s", short_name(teacher), f"{scored:,}", rest)
+
+
+@dataclass
+class Block:
+    """Consecutive pairs of the lists, and the distinct ones among them.
+
+    `queries` and `ids` [n] are the pairs; `keys` [d] the sorted distinct keys; `slots` [n] a pair's place in `keys`;
+    `origins` [d] the first pair with each key.
+    """
+
+    queries: list[str]
+    ids: list[str]
+    documents: DocumentTable
+    keys: np.ndarray
+    slots: np.ndarray
+    origins: np.ndarray
+
+    @classmethod
+    def of(cls, lists: RankingLists, rows: range, teacher: PairScorer) -> "Block":
+        """The pairs of some rows of the lists, and their keys in this teacher's cache."""
+        part = lists.rows[rows.start : rows.stop]
+        queries = [q for q, ids in zip(part["query"], part["document_ids"], strict=True) for _ in ids]
+        ids = [document for some in part["document_ids"] for document in some]
+        keys = [
+            pair_keys(teacher.fingerprint, queries[at : at + HASHED_AT_ONCE], lists.documents.texts(some))
+            for at in range(0, len(ids), HASHED_AT_ONCE)
+            if (some := ids[at : at + HASHED_AT_ONCE])
+        ]
+        return cls(queries, ids, lists.documents, *distinct(np.concatenate(keys)))
+
+    def chunks(self, size: int) -> list[np.ndarray]:
+        """The distinct pairs in the order of the lists, as places in `keys`, `size` at a time."""
+        order = np.argsort(self.origins)
+        return [order[start : start + size] for start in range(0, len(order), size)]
+
+    def score(self, chunk: np.ndarray, teacher: PairScorer, bar: tqdm) -> np.ndarray:
+        """The teacher's scores of the pairs at `chunk`, places in `keys`. Raises InputError when one is not finite."""
+        pairs = self.origins[chunk]
+        queries, ids = [self.queries[i] for i in pairs], [self.ids[i] for i in pairs]
+        scores = teacher.score(queries, self.documents.texts(ids), bar=bar)
+        if not np.isfinite(scores).all():
+            worst = int(np.flatnonzero(~np.isfinite(scores))[0])
+            raise InputError(
+                f"teacher {teacher.name} gives {scores[worst]} for the query {queries[worst]!r} and the document "
+                f"{ids[worst]!r}; expected finite scores"
+            )
+        return scores
+
+
+def distinct(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Keys [n] -> sorted distinct keys [d], the place of each key among them [n], first occurrence of each [d]."""
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    first = np.append(True, ordered[1:] != ordered[:-1])
+    slots = np.empty(len(keys), dtype=np.int64)
+    slots[order] = np.cumsum(first) - 1
+    return ordered[first], slots, order[first]
+
+
+def list_sizes(rows: Dataset) -> np.ndarray:
+    """Number of documents of every row [rows]."""
+    batches = rows.select_columns("document_ids").with_format("arrow").iter(10_000)
+    sizes = [pc.list_value_length(batch["document_ids"]).to_numpy() for batch in batches]
+    return np.concatenate(sizes).astype(np.int64) if sizes else np.zeros(0, dtype=np.int64)
+
+
+def row_blocks(sizes: np.ndarray, pairs: int) -> Iterator[range]:
+    """Ranges of consecutive rows that hold about `pairs` pairs, at least one row and one pair."""
+    start, ends = 0, np.cumsum(sizes)
+    while start < len(sizes):
+        before = ends[start] - sizes[start]
+        stop = max(int(np.searchsorted(ends, before + pairs, side="right")), start + 1)
+        if ends[stop - 1] > before:
+            yield range(start, stop)
+        start = stop
+
+
+def with_score_columns(rows: Dataset, scores: dict[str, np.ndarray]) -> Dataset:
+    """The rows with flat score columns [pairs] cut to the lengths of their lists; old score columns are dropped."""
+    rows = rows.remove_columns([name for name in rows.column_names if name.startswith("teacher_scores")])
+    offsets = pa.array(np.append(0, np.cumsum(list_sizes(rows))), type=pa.int32())
+    for name, values in scores.items():
+        column = pa.ListArray.from_arrays(offsets, pa.array(values, type=pa.float32()))
+        content = blake2b(f"{rows._fingerprint} {name} ".encode() + values.tobytes(), digest_size=8).hexdigest()
+        rows = rows.add_column(name, column, new_fingerprint=content)
+    return rows
+
+
+def check_teachers(teachers: Sequence[PairScorer]) -> None:
+    """Raise InputError when there is no teacher, or one twice."""
+    if not teachers:
+        raise InputError("no teacher given; expected at least one")
+    fingerprints = [teacher.fingerprint for teacher in teachers]
+    for number, teacher in enumerate(teachers):
+        if teacher.fingerprint in fingerprints[:number]:
+            raise InputError(f"teacher {teacher.name} is given twice; an ensemble needs different teachers")
+
+
+def short_name(teacher: PairScorer) -> str:
+    """A Hub id as it is, a folder by its last name: what is written to reports names no machine."""
+    path = Path(teacher.name)
+    return path.resolve().name if path.exists() else teacher.name
+
+
+def description(teacher: PairScorer) -> dict:
+    """What `data_report.json` keeps of a teacher."""
+    dtype = str(teacher.dtype).removeprefix("torch.")
+    return {"name": short_name(teacher), "fingerprint": teacher.fingerprint, "dtype": dtype, **teacher.encoder.lengths}

@@ -1,0 +1,136 @@
+"""A query and a document become one sequence of tokens, in the way their cross-encoder was trained.
+
+Two ways exist. Our own cross-encoders cut each text to its own length and join the two (`join_pairs`, as in training).
+Any other cross-encoder gets its tokeniser's own encoding of a pair; only what exceeds the model's positions is cut,
+from the longer text first, unless lengths are asked for.
+"""
+
+import inspect
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from m3se.modeling.cross_encoder import join_pairs
+from m3se.trainers.errors import InputError
+
+
+OFFSET_POSITIONS = {"camembert", "data2vec-text", "ibert", "longformer", "luke", "mpnet", "xmod"}
+
+
+class PairEncoder:
+    """Turns pairs of texts into the inputs of a sequence classifier.
+
+    Args:
+        joined: True for our own cross-encoders (both lengths are then required).
+        query_length, document_length: tokens a text may have, counted with the special tokens it would get alone.
+            None: no limit of its own.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        classifier: PreTrainedModel,
+        joined: bool,
+        query_length: int | None = None,
+        document_length: int | None = None,
+    ):
+        self.tokenizer = tokenizer
+        self.tokenizer.padding_side = "right"
+        self.joined = joined
+        self.query_length, self.document_length = query_length, document_length
+        # A published tokeniser's own limit is that of one text.
+        longest = position_limit(classifier.config)
+        self.max_length = longest if joined else min(tokenizer.model_max_length, longest)
+        self.names = input_names(tokenizer, classifier, joined)
+        self._check_lengths()
+
+    @property
+    def lengths(self) -> dict[str, int | bool | None]:
+        """What decides where texts are cut: part of the teacher's fingerprint."""
+        lengths = {"query_length": self.query_length, "document_length": self.document_length}
+        return {"joined": self.joined, "max_length": self.max_length, **lengths}
+
+    def __call__(self, queries: list[str], documents: list[str]) -> dict[str, Tensor]:
+        """Pairs (n texts each) -> right-padded input_ids, attention_mask and, where used, token_type_ids [n, L]."""
+        if self.joined:
+            return self._join(queries, documents)
+        if self.query_length is None and self.document_length is None:
+            encoded = self.tokenizer(
+                queries,
+                documents,
+                padding=True,
+                truncation="longest_first",
+                max_length=self.max_length,
+                return_token_type_ids=True,
+                return_tensors="pt",
+            )
+            return {name: encoded[name] for name in self.names}
+        return self._pair_cut_texts(queries, documents)
+
+    def _join(self, queries: list[str], documents: list[str]) -> dict[str, Tensor]:
+        query_rows, query_ids, query_mask = self._encode_distinct(queries, self.query_length)
+        document_rows, document_ids, document_mask = self._encode_distinct(documents, self.document_length)
+        joined = join_pairs(
+            query_ids[query_rows], query_mask[query_rows], document_ids[document_rows], document_mask[document_rows]
+        )
+        return dict(zip(self.names, joined, strict=False))
+
+    def _encode_distinct(self, texts: list[str], length: int) -> tuple[list[int], Tensor, Tensor]:
+        """Row of every text, token ids and mask [distinct texts, L]."""
+        rows = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+        encoded = self.tokenizer(list(rows), padding=True, truncation=True, max_length=length, return_tensors="pt")
+        return [rows[text] for text in texts], encoded["input_ids"], encoded["attention_mask"]
+
+    def _pair_cut_texts(self, queries: list[str], documents: list[str]) -> dict[str, Tensor]:
+        """The tokeniser's pair encoding of texts that are first cut to their own lengths."""
+        backend = self.tokenizer.backend_tokenizer
+        backend.no_padding()
+        backend.no_truncation()
+        sides = []
+        for texts, length in ((queries, self.query_length), (documents, self.document_length)):
+            encoded = backend.encode_batch(texts, add_special_tokens=False)
+            for text in encoded:
+                text.truncate((length or self.max_length) - self.tokenizer.num_special_tokens_to_add(pair=False))
+            sides.append(encoded)
+        backend.enable_truncation(self.max_length, strategy="longest_first")
+        pairs = [backend.post_process(*pair) for pair in zip(*sides, strict=True)]
+        columns = {
+            "input_ids": [pair.ids for pair in pairs],
+            "attention_mask": [pair.attention_mask for pair in pairs],
+            "token_type_ids": [pair.type_ids for pair in pairs],
+        }
+        columns = {name: columns[name] for name in self.names}
+        return dict(self.tokenizer.pad(columns, return_tensors="pt"))
+
+    def _check_lengths(self) -> None:
+        special = self.tokenizer.num_special_tokens_to_add(pair=False)
+        for name, length in (("query_length", self.query_length), ("document_length", self.document_length)):
+            if length is not None and length <= special:
+                raise InputError(f"{name}: expected more than the {special} special tokens of a text, got {length}")
+        if self.joined and self.query_length + self.document_length - 1 > self.max_length:
+            raise InputError(
+                f"query_length {self.query_length} + document_length {self.document_length} - 1 tokens exceed the "
+                f"{self.max_length} positions of the teacher"
+            )
+        if not (self.joined or self.tokenizer.is_fast or self.query_length is self.document_length is None):
+            raise InputError("query_length and document_length need a teacher with a fast tokeniser")
+
+
+def input_names(tokenizer: PreTrainedTokenizerBase, classifier: PreTrainedModel, joined: bool) -> list[str]:
+    """What the classifier is given. Token types tell query from document where it has an embedding for both."""
+    types = classifier.config.to_dict().get("type_vocab_size")
+    accepted = "token_type_ids" in inspect.signature(classifier.forward).parameters
+    produced = joined or "token_type_ids" in tokenizer.model_input_names
+    without_types = types == 1 or (joined and types is None)
+    names = ["input_ids", "attention_mask"]
+    return [*names, "token_type_ids"] if accepted and produced and not without_types else names
+
+
+def position_limit(config: PreTrainedConfig) -> int:
+    """Tokens the model has positions for; the first positions of RoBERTa and its kin belong to padding."""
+    fields = config.to_dict()
+    positions = fields.get("max_position_embeddings") or 0
+    offset = config.model_type in OFFSET_POSITIONS or "roberta" in config.model_type
+    reserved = config.pad_token_id + 1 if offset else 0
+    return positions - reserved if positions > 0 else torch.iinfo(torch.int32).max
