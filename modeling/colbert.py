@@ -226,8 +226,8 @@ class ColBERT(PreTrainedModel):
         """
 
         def score(query_rows: Tensor, document_rows: Tensor) -> Tensor:
-            query_tokens = rows_of(query_rows, queries, query_mask)
-            document_tokens = (tokens[:, None] for tokens in rows_of(document_rows, documents, document_mask))
+            query_tokens = select_rows(query_rows, queries, query_mask)
+            document_tokens = (tokens[:, None] for tokens in select_rows(document_rows, documents, document_mask))
             with torch.autocast(queries.device.type, enabled=False):
                 return maxsim_scores(*query_tokens, *document_tokens, self.config.reduction)[:, 0]
 
@@ -241,7 +241,7 @@ class ColBERT(PreTrainedModel):
         return torch.cat([checkpoint(score, *rows, use_reentrant=False) for rows in chunks])
 
 
-def rows_of(rows: Tensor, *tensors: Tensor) -> list[Tensor]:
+def select_rows(rows: Tensor, *tensors: Tensor) -> list[Tensor]:
     """Each tensor at the rows [n], as a view where each row follows the one before or all are the same.
 
     Copying token embeddings would take half as long as comparing them.

@@ -19,12 +19,12 @@ from m3se.run_scripts.cli.app import run
 from m3se.run_scripts.diagnosis import sections as sections
 from m3se.run_scripts.diagnosis.report import Report
 from m3se.run_scripts.evaluate import EvaluationArguments, check_models, find_candidates, load
-from m3se.trainers.data.subsets import first_by_hash
+from m3se.trainers.data.subsets import hash_subset
 from m3se.trainers.diagnostics import quantities as diagnostics
 from m3se.trainers.diagnostics.scored_lists import ScoredLists, scored_lists
 from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.markdown import escaped
-from m3se.trainers.evaluation.reranking import Candidates, run_of_scores
+from m3se.trainers.evaluation.reranking import Candidates, run_from_scores
 from m3se.trainers.evaluation.run_metrics import evaluate_run
 from m3se.trainers.retrieval.loading import embedding_size
 
@@ -62,9 +62,9 @@ def make_parser() -> HfArgumentParser:
 def main(arguments: DiagnosisArguments) -> None:
     models, stages, sizes = (named_folders(option) for option in (arguments.model, arguments.stage, arguments.size))
     check(arguments, models, stages, sizes)
-    splits = {"dev": candidates_of(arguments, arguments.split, arguments.candidates)}
+    splits = {"dev": lists_from_run(arguments, arguments.split, arguments.candidates)}
     if arguments.train_split != "none":
-        splits["train"] = candidates_of(arguments, arguments.train_split, "bm25")
+        splits["train"] = lists_from_run(arguments, arguments.train_split, "bm25")
     scores = {model: score(arguments, model[1], splits) for model in models + sizes}
     scored = {split: scored_lists(c.lists, of_split(scores, models, split)) for split, c in splits.items()}
     for split, lists in scored.items():
@@ -118,7 +118,7 @@ def check(arguments: DiagnosisArguments, models: list, stages: list, sizes: list
     check_models([folder for _, folder in models + stages + sizes], arguments.dtype, arguments.pooling)
 
 
-def candidates_of(arguments: DiagnosisArguments, split: str, source: str) -> Candidates:
+def lists_from_run(arguments: DiagnosisArguments, split: str, source: str) -> Candidates:
     """The queries of a split and their candidates, as `evaluate.py` would take them."""
     return find_candidates(
         EvaluationArguments(
@@ -153,17 +153,17 @@ def size_points(models: list[tuple[str, str]], splits: dict[str, Candidates], sc
         values = points.setdefault(name, {"size": [], "train": [], "dev": []})
         values["size"].append(embedding_size(folder))
         for split, candidates in splits.items():
-            ranked = run_of_scores(candidates.lists, scores[name, folder][split])
+            ranked = run_from_scores(candidates.lists, scores[name, folder][split])
             values[split].append(evaluate_run(ranked, candidates.qrels).values[sections.MEASURE])
     return points
 
 
 def score_matrix(arguments: DiagnosisArguments, folder: str, scored: ScoredLists) -> np.ndarray:
     """The teacher's scores [B, N] of some queries and of documents that are candidates of some of them."""
-    rows = sorted(int(row) for row in first_by_hash([str(r) for r in set(scored.rows)], arguments.capacity_queries))
+    rows = sorted(int(row) for row in hash_subset([str(r) for r in set(scored.rows)], arguments.capacity_queries))
     queries = [scored.lists.rows[row]["query"] for row in rows]
     candidates = list(dict.fromkeys(scored.document_ids[np.isin(scored.rows, rows)]))
-    names = sorted(first_by_hash(candidates, arguments.capacity_documents))
+    names = sorted(hash_subset(candidates, arguments.capacity_documents))
     scorer = load(folder, arguments.dtype, arguments.pooling)
     matrix = scorer.score_matrix(queries, scored.lists.documents.texts(names))
     return matrix[:, np.isfinite(matrix).all(axis=0)]

@@ -21,7 +21,7 @@ from m3se.trainers import backbones as encoders
 from m3se.trainers import fitting as training
 from m3se.trainers.config import RankingConfig, parse_mapping
 from m3se.trainers.data import RankingLists
-from m3se.trainers.data.subsets import first_by_hash
+from m3se.trainers.data.subsets import hash_subset
 from m3se.trainers.errors import InputError
 from m3se.trainers.losses import NEEDS_TEACHER
 
@@ -94,7 +94,7 @@ def main(
         arguments = [student, model_arguments]
         key = training.run_key(config, arguments, model_arguments.encoder, {"data": lists, "dev": dev})
         training.seed(config)
-        with encoders.refusals():  # before output_dir is touched
+        with encoders.as_input_errors():  # before output_dir is touched
             model = build_model(student, model_arguments)
         with config.main_process_first(local=False):  # the others find what it has prepared
             done = training.already_done(config, key, run_arguments.overwrite)
@@ -133,7 +133,7 @@ def load_lists(student: StudentArguments, config: RankingConfig) -> RankingLists
     """The training lists; raises InputError when the loss needs teacher scores that they do not have."""
     lists = RankingLists.load(student.data)
     if student.train_rows is not None:
-        kept = first_by_hash(lists.rows["query_id"], student.train_rows)
+        kept = hash_subset(lists.rows["query_id"], student.train_rows)
         lists.rows = lists.rows.select([i for i, name in enumerate(lists.rows["query_id"]) if name in kept])
     if len(lists.rows) == 0:
         raise InputError(f"{student.data}: no list to train on (train_rows: {student.train_rows})")

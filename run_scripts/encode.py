@@ -14,7 +14,7 @@ from transformers import HfArgumentParser
 from m3se.run_scripts.cli.app import run
 from m3se.trainers.data import read_data
 from m3se.trainers.processes import Processes
-from m3se.trainers.retrieval.embedded_collection import EncodedCollection, encode_collection, encoding_folder
+from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection, encode_collection, encoding_folder
 from m3se.trainers.retrieval.loading import load_embedder
 
 
@@ -63,7 +63,7 @@ def main(arguments: EncodingArguments) -> None:
     processes.wait()
     processes.end()
     if first:
-        encoded = EncodedCollection(folder)
+        encoded = EmbeddedCollection(folder)
         logger.info("%s: %s documents of %d numbers", folder, f"{len(encoded):,}", encoded.width)
 
 

@@ -18,7 +18,7 @@ from transformers import HfArgumentParser
 
 from m3se.run_scripts.cli.app import run
 from m3se.trainers.data import BM25Index, Collection, RankingLists, read_data
-from m3se.trainers.data.subsets import first_by_hash
+from m3se.trainers.data.subsets import hash_subset
 from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.report import System, markdown_table, write_system
 from m3se.trainers.evaluation.reranking import (
@@ -28,7 +28,7 @@ from m3se.trainers.evaluation.reranking import (
     brought_candidates,
     file_candidates,
     list_candidates,
-    run_of_scores,
+    run_from_scores,
 )
 from m3se.trainers.evaluation.run_metrics import MEASURES, Evaluation, Qrels, evaluate_run
 from m3se.trainers.evaluation.runs import Run, check_ids, is_trec_run
@@ -117,7 +117,7 @@ def reranked(arguments: EvaluationArguments) -> tuple[list[System], dict]:
     for model, name in zip(arguments.model, row_names(arguments), strict=True):
         scorer = load(model, arguments.dtype, arguments.pooling)
         start = time.perf_counter()
-        run_ = run_of_scores(candidates.lists, scorer.score_lists(candidates.lists))
+        run_ = run_from_scores(candidates.lists, scorer.score_lists(candidates.lists))
         speed = sum(map(len, run_.values())) / (time.perf_counter() - start)
         evaluation = evaluated(arguments, run_, candidates.qrels)
         systems.append(System(name, model, run_, evaluation, {"documents_per_second": round(speed, 1)}))
@@ -250,7 +250,7 @@ def find_candidates(arguments: EvaluationArguments) -> Candidates:
     source, file = arguments.candidates, None
     if is_folder(source):
         lists = RankingLists.load(arguments.candidates)
-        kept = first_by_hash(lists.rows["query_id"][:], arguments.max_queries or len(lists.rows))
+        kept = hash_subset(lists.rows["query_id"][:], arguments.max_queries or len(lists.rows))
         return list_candidates(lists, Path(arguments.candidates).name, arguments.depth, kept)
     is_run = source not in NAMED and is_trec_run(source)
     if source not in NAMED and not is_run:
@@ -281,7 +281,7 @@ def open_collection(arguments: EvaluationArguments, candidates: str | None = Non
 def judged_queries(collection: Collection, count: int | None) -> Collection:
     """The collection with only the queries to be measured."""
     judged = [query for query in collection.queries if collection.qrels.get(query)]
-    kept = set(judged) if count is None else first_by_hash(judged, count)
+    kept = set(judged) if count is None else hash_subset(judged, count)
     if not kept:
         raise InputError(f"{collection.name}: no query with a judgment to evaluate")
     collection.queries = {query: text for query, text in collection.queries.items() if query in kept}

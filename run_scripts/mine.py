@@ -20,15 +20,15 @@ from transformers import HfArgumentParser
 
 from m3se.run_scripts.cli.app import run
 from m3se.trainers.data import Collection, RankingLists, mine_negatives, read_data
-from m3se.trainers.data.lists import positives_of, row_of
+from m3se.trainers.data.lists import make_row, positives_of
 from m3se.trainers.data.mining import Mined
 from m3se.trainers.data.schema import ROW_FEATURES
 from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.runs import Run, write_run
-from m3se.trainers.retrieval.embedded_collection import EncodedCollection, cached_encoding
+from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection, cached_encoding
 from m3se.trainers.retrieval.exact_search import retrieve
 from m3se.trainers.retrieval.loading import load_embedder
-from m3se.trainers.storage.arrow import dataset_of
+from m3se.trainers.storage.arrow import write_rows
 from m3se.trainers.teacher.annotate import annotate
 from m3se.trainers.teacher.pair_scorer import PairScorer
 
@@ -77,7 +77,7 @@ def main(arguments: MiningArguments) -> None:
     if arguments.encoding is None:
         encoded = cached_encoding(scorer, collection.documents, arguments.cache_dir)
     else:
-        encoded = EncodedCollection(arguments.encoding)
+        encoded = EmbeddedCollection(arguments.encoding)
         encoded.check(scorer.fingerprint, collection.documents.fingerprint)
     found = (retrieve(scorer, queries, encoded, arguments.depth) for queries in blocks(collection.queries))
     counts = write_mined(found, collection, teacher, arguments)
@@ -134,10 +134,10 @@ def mine(found: Run, collection: Collection, teacher: PairScorer | None, argumen
 def teacher_scores(found: Run, collection: Collection, teacher: PairScorer, cache_dir: str) -> Run:
     """The teacher's scores of what was found and of all positives, through the score cache."""
     rows = (
-        row_of(collection, query, list(dict.fromkeys([*positives_of(collection.qrels.get(query, {})), *ids])))
+        make_row(collection, query, list(dict.fromkeys([*positives_of(collection.qrels.get(query, {})), *ids])))
         for query, ids in found.items()
     )
-    lists = RankingLists(dataset_of(rows, ROW_FEATURES), collection.documents)
+    lists = RankingLists(write_rows(rows, ROW_FEATURES), collection.documents)
     scored = annotate(lists, [teacher], Path(cache_dir) / "teacher_scores").rows
     return {row["query_id"]: dict(zip(row["document_ids"], row["teacher_scores"], strict=True)) for row in scored}
 

@@ -69,7 +69,7 @@ def main(arguments: QuickstartArguments) -> None:
 
 def run_stage(script: ModuleType, options: list[str]) -> None:
     """A stage is a process of its own: its memory ends with it. Its failure, already explained, ends this one."""
-    process = PROCESSES.Process(target=be_script, args=(script.__name__, options))
+    process = PROCESSES.Process(target=script_process, args=(script.__name__, options))
     process.start()
     try:
         process.join()
@@ -79,7 +79,7 @@ def run_stage(script: ModuleType, options: list[str]) -> None:
         sys.exit(process.exitcode)
 
 
-def be_script(name: str, options: list[str]) -> None:
+def script_process(name: str, options: list[str]) -> None:
     script = import_module(name)
     sys.argv = [script.__file__, *options]
     run(script.make_parser, script.main)

@@ -23,7 +23,7 @@ from m3se.run_scripts.reproduction.report import write_report
 from m3se.run_scripts.reproduction.run import run_all, timed
 from m3se.run_scripts.reproduction.study import RECIPES, Scale, Study, read_scale, read_study, study_names
 from m3se.trainers.errors import InputError
-from m3se.trainers.storage.lock import only_here
+from m3se.trainers.storage.lock import exclusive
 
 
 logger = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ def main(arguments: ReproductionArguments) -> None:
     if arguments.dry_run:
         return
     gpus = torch.cuda.device_count() if arguments.gpus is None else arguments.gpus
-    with only_here(output):
+    with exclusive(output):
         failed = run_all(lambda: plan(studies, planner, arguments.seeds), output, gpus, arguments.gpus_per_run)
         for study in studies:
             print(write_report(study, planner, arguments.seeds))

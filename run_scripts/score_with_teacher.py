@@ -33,7 +33,7 @@ from m3se.trainers.data import (
     write_scored_triples,
 )
 from m3se.trainers.data.schema import missing_part
-from m3se.trainers.data.subsets import first_by_hash
+from m3se.trainers.data.subsets import hash_subset
 from m3se.trainers.errors import InputError
 from m3se.trainers.processes import Processes
 from m3se.trainers.storage.atomic import complete_folder
@@ -202,7 +202,7 @@ def asked_for(queries: set[str], arguments: ScoringArguments) -> set[str]:
             f"--skip_queries: expected 0 or more, and fewer than the {len(queries)} queries there are, "
             f"got {arguments.skip_queries}"
         )
-    return first_by_hash(queries, arguments.max_queries, arguments.skip_queries)
+    return hash_subset(queries, arguments.max_queries, arguments.skip_queries)
 
 
 def check_export(arguments: ScoringArguments) -> None:

@@ -15,7 +15,7 @@ from transformers import HfArgumentParser
 from m3se.run_scripts.cli.app import run
 from m3se.trainers.data import read_data
 from m3se.trainers.errors import InputError
-from m3se.trainers.retrieval.embedded_collection import EncodedCollection, cached_encoding
+from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection, cached_encoding
 from m3se.trainers.retrieval.exact_search import retrieve
 from m3se.trainers.retrieval.loading import load_embedder
 
@@ -48,7 +48,7 @@ def main(arguments: SearchArguments, rest: Namespace) -> None:
     if arguments.encoding is None:
         encoded = cached_encoding(scorer, documents, arguments.cache_dir)
     else:
-        encoded = EncodedCollection(arguments.encoding)
+        encoded = EmbeddedCollection(arguments.encoding)
         encoded.check(scorer.fingerprint, documents.fingerprint)
     started = time.perf_counter()
     found = retrieve(scorer, dict(zip(rest.query, rest.query, strict=True)), encoded, arguments.top, progress=False)

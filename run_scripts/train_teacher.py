@@ -20,7 +20,7 @@ from m3se.trainers import backbones as encoders
 from m3se.trainers import fitting as training
 from m3se.trainers.config import RankingConfig
 from m3se.trainers.data import BM25Index, RankingLists, read_data, training_lists
-from m3se.trainers.data.subsets import first_by_hash
+from m3se.trainers.data.subsets import hash_subset
 from m3se.trainers.errors import InputError
 
 
@@ -60,7 +60,7 @@ def main(
         arguments = [data, model_arguments]
         key = training.run_key(config, arguments, model_arguments.encoder, {"data": lists, "dev": dev})
         training.seed(config)
-        with encoders.refusals():  # before output_dir is touched
+        with encoders.as_input_errors():  # before output_dir is touched
             model = build_model(model_arguments)
         with config.main_process_first(local=False):  # the others find what it has prepared
             done = training.already_done(config, key, run_arguments.overwrite)
@@ -89,7 +89,7 @@ def prepare_lists(data: TeacherData, arguments: training.DevArguments, seed: int
     cache_dir, allow_missing = arguments.cache_dir, arguments.allow_missing
     collection = read_data(data.data, "train", cache_dir=cache_dir, allow_missing=allow_missing)
     if data.train_queries is not None:
-        kept = first_by_hash(list(collection.queries), data.train_queries)
+        kept = hash_subset(list(collection.queries), data.train_queries)
         collection.queries = {query: text for query, text in collection.queries.items() if query in kept}
     index = BM25Index.build(collection.documents, cache_dir=Path(cache_dir))
     return training_lists(collection, index, data.documents_per_query, depth=data.depth, seed=seed)

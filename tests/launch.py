@@ -15,7 +15,7 @@ def launch(function: Callable, *arguments) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     ranks = [
-        get_context("fork").Process(target=be_rank, args=(rank, port, function, arguments), daemon=True)
+        get_context("fork").Process(target=rank_process, args=(rank, port, function, arguments), daemon=True)
         for rank in range(2)
     ]
     for process in ranks:
@@ -28,7 +28,7 @@ def launch(function: Callable, *arguments) -> None:
     assert codes == [0, 0], f"exit codes of the two processes: {codes}"
 
 
-def be_rank(rank: int, port: int, function: Callable, arguments: tuple) -> None:
+def rank_process(rank: int, port: int, function: Callable, arguments: tuple) -> None:
     os.environ |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     function(*arguments)

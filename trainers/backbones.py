@@ -68,7 +68,7 @@ def load_tokenizer(encoder: str) -> PreTrainedTokenizerBase:
 
 
 @contextmanager
-def refusals() -> Iterator[None]:
+def as_input_errors() -> Iterator[None]:
     """What our models refuse of their options as an InputError: one line for the user instead of a traceback."""
     try:
         yield

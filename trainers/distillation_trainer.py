@@ -197,7 +197,7 @@ class DistillationTrainer(Trainer):
 
     def describe_failure(self, loss: float, query_ids: list[str], scores: Tensor, targets: dict[str, Tensor]) -> str:
         """What to say about a loss that is not finite: when, and because of which queries."""
-        finite = self.losses_of_queries(scores, **targets).isfinite().tolist()
+        finite = self.per_query_losses(scores, **targets).isfinite().tolist()
         culprits = [name for name, fine in zip(query_ids, finite, strict=True) if not fine] or query_ids
         return f"the loss is {loss} at step {self.state.global_step}, queries {', '.join(culprits)}"
 
@@ -235,10 +235,10 @@ class DistillationTrainer(Trainer):
             scores, targets = self.score(model, self._prepare_inputs(inputs))
             labels, mask = targets["labels"], targets["mask"]
             parts = reciprocal_rank(scores, labels, mask), ndcg(scores, labels, mask)
-            losses = self.losses_of_queries(scores, **targets)
+            losses = self.per_query_losses(scores, **targets)
         return None, torch.stack([*parts, losses], dim=1), self.usable(**targets)
 
-    def losses_of_queries(self, scores: Tensor, teacher_scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+    def per_query_losses(self, scores: Tensor, teacher_scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
         """The loss of each query alone, [B]; its mean is `ranking_loss`."""
         rows = zip(*(part.split(1) for part in (scores, teacher_scores, labels, mask)), strict=True)
         return torch.stack([self.ranking_loss(*row) for row in rows])

@@ -23,14 +23,14 @@ from m3se.trainers.backbones import encoder_key
 from m3se.trainers.collators import RankingCollator
 from m3se.trainers.config import RankingConfig
 from m3se.trainers.data import BM25Index, RankingLists, candidate_lists, read_data
-from m3se.trainers.data.subsets import first_by_hash
+from m3se.trainers.data.subsets import hash_subset
 from m3se.trainers.distillation_trainer import DistillationTrainer
 from m3se.trainers.errors import InputError
 from m3se.trainers.losses import NEEDS_TEACHER
 from m3se.trainers.run_folder import SummedCheckpoints, last_checkpoint
 from m3se.trainers.storage.atomic import write_json
 from m3se.trainers.storage.checksums import damage, write_sums
-from m3se.trainers.storage.lock import only_here
+from m3se.trainers.storage.lock import exclusive
 
 
 logger = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ def dev_lists(data: str, arguments: DevArguments, eval_strategy: str) -> Ranking
         return None
     cache = Path(arguments.cache_dir)
     collection = read_data(arguments.dev_data or data, "dev", cache_dir=cache, allow_missing=arguments.allow_missing)
-    kept = first_by_hash(list(collection.queries), arguments.dev_queries)
+    kept = hash_subset(list(collection.queries), arguments.dev_queries)
     collection.queries = {query: text for query, text in collection.queries.items() if query in kept}
     index = BM25Index.build(collection.documents, cache_dir=cache)
     return candidate_lists(collection, index, arguments.dev_depth)
@@ -98,7 +98,7 @@ class RunArguments:
 
 def alone(config: RankingConfig) -> AbstractContextManager[None]:
     """The first process of the launch lets no other launch into output_dir; raises InputError naming who is there."""
-    return only_here(config.output_dir) if config.process_index == 0 else nullcontext()
+    return exclusive(config.output_dir) if config.process_index == 0 else nullcontext()
 
 
 def fit(
@@ -111,7 +111,7 @@ def fit(
     publisher: Callable[[Path], object] | None = None,
 ) -> None:
     """Train, resuming from the last checkpoint if there is one, and write the model and its record to output_dir."""
-    say_precision(config)
+    log_precision(config)
     dropped = model.config.encoder_config.to_dict().get("attention_probs_dropout_prob")
     if config.device.type == "cpu" and dropped:
         use_cpu_dropout(model)
@@ -149,10 +149,10 @@ def fit(
     if publisher is not None:
         trainer.push_to_hub()
     if config.world_size > 1:
-        take_down(trainer)
+        shut_down(trainer)
 
 
-def take_down(trainer: DistillationTrainer) -> None:
+def shut_down(trainer: DistillationTrainer) -> None:
     """Free the wrapped model, then the process group: the other way round gloo can hang at the end of a script."""
     trainer.accelerator.wait_for_everyone()
     trainer.model_wrapped = trainer.model
@@ -167,7 +167,7 @@ def save_model(trainer: DistillationTrainer, output: Path) -> None:
     """
     unfinished = output / ".saving"
     model = trainer.accelerator.unwrap_model(trainer.model)
-    forget_last_call(trainer.processing_class)
+    reset_truncation(trainer.processing_class)
     trainer.save_model(str(unfinished / "adapter" if isinstance(model, PeftModel) else unfinished))
     if not trainer.is_world_process_zero():
         return
@@ -183,7 +183,7 @@ def save_model(trainer: DistillationTrainer, output: Path) -> None:
     unfinished.rmdir()
 
 
-def forget_last_call(tokenizer: PreTrainedTokenizerBase) -> None:
+def reset_truncation(tokenizer: PreTrainedTokenizerBase) -> None:
     """A fast tokeniser would save the padding and truncation of its last call, which a resumed run may not make."""
     if tokenizer.is_fast:
         tokenizer.backend_tokenizer.no_padding()
@@ -282,7 +282,7 @@ def lists_key(lists: RankingLists) -> str:
     return digest.hexdigest()
 
 
-def say_precision(config: RankingConfig) -> None:
+def log_precision(config: RankingConfig) -> None:
     """Log which number format is used and why."""
     kind = "bfloat16 autocast" if config.bf16 else "float16 autocast" if config.fp16 else "float32"
     reason = (

@@ -95,13 +95,13 @@ def shared_training(workload: Workload, processes: int, rounds: int) -> list[flo
     world = {"WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     with ProcessPoolExecutor(processes, get_context(START_METHOD)) as others:
         ranks = [
-            others.submit(be_rank, world | {"RANK": rank, "LOCAL_RANK": rank}, replace(workload), rounds, threads)
+            others.submit(rank_process, world | {"RANK": rank, "LOCAL_RANK": rank}, replace(workload), rounds, threads)
             for rank in range(processes)
         ]
         return [rank.result() for rank in ranks][0]
 
 
-def be_rank(environment: dict[str, object], workload: Workload, rounds: int, threads: int) -> list[float]:
+def rank_process(environment: dict[str, object], workload: Workload, rounds: int, threads: int) -> list[float]:
     """Train as the process that the environment, torchrun's, says; return the seconds of each step but the first."""
     os.environ |= {name: str(value) for name, value in environment.items()}
     torch.set_num_threads(threads)

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from m3se.trainers.retrieval.embedded_collection import DESCRIPTION, EncodedCollection, write_shard
+from m3se.trainers.retrieval.embedded_collection import DESCRIPTION, EmbeddedCollection, write_shard
 from m3se.trainers.retrieval.exact_search import search
 from m3se.trainers.retrieval.faiss_index import open_index, recall_against, search_index
 
@@ -70,7 +70,7 @@ def main() -> None:
         folder = Path(name)
         with ProcessPoolExecutor(1, get_context("spawn")) as other:  # whose memory is not counted
             other.submit(write_random, folder, options.documents, options.width, options.number_format).result()
-        collection = EncodedCollection(folder)
+        collection = EmbeddedCollection(folder)
         queries = np.random.default_rng(1).standard_normal((max(options.queries), options.width), dtype=np.float32)
         logger.info(f"{options.documents:,} × {options.width} {options.number_format}, k = {options.k}")
         for count in options.queries:

@@ -9,7 +9,7 @@ import torch
 from m3se.run_scripts.benchmarks.measuring import Run
 from m3se.run_scripts.benchmarks.row import Row
 from m3se.run_scripts.benchmarks.workload import Workload
-from m3se.trainers.retrieval.embedded_collection import EncodedCollection, claim, is_whole, write_shard
+from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection, claim, is_whole, write_shard
 from m3se.trainers.retrieval.exact_search import search
 
 
@@ -23,13 +23,13 @@ def exact_search(workload: Workload, documents: int | None = None) -> Row:
     write_vectors(folder, count)
 
     def ours() -> Run:
-        collection = EncodedCollection(folder)
+        collection = EmbeddedCollection(folder)
         return lambda: search(queries, collection, BEST, workload.device, progress=False)
 
     def peer() -> Run:
         faiss.omp_set_num_threads(torch.get_num_threads())
         index = faiss.IndexFlatIP(WIDTH)
-        for _, block in EncodedCollection(folder).blocks(SHARD):
+        for _, block in EmbeddedCollection(folder).blocks(SHARD):
             index.add(block)
         return lambda: index.search(queries, BEST)
 

@@ -13,7 +13,7 @@ from transformers.utils import logging as transformers_logging
 
 from m3se.run_scripts.cli.help_page import ALL, shape_help
 from m3se.run_scripts.cli.recipe import expand_recipe, join_repeated
-from m3se.run_scripts.cli.signals import HOW_TO_GO_ON, Stopped, say, stoppable
+from m3se.run_scripts.cli.signals import HOW_TO_GO_ON, Stopped, handle_stop_signals, say
 from m3se.trainers.errors import InputError
 
 
@@ -37,7 +37,7 @@ def run(make_parser: Callable[[], HfArgumentParser], main: Callable) -> None:
     transformers_logging.set_verbosity_error()  # a truncated encoder reports every weight that it leaves out
     transformers_logging.disable_progress_bar()
     try:
-        with stoppable():
+        with handle_stop_signals():
             parser = make_parser()
             shape_help(parser, everything=ALL in sys.argv)
             main(*parse(parser, sys.argv[1:]))

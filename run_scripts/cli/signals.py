@@ -30,14 +30,14 @@ class Stopped(KeyboardInterrupt):
 
 
 @contextmanager
-def stoppable() -> Iterator[None]:
+def handle_stop_signals() -> Iterator[None]:
     """In the block the first of `STOPPING` raises Stopped, and the process ends soon after. For the main thread."""
     reader, writer = socket.socketpair()
     writer.setblocking(False)
     left = threading.Event()
     before = {number: signal.signal(number, stop) for number in STOPPING}
     wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-    threading.Thread(target=end_anyway, args=(reader, left), daemon=True).start()
+    threading.Thread(target=force_exit, args=(reader, left), daemon=True).start()
     try:
         yield
     finally:
@@ -54,7 +54,7 @@ def stop(number: int, _) -> None:
     raise Stopped(number)
 
 
-def end_anyway(reader: socket.socket, left: threading.Event) -> None:
+def force_exit(reader: socket.socket, left: threading.Event) -> None:
     """Once one of `STOPPING` has arrived, end the process if the main thread does not leave the block."""
     with reader:
         while received := reader.recv(1):

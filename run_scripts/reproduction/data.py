@@ -6,7 +6,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from m3se.trainers.data.readers.beir import is_beir
-from m3se.trainers.data.subsets import first_by_hash
+from m3se.trainers.data.subsets import hash_subset
 from m3se.trainers.errors import InputError
 
 
@@ -27,7 +27,7 @@ def split_collection(source: Path, folder: Path, held_out: int) -> Path:
     queries = list(dict.fromkeys(line.split("\t")[0] for line in lines))
     if len(queries) <= held_out:
         raise InputError(f"--data {source}: expected more than {held_out} training queries, got {len(queries)}")
-    kept = first_by_hash(queries, held_out)
+    kept = hash_subset(queries, held_out)
     (folder / "qrels").mkdir(parents=True, exist_ok=True)
     for file in (*source.glob("corpus.jsonl*"), *source.glob("queries.jsonl*")):
         link(file, folder / file.name)

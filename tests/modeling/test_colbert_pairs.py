@@ -74,7 +74,7 @@ def test_the_order_of_pairs_changes_no_score(model, monkeypatch, chunk):
 def test_rows_that_are_the_same_or_follow_each_other_are_not_copied(rows, copied):
     documents, rows = torch.randn(9, LENGTH, WIDTH), torch.tensor(rows)
     with Calls() as calls:
-        [taken] = colbert_module.rows_of(rows, documents)
+        [taken] = colbert_module.select_rows(rows, documents)
     assert (torch.ops.aten.index in calls.operators) == copied
     assert torch.equal(taken, documents[rows])
 

@@ -15,7 +15,7 @@ from m3se.trainers.backbones import encoder_path
 from m3se.trainers.data import BM25Index, RankingLists, read_data
 from m3se.trainers.errors import InputError
 from m3se.trainers.fitting import save_model
-from m3se.trainers.retrieval.embedded_collection import EncodedCollection, encode_collection
+from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection, encode_collection
 from m3se.trainers.retrieval.faiss_index import open_index
 from m3se.trainers.retrieval.loading import load_scorer
 from m3se.trainers.retrieval.scorers import DenseScorer
@@ -100,16 +100,16 @@ def test_a_damaged_shard_of_embeddings_is_refused_and_encoded_again(lists, tmp_p
     options = {"number_format": "int8", "shard_size": 16}
     encode_collection(random_scorer(), lists.documents, tmp_path / "shards", **options)
     rows = np.arange(len(lists.documents))
-    expected = EncodedCollection(tmp_path / "shards").embeddings(rows)
+    expected = EmbeddedCollection(tmp_path / "shards").embeddings(rows)
     harmed = tmp_path / "shards" / f"shard-00001{suffix}"
     whole = harmed.read_bytes()
     harm(harmed)
     with pytest.raises(InputError, match=f"{harmed.name} is not what was written"):
-        EncodedCollection(tmp_path / "shards")
+        EmbeddedCollection(tmp_path / "shards")
     encode_collection(random_scorer(), lists.documents, tmp_path / "shards", **options)
     assert f"{harmed.name} is not what was written: its checksum is another; encoded again" in caplog.text
     assert harmed.read_bytes() == whole
-    np.testing.assert_array_equal(EncodedCollection(tmp_path / "shards").embeddings(rows), expected)
+    np.testing.assert_array_equal(EmbeddedCollection(tmp_path / "shards").embeddings(rows), expected)
 
 
 @pytest.mark.parametrize("harm", HARMS)
@@ -133,7 +133,7 @@ def test_damaged_checksums_vouch_for_nothing(lists, tmp_path, harm):
 def test_a_damaged_search_index_is_named_and_built_again(lists, tmp_path, caplog, harm):
     pytest.importorskip("faiss")
     encode_collection(random_scorer(), lists.documents, tmp_path)
-    encoded, queries = EncodedCollection(tmp_path), np.eye(4, dtype=np.float32)
+    encoded, queries = EmbeddedCollection(tmp_path), np.eye(4, dtype=np.float32)
     _, expected = open_index(encoded, "HNSW8").search(queries, 5)
     (harmed,) = tmp_path.glob("index-*.faiss")
     whole = harmed.read_bytes()
@@ -204,7 +204,7 @@ def test_an_encoding_killed_at_its_first_file_goes_on_and_removes_what_was_left(
     for name in left:
         (tmp_path / name).write_text("{", encoding="utf-8")
     encode_collection(random_scorer(), lists.documents, tmp_path)
-    assert len(EncodedCollection(tmp_path)) == len(lists.documents)
+    assert len(EmbeddedCollection(tmp_path)) == len(lists.documents)
     assert [(tmp_path / name).exists() for name in left] == [False, False, True]
 
 

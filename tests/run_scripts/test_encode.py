@@ -5,7 +5,7 @@ import pytest
 from m3se.run_scripts.cli.app import parse
 from m3se.run_scripts.encode import main, make_parser
 from m3se.trainers.errors import InputError
-from m3se.trainers.retrieval.embedded_collection import EncodedCollection
+from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection
 from tests.launch import launch
 from tests.worlds import words as tiny
 
@@ -35,7 +35,7 @@ def encode(argv: list[str]) -> None:
 def test_two_processes_of_a_launch_write_what_one_writes(model, beir, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # the cache ends up there
     main(*parse(make_parser(), arguments(model, beir, tmp_path / "one")))
-    assert len(EncodedCollection(tmp_path / "one")) == 7
+    assert len(EmbeddedCollection(tmp_path / "one")) == 7
     launch(encode, [*arguments(model, beir, tmp_path / "two"), "--cache_dir", "other"])
     assert files(tmp_path / "one") == files(tmp_path / "two")
 

@@ -10,7 +10,7 @@ from m3se.trainers.data import ROW_FEATURES, DocumentTable, RankingLists
 from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.run_metrics import evaluate_run
 from m3se.trainers.evaluation.runs import read_run, write_run
-from m3se.trainers.storage.arrow import dataset_of
+from m3se.trainers.storage.arrow import write_rows
 from tests.worlds import words as tiny
 
 
@@ -124,7 +124,7 @@ def test_other_files_of_lists_have_no_scores_of_their_own(models, beir, tmp_path
 def test_ranking_lists_are_judged_by_their_own_labels(models, tmp_path):
     documents = DocumentTable.from_texts(list(tiny.DOCUMENTS), list(tiny.DOCUMENTS.values()))
     rows = [{"query_id": "q1", "query": "sum", "document_ids": ["d1", "d2", "d3"], "labels": [1, 0, 0]}]
-    RankingLists(dataset_of(rows, ROW_FEATURES), documents).save(tmp_path / "lists")
+    RankingLists(write_rows(rows, ROW_FEATURES), documents).save(tmp_path / "lists")
     arguments = ["--model", models[1], "--candidates", tmp_path / "lists", "--output", tmp_path / "out"]
     (student,) = evaluate(*arguments)  # no row for BM25, whose scores are not known
     assert set(student.run["q1"]) == {"d1", "d2", "d3"}

@@ -1,4 +1,4 @@
-from m3se.trainers.fitting import forget_last_call
+from m3se.trainers.fitting import reset_truncation
 from tests.worlds import tiny
 
 
@@ -7,5 +7,5 @@ def test_what_a_tokenizer_saves_does_not_depend_on_its_last_call():
     called(["red river stone", "red"], padding=True, truncation=True, max_length=4)
     assert called.backend_tokenizer.to_str() != fresh.backend_tokenizer.to_str()
     for tokenizer in (called, fresh):
-        forget_last_call(tokenizer)
+        reset_truncation(tokenizer)
     assert called.backend_tokenizer.to_str() == fresh.backend_tokenizer.to_str()

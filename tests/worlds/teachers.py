@@ -16,7 +16,7 @@ from transformers import (
 from m3se import CrossEncoder, CrossEncoderConfig
 from m3se.trainers.data import DocumentTable, RankingLists
 from m3se.trainers.data.schema import ROW_FEATURES
-from m3se.trainers.storage.arrow import dataset_of
+from m3se.trainers.storage.arrow import write_rows
 
 
 TEXT = "how tall is a giraffe adult giraffes stand five metres the ostrich lays largest eggs of any bird . ,"
@@ -96,4 +96,4 @@ def tiny_lists(queries: int = 6, documents: int = 5, seed: int = 0) -> RankingLi
         labels = [1.0] + [0.0] * (len(ids) - 1)
         query = f"{random_text(generator, 6)} {number}"
         rows.append({"query_id": f"q{number}", "query": query, "document_ids": ids, "labels": labels})
-    return RankingLists(dataset_of(rows, ROW_FEATURES), DocumentTable.from_texts(list(table), list(table.values())))
+    return RankingLists(write_rows(rows, ROW_FEATURES), DocumentTable.from_texts(list(table), list(table.values())))

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from m3se.trainers.data.candidates import query_generator
-from m3se.trainers.data.lists import lists_of, positives_of
+from m3se.trainers.data.lists import make_lists, positives_of
 from m3se.trainers.data.schema import SCORED_TRAINING_ROW_FEATURES, Collection, RankingLists
 from m3se.trainers.errors import InputError
-from m3se.trainers.storage.arrow import dataset_of
+from m3se.trainers.storage.arrow import write_rows
 
 
 def teacher_lists(
@@ -32,10 +32,10 @@ def teacher_lists(
         raise InputError(f"{collection.name}: its lists have no teacher scores; run score_with_teacher.py on them")
     counts: Counter[str] = Counter()
     rows = _rows(collection, documents_per_query, counts)
-    dataset = dataset_of(rows, SCORED_TRAINING_ROW_FEATURES, path)
+    dataset = write_rows(rows, SCORED_TRAINING_ROW_FEATURES, path)
     if len(dataset) == 0:
         raise InputError(f"{collection.name}: no list has both a positive and a negative ({dict(counts)})")
-    return lists_of(
+    return make_lists(
         collection, dataset, counts, candidates="highest teacher scores", documents_per_query=documents_per_query
     )
 

@@ -11,7 +11,7 @@ from datasets import Dataset
 from m3se.trainers.data.candidates import CandidateSource, RandomCandidates, query_generator
 from m3se.trainers.data.schema import ROW_FEATURES, TRAINING_ROW_FEATURES, Collection, RankingLists
 from m3se.trainers.errors import InputError
-from m3se.trainers.storage.arrow import dataset_of
+from m3se.trainers.storage.arrow import write_rows
 
 
 Negatives = Literal["random", "top"]
@@ -43,11 +43,11 @@ def training_lists(
     counts: Counter[str] = Counter()
     choose = _top if negatives == "top" else _drawn(seed)
     rows = _training_rows(collection, candidates, documents_per_query, depth, choose, counts)
-    dataset = dataset_of(rows, TRAINING_ROW_FEATURES, path)
+    dataset = write_rows(rows, TRAINING_ROW_FEATURES, path)
     if len(dataset) == 0:
         raise InputError(f"{collection.name}: {_why_none(collection, candidates, documents_per_query, depth)}")
     options = {"candidates": candidates.name, "depth": depth, "negatives": negatives, "seed": seed}
-    return lists_of(collection, dataset, counts, documents_per_query=documents_per_query, **options)
+    return make_lists(collection, dataset, counts, documents_per_query=documents_per_query, **options)
 
 
 def candidate_lists(
@@ -68,13 +68,13 @@ def candidate_lists(
             if positives := positives_of(collection.qrels.get(query, {})):
                 recalls.append(len(set(ids) & set(positives)) / len(positives))
             if ids:
-                yield row_of(collection, query, ids)
+                yield make_row(collection, query, ids)
             else:
                 counts["queries_dropped_without_candidates"] += 1
 
-    dataset = dataset_of(rows(), ROW_FEATURES, path)
+    dataset = write_rows(rows(), ROW_FEATURES, path)
     recall = float(np.mean(recalls)) if recalls else None
-    return lists_of(collection, dataset, counts, candidates=candidates.name, depth=depth, recall=recall)
+    return make_lists(collection, dataset, counts, candidates=candidates.name, depth=depth, recall=recall)
 
 
 def pooled_lists(
@@ -100,13 +100,15 @@ def pooled_lists(
             taken |= set(top)
             _, drawn = next(chance.ranked(collection, [query], random + len(taken)))
             others = [document for document in drawn if document not in taken][:random]
-            yield row_of(collection, query, positives + top + others)
+            yield make_row(collection, query, positives + top + others)
 
-    dataset = dataset_of(rows(), ROW_FEATURES, path)
-    return lists_of(collection, dataset, Counter(), candidates=candidates.name, depth=depth, random=random, seed=seed)
+    dataset = write_rows(rows(), ROW_FEATURES, path)
+    return make_lists(
+        collection, dataset, Counter(), candidates=candidates.name, depth=depth, random=random, seed=seed
+    )
 
 
-def lists_of(collection: Collection, rows: Dataset, counts: Counter[str], **options) -> RankingLists:
+def make_lists(collection: Collection, rows: Dataset, counts: Counter[str], **options) -> RankingLists:
     """Ranking lists with a report of the collection, the options, and what was counted."""
     kept = {reason: count for reason, count in counts.items() if count}
     report = {"collection": collection.report, "lists": {"rows": len(rows), **options, **kept}}
@@ -119,7 +121,7 @@ def positives_of(judged: dict[str, float]) -> list[str]:
     return sorted(relevant, key=lambda document: -judged[document])
 
 
-def row_of(collection: Collection, query: str, ids: list[str]) -> dict:
+def make_row(collection: Collection, query: str, ids: list[str]) -> dict:
     """The row of `query` with the documents `ids`, labelled by the judgments; unjudged means 0."""
     judged = collection.qrels.get(query, {})
     labels = [max(judged.get(document, 0.0), 0.0) for document in ids]
@@ -159,7 +161,7 @@ def _training_rows(
             counts["queries_dropped_with_too_few_candidates"] += 1
             continue
         counts["positives_dropped_over_k"] += len(left_out)
-        row = row_of(collection, query, kept + choose(query, negatives, size - len(kept)))
+        row = make_row(collection, query, kept + choose(query, negatives, size - len(kept)))
         yield row | {"positive_ids": left_out}
 
 

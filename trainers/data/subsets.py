@@ -6,7 +6,7 @@ from hashlib import blake2b
 from m3se.trainers.errors import InputError
 
 
-def first_by_hash(names: Iterable[str], count: int | None, skip: int = 0) -> set[str]:
+def hash_subset(names: Iterable[str], count: int | None, skip: int = 0) -> set[str]:
     """`count` of the names (None: all) after the first `skip`, in the order of their hashes: the same on every machine
     and whatever else is there. Raises InputError for a negative number of them."""
     if min(count or 0, skip) < 0:

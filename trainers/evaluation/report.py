@@ -59,7 +59,7 @@ def metrics(system: System, setting: dict, comparison: Comparison) -> dict:
 def markdown_table(systems: list[System], setting: dict, comparison: Comparison) -> str:
     """One row per system: 95% intervals, p-values, candidate recall and speed where known; the setting below."""
     columns = list(COLUMNS) if "candidate_recall" in setting else list(systems[0].evaluation.values)
-    rows = [row_of(system, columns, setting, comparison) for system in systems]
+    rows = [make_row(system, columns, setting, comparison) for system in systems]
     header = [name for name in dict.fromkeys(name for row in rows for name in row)]
     lines = [header, ["---", *["---:"] * (len(header) - 1)]]
     lines += [[row.get(name, "–") for name in header] for row in rows]
@@ -67,7 +67,7 @@ def markdown_table(systems: list[System], setting: dict, comparison: Comparison)
     return f"{table}\n\n{caption(systems, setting, comparison)}\n"
 
 
-def row_of(system: System, columns: list[str], setting: dict, comparison: Comparison) -> dict[str, str]:
+def make_row(system: System, columns: list[str], setting: dict, comparison: Comparison) -> dict[str, str]:
     """Column → cell of one system."""
     row = {"model": escaped(system.name)}
     for measure in columns:

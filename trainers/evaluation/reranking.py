@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from m3se.trainers.data import ROW_FEATURES, BM25Index, Collection, RankingLists
-from m3se.trainers.data.lists import row_of
-from m3se.trainers.data.readers.assemble import some_of
+from m3se.trainers.data.lists import make_row
+from m3se.trainers.data.readers.assemble import preview
 from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.run_metrics import Qrels, evaluate_run
 from m3se.trainers.evaluation.runs import Run, read_run, top
-from m3se.trainers.storage.arrow import dataset_of
+from m3se.trainers.storage.arrow import write_rows
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Candidates:
 
 def bm25_candidates(collection: Collection, index: BM25Index, depth: int, relevance_level: int = 1) -> Candidates:
     """BM25's best `depth` documents of every query."""
-    return candidates_of("BM25", bm25_run(collection, index, depth), collection, depth, relevance_level)
+    return lists_from_run("BM25", bm25_run(collection, index, depth), collection, depth, relevance_level)
 
 
 def bm25_run(collection: Collection, index: BM25Index, depth: int) -> Run:
@@ -47,12 +47,12 @@ def file_candidates(path: str | Path, collection: Collection, depth: int, releva
     """
     run = {query: scores for query, scores in read_run(path).items() if query in collection.queries}
     if not run:
-        known = some_of(collection.queries)
+        known = preview(collection.queries)
         raise InputError(f"{path}: none of its queries is among those of {collection.name} ({known})")
     run = top(run, depth)
     if missing := collection.documents.missing(list({name for scores in run.values() for name in scores})):
-        raise InputError(f"{path}: {len(missing)} documents are not in {collection.name} ({some_of(missing)})")
-    return candidates_of(Path(path).stem, run, collection, depth, relevance_level)
+        raise InputError(f"{path}: {len(missing)} documents are not in {collection.name} ({preview(missing)})")
+    return lists_from_run(Path(path).stem, run, collection, depth, relevance_level)
 
 
 def brought_candidates(collection: Collection, name: str, depth: int, relevance_level: int = 1) -> Candidates:
@@ -66,7 +66,7 @@ def brought_candidates(collection: Collection, name: str, depth: int, relevance_
     }
     if not any(lists.values()):
         raise InputError(f"{name}: has no list for a judged query of {collection.name}")
-    found = candidates_of("", lists, collection, depth, relevance_level)
+    found = lists_from_run("", lists, collection, depth, relevance_level)
     return Candidates(f"the lists of {name}", found.lists, found.qrels, found.recall)
 
 
@@ -74,17 +74,17 @@ def list_candidates(lists: RankingLists, name: str, depth: int, queries: set[str
     """Ranking lists as they are, cut to `depth`, judged by their own labels: what no list holds is not known."""
     kept = [row for row, query in enumerate(lists.rows["query_id"]) if queries is None or query in queries]
     rows = lists.rows.select(kept).select_columns(list(ROW_FEATURES))
-    rows = dataset_of(({**row, **cut(row, depth)} for row in rows if row["document_ids"]), ROW_FEATURES)
+    rows = write_rows(({**row, **cut(row, depth)} for row in rows if row["document_ids"]), ROW_FEATURES)
     if len(rows) == 0:
         raise InputError(f"{name}: holds no list with a document")
     qrels = {row["query_id"]: dict(zip(row["document_ids"], row["labels"], strict=True)) for row in rows}
     return Candidates(f"the lists of {name}", RankingLists(rows, lists.documents), qrels, None)
 
 
-def candidates_of(ranker: str, run: Run, collection: Collection, depth: int, relevance_level: int) -> Candidates:
+def lists_from_run(ranker: str, run: Run, collection: Collection, depth: int, relevance_level: int) -> Candidates:
     """The documents of a run as lists to re-rank, and the share of the relevant ones that they hold."""
-    rows = dataset_of(
-        (row_of(collection, query, list(scores)) for query, scores in run.items() if scores), ROW_FEATURES
+    rows = write_rows(
+        (make_row(collection, query, list(scores)) for query, scores in run.items() if scores), ROW_FEATURES
     )
     qrels = {query: collection.qrels[query] for query in collection.queries}
     measure = f"Recall@{depth}"
@@ -93,7 +93,7 @@ def candidates_of(ranker: str, run: Run, collection: Collection, depth: int, rel
     return Candidates(name, RankingLists(rows, collection.documents), qrels, recall, ranker, run)
 
 
-def run_of_scores(lists: RankingLists, scores: list[list[float]]) -> Run:
+def run_from_scores(lists: RankingLists, scores: list[list[float]]) -> Run:
     """What a scorer said about every row, as a run."""
     return {
         row["query_id"]: dict(zip(row["document_ids"], values, strict=True))

@@ -50,7 +50,7 @@ def read_run(path: str | Path) -> Run:
             raise InputError(
                 f"{path}, line {number}: document {shorten(document)} occurs twice for query {shorten(query)}"
             )
-        scores[document] = score_of(columns[4], path, number)
+        scores[document] = parse_score(columns[4], path, number)
     if not run:
         raise InputError(f"{path}: the run is empty")
     return run
@@ -81,7 +81,7 @@ def top(run: Run, depth: int) -> Run:
     }
 
 
-def score_of(text: str, path: str | Path, number: int) -> float:
+def parse_score(text: str, path: str | Path, number: int) -> float:
     """A score as a file has it; raises InputError, naming file and line, for what is no number."""
     try:
         score = float(text) if "_" not in text else math.nan  # Python reads 1_0 as ten

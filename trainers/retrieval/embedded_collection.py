@@ -34,7 +34,7 @@ FORMATS = {"float32": np.float32, "float16": np.float16, "int8": np.int8}
 DESCRIPTION = "encoding.json"
 
 
-class EncodedCollection:
+class EmbeddedCollection:
     """The embeddings [N, H] in a folder that `encode_collection` has completed.
 
     Raises InputError when it has not, and when a file is not what was written.
@@ -153,7 +153,7 @@ def encode_collection(
             write_shard(folder, rows.start // shard_size, ids, embeddings, number_format)
 
 
-def cached_encoding(scorer: DenseScorer, documents: DocumentTable, cache_dir: str | Path) -> EncodedCollection:
+def cached_encoding(scorer: DenseScorer, documents: DocumentTable, cache_dir: str | Path) -> EmbeddedCollection:
     """The collection as this model embeds it, from its folder in the cache; what is missing there is encoded first."""
     folder = encoding_folder(scorer, documents, cache_dir)
     options = {}
@@ -161,7 +161,7 @@ def cached_encoding(scorer: DenseScorer, documents: DocumentTable, cache_dir: st
         description = read_description(folder)
         options = {"number_format": description["format"], "shard_size": description["shard_size"]}
     encode_collection(scorer, documents, folder, **options)
-    return EncodedCollection(folder)
+    return EmbeddedCollection(folder)
 
 
 def encoding_folder(scorer: DenseScorer, documents: DocumentTable, cache_dir: str | Path) -> Path:

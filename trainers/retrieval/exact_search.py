@@ -14,7 +14,7 @@ from tqdm import tqdm
 from m3se.trainers.data.documents import DocumentTable
 from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.runs import Run
-from m3se.trainers.retrieval.embedded_collection import EncodedCollection
+from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection
 from m3se.trainers.retrieval.faiss_index import open_index, recall_against, search_index
 from m3se.trainers.retrieval.scorers import DenseScorer, Scorer, inner_products
 
@@ -107,7 +107,7 @@ def stable_top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
 @torch.inference_mode()
 def search(
     queries: np.ndarray,
-    collection: EncodedCollection,
+    collection: EmbeddedCollection,
     k: int,
     device: torch.device | str = "cpu",
     progress: bool = True,
@@ -135,7 +135,7 @@ def search(
     return scores[:, :k], rows[:, :k]
 
 
-def rescored(queries: np.ndarray, collection: EncodedCollection, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def rescored(queries: np.ndarray, collection: EmbeddedCollection, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Scores and rows [B, k] in the order of the scores of `inner_products`; of equal scores the lower row first."""
     scores = np.empty(rows.shape, dtype=np.float32)
     rows = np.sort(rows, axis=1)
@@ -150,7 +150,7 @@ def rescored(queries: np.ndarray, collection: EncodedCollection, rows: np.ndarra
 
 
 def retrieve(
-    scorer: DenseScorer, queries: dict[str, str], collection: EncodedCollection, k: int, progress: bool = True
+    scorer: DenseScorer, queries: dict[str, str], collection: EmbeddedCollection, k: int, progress: bool = True
 ) -> Run:
     """The best k documents of every query (id → text), best first."""
     embeddings = scorer.encode(list(queries.values()), "query", None)
@@ -161,7 +161,7 @@ def retrieve(
 def retrieve_by_index(
     scorer: DenseScorer,
     queries: dict[str, str],
-    collection: EncodedCollection,
+    collection: EmbeddedCollection,
     k: int,
     factory: str,
     probes: int | None = None,

@@ -7,7 +7,7 @@ import numpy as np
 from tqdm import tqdm
 
 from m3se.trainers.errors import InputError
-from m3se.trainers.retrieval.embedded_collection import EncodedCollection
+from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection
 from m3se.trainers.storage.atomic import complete_file, write_text
 from m3se.trainers.storage.checksums import damage, lines
 
@@ -18,7 +18,7 @@ TRAINING_ROWS = 200_000  # FAISS itself samples 256 rows per cluster
 BLOCK_ROWS = 65_536
 
 
-def open_index(collection: EncodedCollection, factory: str):
+def open_index(collection: EmbeddedCollection, factory: str):
     """The FAISS index of a collection for inner products; built once and kept beside the shards.
 
     Raises InputError for what `new_index` does, and when the collection is too small to train what is asked for.
@@ -82,7 +82,7 @@ def one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def training_rows(collection: EncodedCollection) -> np.ndarray:
+def training_rows(collection: EmbeddedCollection) -> np.ndarray:
     """Embeddings of rows spread evenly over the collection."""
     count = min(len(collection), TRAINING_ROWS)
     return collection.embeddings(np.linspace(0, len(collection) - 1, count).astype(np.int64))

@@ -77,7 +77,7 @@ class PairwiseScorer:
         scores: list[list[float]] = []
         with tqdm(total=total, desc="scoring pairs", unit="pair", disable=not progress) as bar:
             rows = iter(lists.rows)
-            while some := rows_of_pairs(rows, PAIRS_PER_CALL):
+            while some := take_rows(rows, PAIRS_PER_CALL):
                 queries = [row["query"] for row in some for _ in row["document_ids"]]
                 names = [name for row in some for name in row["document_ids"]]
                 values = self.pairs.score(queries, lists.documents.texts(names), bar=bar)
@@ -103,7 +103,7 @@ class ColBERTScorer:
         scores: list[list[float]] = []
         with tqdm(total=total, desc="scoring pairs", unit="pair", disable=not progress) as bar:
             rows = iter(lists.rows)
-            while some := rows_of_pairs(rows, TOKEN_EMBEDDED):
+            while some := take_rows(rows, TOKEN_EMBEDDED):
                 places = {name: i for i, name in enumerate(dict.fromkeys(d for r in some for d in r["document_ids"]))}
                 pairs = [(query, places[name]) for query, row in enumerate(some) for name in row["document_ids"]]
                 values = self._score([row["query"] for row in some], lists.documents.texts(list(places)), pairs)
@@ -145,7 +145,7 @@ def split_like(values: np.ndarray, rows: list[dict]) -> list[list[float]]:
     return [list(islice(remaining, len(row["document_ids"]))) for row in rows]
 
 
-def rows_of_pairs(rows, pairs: int) -> list[dict]:
+def take_rows(rows, pairs: int) -> list[dict]:
     """The next rows of an iterator, up to at least `pairs` documents."""
     some: list[dict] = []
     while sum(len(row["document_ids"]) for row in some) < pairs and (row := next(rows, None)) is not None:

@@ -13,7 +13,7 @@ from m3se.trainers.storage.atomic import complete_file
 ROWS_PER_BATCH = 5_000
 
 
-def dataset_of(rows: Iterable[dict], features: Features, path: str | Path | None = None) -> Dataset:
+def write_rows(rows: Iterable[dict], features: Features, path: str | Path | None = None) -> Dataset:
     """Collect `rows` as a Dataset with `features`.
 
     With `path` the rows are streamed to that file (an Arrow stream; it appears under its name only when complete)
@@ -34,7 +34,7 @@ def save_dataset(dataset: Dataset, path: str | Path) -> Dataset:
 
 
 def read_batches(file: str | Path) -> Iterator[pa.RecordBatch]:
-    """The record batches of a file that `dataset_of` or `save_dataset` wrote, read without a memory map."""
+    """The record batches of a file that `write_rows` or `save_dataset` wrote, read without a memory map."""
     with pa.OSFile(str(file)) as source, pa.ipc.open_stream(source) as reader:
         yield from reader
 

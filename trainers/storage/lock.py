@@ -14,7 +14,7 @@ from m3se.trainers.errors import InputError
 
 
 @contextmanager
-def only_here(folder: str | Path) -> Iterator[None]:
+def exclusive(folder: str | Path) -> Iterator[None]:
     """Hold `.NAME.lock` beside `folder` during the block: a file that names this process and its host.
 
     The operating system lets go of it when the process ends, however it ends, so a lock that a killed process left is

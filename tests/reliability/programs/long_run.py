@@ -23,7 +23,7 @@ from datasets import Dataset
 
 from m3se.trainers.data import RankingLists
 from m3se.trainers.data.schema import ROW_FEATURES
-from m3se.trainers.storage.arrow import dataset_of
+from m3se.trainers.storage.arrow import write_rows
 from m3se.trainers.teacher.annotate import annotate
 from m3se.trainers.teacher.pair_scorer import PairScorer
 from tests.worlds import tiny
@@ -123,7 +123,7 @@ def score(pairs: int, folder: Path) -> Watch:
 
 
 def saved(rows: Iterator[dict], folder: Path) -> str:
-    dataset_of(rows, ROW_FEATURES, folder / "rows.arrow")
+    write_rows(rows, ROW_FEATURES, folder / "rows.arrow")
     return str(folder / "rows.arrow")
 
 

@@ -6,7 +6,7 @@ from m3se.trainers.data.documents import DocumentTable
 from m3se.trainers.data.lists import training_lists
 from m3se.trainers.data.schema import CANDIDATE_FEATURES, Collection
 from m3se.trainers.errors import InputError
-from m3se.trainers.storage.arrow import dataset_of
+from m3se.trainers.storage.arrow import write_rows
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def collection():
 
 def with_lists(collection):
     rows = [{"query_id": "b", "document_ids": ["d5", "d0", "d6"]}]
-    collection.candidates = dataset_of(rows, CANDIDATE_FEATURES)
+    collection.candidates = write_rows(rows, CANDIDATE_FEATURES)
     return collection
 
 

@@ -3,7 +3,7 @@ import pytest
 from m3se.trainers.data.documents import DocumentTable
 from m3se.trainers.data.schema import ROW_FEATURES, RankingLists
 from m3se.trainers.errors import InputError
-from m3se.trainers.storage.arrow import dataset_of
+from m3se.trainers.storage.arrow import write_rows
 from m3se.trainers.storage.atomic import complete_folder
 
 
@@ -16,7 +16,7 @@ ROWS = [
 @pytest.fixture
 def lists():
     table = DocumentTable.from_texts(["a", "b"], ["A", "B"])
-    return RankingLists(dataset_of(ROWS, ROW_FEATURES), table, {"rows": 2})
+    return RankingLists(write_rows(ROWS, ROW_FEATURES), table, {"rows": 2})
 
 
 def test_saved_lists_come_back_with_rows_documents_and_report(lists, tmp_path):
@@ -55,7 +55,7 @@ def test_rows_are_streamed_to_a_file_that_appears_when_complete(tmp_path):
         assert not (tmp_path / "rows.arrow").exists()
         yield ROWS[1]
 
-    assert dataset_of(rows(), ROW_FEATURES, tmp_path / "rows.arrow").to_list() == ROWS
+    assert write_rows(rows(), ROW_FEATURES, tmp_path / "rows.arrow").to_list() == ROWS
 
 
 def test_an_interrupted_write_leaves_nothing(tmp_path):
@@ -64,7 +64,7 @@ def test_an_interrupted_write_leaves_nothing(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        dataset_of(rows(), ROW_FEATURES, tmp_path / "rows.arrow")
+        write_rows(rows(), ROW_FEATURES, tmp_path / "rows.arrow")
     with pytest.raises(KeyboardInterrupt), complete_folder(tmp_path / "folder"):
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []

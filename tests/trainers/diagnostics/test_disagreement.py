@@ -14,7 +14,7 @@ from m3se.trainers.diagnostics.disagreement import (
 )
 from m3se.trainers.diagnostics.scored_lists import scored_lists
 from m3se.trainers.errors import InputError
-from m3se.trainers.storage.arrow import dataset_of
+from m3se.trainers.storage.arrow import write_rows
 
 
 ROWS = np.array([0, 0, 0, 1, 1, 1])
@@ -82,7 +82,7 @@ def test_scored_lists_leave_out_what_a_model_could_not_score(collection):
         {"query_id": "q1", "query": "one", "document_ids": ["d1", "d2"], "labels": [1, 0]},
         {"query_id": "q2", "query": "two", "document_ids": ["d3"], "labels": [0]},
     ]
-    lists = RankingLists(dataset_of(rows, ROW_FEATURES), collection.documents)
+    lists = RankingLists(write_rows(rows, ROW_FEATURES), collection.documents)
     scored = scored_lists(lists, {"CA": [[1.0, -np.inf], [2.0]], "DE": [[3.0, 4.0], [5.0]]})
     assert scored.rows.tolist() == [0, 1]
     assert scored.scores["DE"].tolist() == [3.0, 5.0]

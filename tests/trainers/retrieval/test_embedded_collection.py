@@ -5,7 +5,7 @@ import pytest
 
 from m3se.trainers.data import DocumentTable
 from m3se.trainers.errors import InputError
-from m3se.trainers.retrieval.embedded_collection import EncodedCollection, encode_collection
+from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection, encode_collection
 from m3se.trainers.retrieval.loading import load_embedder
 from m3se.trainers.retrieval.scorers import DenseScorer
 
@@ -16,7 +16,7 @@ def scorer(dual_encoder):
 
 
 def everything(folder):
-    encoded = EncodedCollection(folder)
+    encoded = EmbeddedCollection(folder)
     return np.concatenate([block for _, block in encoded.blocks(3)]), encoded.ids(range(len(encoded)))
 
 
@@ -27,14 +27,14 @@ def test_the_embeddings_come_back_in_order_whatever_the_shards(scorer, collectio
     assert ids == list(collection.documents.ids)
     np.testing.assert_allclose(embeddings, scorer.encode(collection.documents.texts(ids), "document", None), atol=1e-6)
     rows = np.array([6, 0, 3, 3])
-    np.testing.assert_array_equal(EncodedCollection(tmp_path).embeddings(rows), embeddings[rows])
-    assert [first for first, _ in EncodedCollection(tmp_path).blocks(2)][:1] == [0]
+    np.testing.assert_array_equal(EmbeddedCollection(tmp_path).embeddings(rows), embeddings[rows])
+    assert [first for first, _ in EmbeddedCollection(tmp_path).blocks(2)][:1] == [0]
 
 
 def test_what_is_done_to_a_block_does_not_reach_the_file(scorer, collection, tmp_path):
     encode_collection(scorer, collection.documents, tmp_path, shard_size=3)
     before, _ = everything(tmp_path)
-    for _, block in EncodedCollection(tmp_path).blocks(2):
+    for _, block in EmbeddedCollection(tmp_path).blocks(2):
         assert type(block) is np.ndarray and not block.flags.owndata  # not copied
         block[:] = 0
     np.testing.assert_array_equal(everything(tmp_path)[0], before)
@@ -53,7 +53,7 @@ def test_processes_write_the_same_files_as_one(scorer, collection, tmp_path):
 def test_what_is_missing_is_said_and_only_that_is_encoded_again(scorer, collection, tmp_path):
     encode_collection(scorer, collection.documents, tmp_path, "float32", 2, process=0, processes=2)
     with pytest.raises(InputError, match="2 of 4 shards are missing"):
-        EncodedCollection(tmp_path)
+        EmbeddedCollection(tmp_path)
     seen = []
 
     def encode(texts, side, bar):
@@ -65,7 +65,7 @@ def test_what_is_missing_is_said_and_only_that_is_encoded_again(scorer, collecti
     )
     first = collection.documents.texts(["d1"])  # asked for once, to know the width
     assert seen == first + collection.documents.texts(["d3", "d4", "d7"])
-    assert len(EncodedCollection(tmp_path)) == 7
+    assert len(EmbeddedCollection(tmp_path)) == 7
 
 
 def test_a_shard_that_was_being_written_does_not_count(scorer, collection, tmp_path):
@@ -82,9 +82,9 @@ def test_a_shard_that_was_being_written_does_not_count(scorer, collection, tmp_p
         encode_collection(dying, collection.documents, tmp_path, "int8", 2)
     assert len(list(tmp_path.glob("shard-?????.npy"))) == 2
     with pytest.raises(InputError, match="not complete"):
-        EncodedCollection(tmp_path)
+        EmbeddedCollection(tmp_path)
     encode_collection(scorer, collection.documents, tmp_path, "int8", 2)
-    assert len(EncodedCollection(tmp_path)) == 7
+    assert len(EmbeddedCollection(tmp_path)) == 7
 
 
 def test_small_formats_are_close_to_float32(scorer, collection, tmp_path):
@@ -127,12 +127,12 @@ def test_refuses_what_cannot_be_encoded(scorer, collection, tmp_path):
     with pytest.raises(InputError, match="holds no encoding"):
         encode_collection(scorer, collection.documents, tmp_path)
     with pytest.raises(InputError, match="not an encoded collection"):
-        EncodedCollection(tmp_path)
+        EmbeddedCollection(tmp_path)
 
 
 def test_an_encoding_knows_its_model_and_collection(scorer, collection, tmp_path):
     encode_collection(scorer, collection.documents, tmp_path)
-    encoded = EncodedCollection(tmp_path)
+    encoded = EmbeddedCollection(tmp_path)
     encoded.check(scorer.fingerprint, collection.documents.fingerprint)
     with pytest.raises(InputError, match="encoded with collection"):
         encoded.check(scorer.fingerprint, "another")

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from m3se.trainers.data import ROW_FEATURES, DocumentTable, RankingLists
 from m3se.trainers.errors import InputError
-from m3se.trainers.evaluation.reranking import run_of_scores
+from m3se.trainers.evaluation.reranking import run_from_scores
 from m3se.trainers.retrieval import exact_search as retrieval
-from m3se.trainers.retrieval.embedded_collection import EncodedCollection, encode_collection
+from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection, encode_collection
 from m3se.trainers.retrieval.exact_search import BestScores, retrieve, retrieve_by_scoring, search
 from m3se.trainers.retrieval.loading import load_embedder, load_scorer
 from m3se.trainers.retrieval.scorers import DenseScorer
-from m3se.trainers.storage.arrow import dataset_of
+from m3se.trainers.storage.arrow import write_rows
 
 
 @settings(max_examples=80, deadline=None)
@@ -75,7 +75,7 @@ def test_search_equals_brute_force_whatever_shards_and_blocks(tmp_path, monkeypa
     encode_collection(table.scorer(), table.table, tmp_path, shard_size=shard_size)
     monkeypatch.setattr(retrieval, "SCORES_PER_BLOCK", scores_per_block)
     monkeypatch.setattr(retrieval, "ROWS_PER_READ", 12)
-    scores, rows = search(queries, EncodedCollection(tmp_path), 10, progress=False)
+    scores, rows = search(queries, EmbeddedCollection(tmp_path), 10, progress=False)
     exact = queries.astype(np.float64) @ vectors.astype(np.float64).T
     expected = np.argsort(-exact, axis=1, kind="stable")[:, :10]
     np.testing.assert_array_equal(rows, expected)
@@ -90,13 +90,13 @@ def test_of_equal_documents_the_first_is_found_wherever_they_are_in_a_block(tmp_
         vectors[[0, 1000]] = vectors[0] + query
         table = VectorTable(vectors)
         encode_collection(table.scorer(), table.table, tmp_path / str(trial))
-        assert search(query, EncodedCollection(tmp_path / str(trial)), 1, progress=False)[1].tolist() == [[0]]
+        assert search(query, EmbeddedCollection(tmp_path / str(trial)), 1, progress=False)[1].tolist() == [[0]]
 
 
 def test_a_search_for_no_queries_finds_nothing(tmp_path):
     table = VectorTable(np.eye(30, dtype=np.float32))
     encode_collection(table.scorer(), table.table, tmp_path, shard_size=10)
-    scores, rows = search(np.empty((0, 30), dtype=np.float32), EncodedCollection(tmp_path), 3, progress=False)
+    scores, rows = search(np.empty((0, 30), dtype=np.float32), EmbeddedCollection(tmp_path), 3, progress=False)
     assert scores.shape == rows.shape == (0, 3)
 
 
@@ -106,7 +106,7 @@ def test_a_search_holds_blocks_of_the_collection_never_all_of_it(tmp_path, monke
     # float16, since blocks of float32 are the file's own memory, which is not traced
     encode_collection(table.scorer(), table.table, tmp_path, "float16", shard_size=8_000)
     monkeypatch.setattr(retrieval, "SCORES_PER_BLOCK", 2_000)
-    encoded = EncodedCollection(tmp_path)
+    encoded = EmbeddedCollection(tmp_path)
     tracemalloc.start()
     search(vectors[:4], encoded, 10, progress=False)
     _, peak = tracemalloc.get_traced_memory()  # of numpy: blocks of 500 documents come to 64 kB
@@ -117,7 +117,7 @@ def test_a_search_holds_blocks_of_the_collection_never_all_of_it(tmp_path, monke
 def test_more_results_than_documents_give_all(tmp_path):
     table = VectorTable(np.eye(3, dtype=np.float32))
     encode_collection(table.scorer(), table.table, tmp_path)
-    scores, rows = search(np.array([[1.0, 2.0, 3.0]], dtype=np.float32), EncodedCollection(tmp_path), 10)
+    scores, rows = search(np.array([[1.0, 2.0, 3.0]], dtype=np.float32), EmbeddedCollection(tmp_path), 10)
     assert (rows.tolist(), scores.tolist()) == ([[2, 1, 0]], [[3.0, 2.0, 1.0]])
 
 
@@ -125,7 +125,7 @@ def test_queries_of_another_width_are_refused(tmp_path):
     table = VectorTable(np.eye(3, dtype=np.float32))
     encode_collection(table.scorer(), table.table, tmp_path)
     with pytest.raises(InputError, match="embeddings have 3 numbers, the queries' 4"):
-        search(np.zeros((1, 4), np.float32), EncodedCollection(tmp_path), 2)
+        search(np.zeros((1, 4), np.float32), EmbeddedCollection(tmp_path), 2)
 
 
 def all_candidates(collection):
@@ -134,15 +134,15 @@ def all_candidates(collection):
         {"query_id": query, "query": text, "document_ids": ids, "labels": [0.0] * len(ids)}
         for query, text in collection.queries.items()
     ]
-    return RankingLists(dataset_of(rows, ROW_FEATURES), collection.documents)
+    return RankingLists(write_rows(rows, ROW_FEATURES), collection.documents)
 
 
 def test_reranking_everything_and_retrieving_give_the_same_run(dual_encoder, collection, tmp_path):
     scorer = load_embedder(dual_encoder, "float32", device="cpu")
     encode_collection(scorer, collection.documents, tmp_path)
-    retrieved = retrieve(scorer, collection.queries, EncodedCollection(tmp_path), 100, progress=False)
+    retrieved = retrieve(scorer, collection.queries, EmbeddedCollection(tmp_path), 100, progress=False)
     lists = all_candidates(collection)
-    reranked = run_of_scores(lists, scorer.score_lists(lists, progress=False))
+    reranked = run_from_scores(lists, scorer.score_lists(lists, progress=False))
     assert retrieved == reranked  # to the last bit
 
 
@@ -150,7 +150,7 @@ def test_reranking_everything_and_retrieving_give_the_same_run(dual_encoder, col
 def test_retrieving_with_a_cross_encoder_scores_every_pair(cross_encoder, collection, block_size):
     scorer = load_scorer(cross_encoder, "float32")
     lists = all_candidates(collection)
-    reranked = run_of_scores(lists, scorer.score_lists(lists, progress=False))
+    reranked = run_from_scores(lists, scorer.score_lists(lists, progress=False))
     retrieved = retrieve_by_scoring(scorer, collection.queries, collection.documents, 4, block_size)
     for query, scores in retrieved.items():
         assert list(scores) == sorted(reranked[query], key=reranked[query].get, reverse=True)[:4]

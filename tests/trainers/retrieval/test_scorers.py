@@ -9,12 +9,12 @@ from m3se import ColBERT, DualEncoder
 from m3se.trainers.collators import RankingCollator
 from m3se.trainers.data import ROW_FEATURES, RankingLists
 from m3se.trainers.errors import InputError
-from m3se.trainers.evaluation.reranking import run_of_scores
+from m3se.trainers.evaluation.reranking import run_from_scores
 from m3se.trainers.retrieval import embed_texts as encoding
 from m3se.trainers.retrieval import scorers
 from m3se.trainers.retrieval.embed_texts import encode_texts
 from m3se.trainers.retrieval.loading import load_scorer, model_kind
-from m3se.trainers.storage.arrow import dataset_of
+from m3se.trainers.storage.arrow import write_rows
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def lists(collection):
         {"query_id": "q1", "query": "vector sum", "document_ids": ["d7", "d1", "d3"], "labels": [0, 1, 0]},
         {"query_id": "q2", "query": "read file", "document_ids": ["d3", "d4"], "labels": [0, 2]},
     ]
-    return RankingLists(dataset_of(rows, ROW_FEATURES), collection.documents)
+    return RankingLists(write_rows(rows, ROW_FEATURES), collection.documents)
 
 
 def scores_by_forward(model_class, folder, lists):
@@ -46,7 +46,7 @@ def test_a_model_scores_as_its_own_forward_does(model_class, dual_encoder, colbe
     assert [len(row) for row in scores] == [3, 2]
     for row, values in enumerate(scores):
         torch.testing.assert_close(torch.tensor(values), expected[row, : len(values)])
-    assert run_of_scores(lists, scores)["q2"] == {"d3": scores[1][0], "d4": scores[1][1]}
+    assert run_from_scores(lists, scores)["q2"] == {"d3": scores[1][0], "d4": scores[1][1]}
 
 
 def test_a_cross_encoder_scores_each_pair_as_alone(cross_encoder, lists):

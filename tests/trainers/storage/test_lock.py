@@ -9,7 +9,7 @@ import socket
 import pytest
 
 from m3se.trainers.errors import InputError
-from m3se.trainers.storage.lock import only_here
+from m3se.trainers.storage.lock import exclusive
 
 
 HOST = socket.gethostname()
@@ -30,11 +30,11 @@ def test_a_lock_that_another_host_left_is_never_taken_for_stale(tmp_path):
         f"if it is gone, delete {path}"
     )
     for _ in range(2):
-        with pytest.raises(InputError, match=f"^{re.escape(message)}$"), only_here(tmp_path / "student"):
+        with pytest.raises(InputError, match=f"^{re.escape(message)}$"), exclusive(tmp_path / "student"):
             pass
     assert json.loads(path.read_text(encoding="utf-8"))["host"] == "elsewhere"
     path.unlink()
-    with only_here(tmp_path / "student"):
+    with exclusive(tmp_path / "student"):
         assert json.loads(path.read_text(encoding="utf-8"))["pid"] == os.getpid()
     assert not path.exists()
 
@@ -46,7 +46,7 @@ def test_a_lock_that_another_host_left_is_never_taken_for_stale(tmp_path):
 )
 def test_a_lock_that_no_process_holds_is_taken_over_whatever_it_says(tmp_path, text):
     path = left_behind(tmp_path / "student", text)
-    with only_here(tmp_path / "student"):
+    with exclusive(tmp_path / "student"):
         assert json.loads(path.read_text(encoding="utf-8"))["pid"] == os.getpid()
 
 
@@ -55,7 +55,7 @@ def test_a_lock_is_held_until_its_process_ends_however_it_ends(tmp_path):
     holder = os.fork()
     if holder == 0:
         try:
-            with only_here(tmp_path / "student"):
+            with exclusive(tmp_path / "student"):
                 os.write(writer, b"x")
                 signal.pause()
         finally:
@@ -65,15 +65,15 @@ def test_a_lock_is_held_until_its_process_ends_however_it_ends(tmp_path):
         with pytest.raises(
             InputError, match=f"student: process {holder} on {re.escape(HOST)}, since .*, is writing there"
         ):
-            only_here(tmp_path / "student").__enter__()
+            exclusive(tmp_path / "student").__enter__()
     finally:
         os.kill(holder, signal.SIGKILL)
         os.waitpid(holder, 0)
-    with only_here(tmp_path / "student"):
+    with exclusive(tmp_path / "student"):
         pass
 
 
 def test_a_folder_that_no_lock_can_be_written_beside_is_named(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="file/student: cannot be written"), only_here(tmp_path / "file" / "student"):
+    with pytest.raises(InputError, match="file/student: cannot be written"), exclusive(tmp_path / "file" / "student"):
         pass

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from m3se.trainers.data import DocumentTable, RankingLists
 from m3se.trainers.data.schema import ROW_FEATURES
 from m3se.trainers.errors import InputError
-from m3se.trainers.storage.arrow import dataset_of
+from m3se.trainers.storage.arrow import write_rows
 from m3se.trainers.teacher import annotate as annotation
 from m3se.trainers.teacher.annotate import Share, annotate, distinct, fill_cache, row_blocks
 from m3se.trainers.teacher.pair_scorer import PairScorer
@@ -44,13 +44,13 @@ def expected_scores(lists, teacher):
     ]
 
 
-def lists_of(rows, texts):
+def make_lists(rows, texts):
     """Rows given as (query, document ids); every first document is the positive."""
     rows = [
         {"query_id": f"q{n}", "query": query, "document_ids": ids, "labels": [float(i == 0) for i in range(len(ids))]}
         for n, (query, ids) in enumerate(rows)
     ]
-    return RankingLists(dataset_of(rows, ROW_FEATURES), DocumentTable.from_texts(list(texts), list(texts.values())))
+    return RankingLists(write_rows(rows, ROW_FEATURES), DocumentTable.from_texts(list(texts), list(texts.values())))
 
 
 @pytest.fixture
@@ -99,29 +99,29 @@ def test_a_second_run_asks_the_teacher_nothing(tmp_path, scored_pairs):
 
 def test_only_changed_texts_are_scored_again(tmp_path, scored_pairs):
     texts = {"a": "one", "b": "two", "c": "three"}
-    annotate(lists_of([("x", ["a", "b"]), ("y", ["b", "c"])], texts), [LengthTeacher()], tmp_path)
+    annotate(make_lists([("x", ["a", "b"]), ("y", ["b", "c"])], texts), [LengthTeacher()], tmp_path)
     again = LengthTeacher()
-    annotate(lists_of([("x", ["a", "b"]), ("y", ["b", "c"])], texts | {"b": "other"}), [again], tmp_path)
+    annotate(make_lists([("x", ["a", "b"]), ("y", ["b", "c"])], texts | {"b": "other"}), [again], tmp_path)
     assert scored_pairs(again) == [("x", "other"), ("y", "other")]
 
 
 def test_scores_follow_the_text_not_the_id(tmp_path, scored_pairs):
-    annotate(lists_of([("x", ["a", "b"])], {"a": "one", "b": "two"}), [LengthTeacher()], tmp_path)
+    annotate(make_lists([("x", ["a", "b"])], {"a": "one", "b": "two"}), [LengthTeacher()], tmp_path)
     again = LengthTeacher()
-    renamed = lists_of([("x", ["2", "1"])], {"1": "one", "2": "two"})
+    renamed = make_lists([("x", ["2", "1"])], {"1": "one", "2": "two"})
     assert annotate(renamed, [again], tmp_path).rows["teacher_scores"][:] == expected_scores(renamed, again)
     assert scored_pairs(again) == []
 
 
 def test_a_pair_that_occurs_twice_is_scored_once(tmp_path, scored_pairs):
-    lists = lists_of([("x", ["a", "b"]), ("x", ["b", "a"]), ("y", ["a"])], {"a": "one", "b": "twelve"})
+    lists = make_lists([("x", ["a", "b"]), ("x", ["b", "a"]), ("y", ["a"])], {"a": "one", "b": "twelve"})
     teacher = LengthTeacher(chunk_pairs=2)
     assert annotate(lists, [teacher], tmp_path).rows["teacher_scores"][:] == expected_scores(lists, teacher)
     assert scored_pairs(teacher) == [("x", "one"), ("x", "twelve"), ("y", "one")]
 
 
 def test_an_empty_list_stays_empty(tmp_path):
-    lists = lists_of([("x", ["a"]), ("y", []), ("z", ["a"])], {"a": "one"})
+    lists = make_lists([("x", ["a"]), ("y", []), ("z", ["a"])], {"a": "one"})
     rows = annotate(lists, [LengthTeacher()], tmp_path).rows
     assert rows["teacher_scores"][:] == [[0.625], [], [0.625]]
 
@@ -193,13 +193,13 @@ def test_blocks_do_not_change_the_scores(tmp_path, monkeypatch):
 def test_a_score_that_is_not_finite_is_refused_with_its_pair(tmp_path, value):
     teacher = LengthTeacher(offset=value)
     with pytest.raises(InputError, match=f"teacher-length gives {value} for the query 'x' and the document 'a'"):
-        annotate(lists_of([("x", ["a"])], {"a": "one"}), [teacher], tmp_path)
+        annotate(make_lists([("x", ["a"])], {"a": "one"}), [teacher], tmp_path)
     assert list(tmp_path.glob("*/*.scores")) == []
 
 
 def test_an_unknown_document_is_named(tmp_path):
     with pytest.raises(InputError, match="unknown document id 'b'"):
-        annotate(lists_of([("x", ["a", "b"])], {"a": "one"}), [LengthTeacher()], tmp_path)
+        annotate(make_lists([("x", ["a", "b"])], {"a": "one"}), [LengthTeacher()], tmp_path)
 
 
 def test_no_teacher_is_refused(tmp_path):

@@ -8,11 +8,11 @@ import pytest
 
 from m3se.trainers.data import SCORED_ROW_FEATURES, DocumentTable, RankingLists
 from m3se.trainers.errors import InputError
-from m3se.trainers.storage.arrow import dataset_of
+from m3se.trainers.storage.arrow import write_rows
 from m3se.trainers.teacher.calibration import calibrate
 
 
-def lists_of(*rows):
+def make_lists(*rows):
     """Rows given as (labels, teacher scores)."""
     rows = [
         {
@@ -24,11 +24,11 @@ def lists_of(*rows):
         }
         for number, (labels, scores) in enumerate(rows)
     ]
-    return RankingLists(dataset_of(rows, SCORED_ROW_FEATURES), DocumentTable.from_texts([], []))
+    return RankingLists(write_rows(rows, SCORED_ROW_FEATURES), DocumentTable.from_texts([], []))
 
 
 def test_the_numbers_of_two_small_lists():
-    found = calibrate(lists_of(([1, 0], [3.0, 1.0]), ([0, 1, 1], [4.0, 0.0, 2.0])))
+    found = calibrate(make_lists(([1, 0], [3.0, 1.0]), ([0, 1, 1], [4.0, 0.0, 2.0])))
     assert (found.queries, found.pairs, found.unknown, found.documents_per_query) == (2, 5, 0, 2.5)
     assert (found.mean, found.minimum, found.maximum) == (2.0, 0.0, 4.0)
     assert found.standard_deviation == pytest.approx(sqrt(2.0))
@@ -40,12 +40,12 @@ def test_the_numbers_of_two_small_lists():
 
 
 def test_positives_and_negatives_are_compared_where_a_query_has_both():
-    found = calibrate(lists_of(([1, 0], [3.0, 1.0]), ([0, 0], [50.0, 60.0]), ([1, 1], [70.0, 80.0])))
+    found = calibrate(make_lists(([1, 0], [3.0, 1.0]), ([0, 0], [50.0, 60.0]), ([1, 1], [70.0, 80.0])))
     assert (found.positive_mean, found.negative_mean, found.mean_margin, found.top_is_positive) == (3.0, 1.0, 2.0, 1.0)
 
 
 def test_softmax_targets_by_hand():
-    found = calibrate(lists_of(([1, 0], [log(3.0), 0.0]), ([1, 0], [0.0, log(3.0)]))).targets
+    found = calibrate(make_lists(([1, 0], [log(3.0), 0.0]), ([1, 0], [0.0, log(3.0)]))).targets
     entropy = -(0.75 * log(0.75) + 0.25 * log(0.25))
     assert found.temperature == 1.0
     assert found.top_probability == pytest.approx(0.75)
@@ -55,76 +55,76 @@ def test_softmax_targets_by_hand():
 def test_the_suggested_temperature_is_half_the_spread_within_a_list():
     generator = np.random.default_rng(0)
     rows = [([1.0] + [0.0] * 7, generator.normal(scale=5.0, size=8).tolist()) for _ in range(50)]
-    found = calibrate(lists_of(*rows))
+    found = calibrate(make_lists(*rows))
     assert found.suggested.temperature == pytest.approx(np.mean([np.std(scores) for _, scores in rows]) / 2, rel=1e-5)
     scaled = [(labels, [score / found.suggested.temperature for score in scores]) for labels, scores in rows]
-    assert calibrate(lists_of(*scaled)).spread == pytest.approx(2.0, rel=1e-5)
-    assert calibrate(lists_of(*scaled)).targets.top_probability == pytest.approx(found.suggested.top_probability)
+    assert calibrate(make_lists(*scaled)).spread == pytest.approx(2.0, rel=1e-5)
+    assert calibrate(make_lists(*scaled)).targets.top_probability == pytest.approx(found.suggested.top_probability)
 
 
 def test_equal_scores_do_not_put_the_positive_on_top():
-    assert calibrate(lists_of(([1, 0], [1.0, 1.0]), ([1, 0], [2.0, 1.0]))).top_is_positive == 0.5
+    assert calibrate(make_lists(([1, 0], [1.0, 1.0]), ([1, 0], [2.0, 1.0]))).top_is_positive == 0.5
 
 
 def test_nearly_one_hot_targets_are_warned_of_with_their_numbers():
-    found = calibrate(lists_of(([1, 0], [20.0, 0.0]), ([1, 0], [0.0, 30.0])))
+    found = calibrate(make_lists(([1, 0], [20.0, 0.0]), ([1, 0], [0.0, 30.0])))
     assert "nearly one-hot: spread over 1.00 documents, the best has 1.000" in found.warning
     assert "teacher_temperature 6.25" in found.warning
     assert found.lines()[-1] == f"warning: {found.warning}"
 
 
 def test_nearly_flat_targets_are_warned_of_with_their_numbers():
-    found = calibrate(lists_of(([1, 0, 0, 0], [0.02, 0.01, 0.0, 0.0])))
+    found = calibrate(make_lists(([1, 0, 0, 0], [0.02, 0.01, 0.0, 0.0])))
     assert "nearly flat: spread over 4.00 of 4.0 documents" in found.warning
 
 
 def test_targets_that_teach_are_not_warned_of():
-    assert calibrate(lists_of(([1, 0, 0, 0], [3.0, 2.0, 1.0, 0.0]))).warning is None
+    assert calibrate(make_lists(([1, 0, 0, 0], [3.0, 2.0, 1.0, 0.0]))).warning is None
 
 
 def test_extreme_scores_stay_finite():
-    found = calibrate(lists_of(([1, 0], [1e6, -1e6]), ([1, 0], [1e6, -1e6])))
+    found = calibrate(make_lists(([1, 0], [1e6, -1e6]), ([1, 0], [1e6, -1e6])))
     assert found.targets.effective_documents == 1.0
     assert found.suggested.top_probability == pytest.approx(1 / (1 + exp(-4.0)))
 
 
 def test_lists_without_a_negative_or_a_positive_have_no_margin():
-    found = calibrate(lists_of(([1, 1], [1.0, 2.0]), ([0, 0], [1.0, 2.0])))
+    found = calibrate(make_lists(([1, 1], [1.0, 2.0]), ([0, 0], [1.0, 2.0])))
     assert found.positive_mean is found.mean_margin is found.top_is_positive is None
     assert not any("positive" in line for line in found.lines())
 
 
 def test_a_query_without_documents_is_left_out():
-    assert calibrate(lists_of(([], []), ([1, 0], [2.0, 1.0]))).queries == 1
+    assert calibrate(make_lists(([], []), ([1, 0], [2.0, 1.0]))).queries == 1
 
 
 def test_the_report_is_plain_json():
-    found = calibrate(lists_of(([1, 0], [3.0, 1.0])))
+    found = calibrate(make_lists(([1, 0], [3.0, 1.0])))
     assert json.loads(json.dumps(found.as_dict(), allow_nan=False)) == found.as_dict()
 
 
 def test_a_constant_teacher_is_refused():
     with pytest.raises(InputError, match="all 4 teacher scores are 0.5"):
-        calibrate(lists_of(([1, 0], [0.5, 0.5]), ([1, 0], [0.5, 0.5])))
+        calibrate(make_lists(([1, 0], [0.5, 0.5]), ([1, 0], [0.5, 0.5])))
 
 
 def test_an_infinite_score_is_refused_with_its_query():
     with pytest.raises(InputError, match="query 'q1'"):
-        calibrate(lists_of(([1, 0], [2.0, 1.0]), ([1, 0], [2.0, float("inf")])))
+        calibrate(make_lists(([1, 0], [2.0, 1.0]), ([1, 0], [2.0, float("inf")])))
 
 
 def test_unknown_scores_are_counted_and_left_out():
     nan = float("nan")
-    found = calibrate(lists_of(([1, 0, 0], [3.0, nan, 1.0]), ([1, 0], [nan, nan]), ([1, 0], [nan, 5.0])))
+    found = calibrate(make_lists(([1, 0, 0], [3.0, nan, 1.0]), ([1, 0], [nan, nan]), ([1, 0], [nan, 5.0])))
     assert (found.queries, found.pairs, found.unknown, found.mean) == (2, 3, 4, 3.0)
     assert (found.mean_margin, found.top_is_positive) == (2.0, 1.0)
     assert "4 more pairs have no known score and are left out here" in found.lines()
     with pytest.raises(InputError, match="no document with a teacher score .* .2 without"):
-        calibrate(lists_of(([1, 0], [nan, nan])))
+        calibrate(make_lists(([1, 0], [nan, nan])))
 
 
 def test_lists_without_scores_are_refused():
-    lists = lists_of(([1, 0], [2.0, 1.0]))
+    lists = make_lists(([1, 0], [2.0, 1.0]))
     lists.rows = lists.rows.remove_columns("teacher_scores")
     with pytest.raises(InputError, match="no teacher scores"):
         calibrate(lists)
@@ -132,4 +132,4 @@ def test_lists_without_scores_are_refused():
 
 def test_lists_without_documents_are_refused():
     with pytest.raises(InputError, match="no document"):
-        calibrate(lists_of(([], [])))
+        calibrate(make_lists(([], [])))

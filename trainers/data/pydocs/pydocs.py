@@ -20,7 +20,7 @@ from m3se.trainers.data.pydocs.docstring_pairs import pair_of
 from m3se.trainers.data.pydocs.docstrings import docstrings, installed_files, package_version, standard_library_files
 from m3se.trainers.data.schema import Collection
 from m3se.trainers.errors import InputError
-from m3se.trainers.storage.arrow import dataset_of
+from m3se.trainers.storage.arrow import write_rows
 from m3se.trainers.storage.atomic import complete_folder
 from m3se.trainers.storage.checksums import reusable
 
@@ -113,7 +113,7 @@ def _build(folder: Path, versions: dict[str, str | None]) -> None:
         DocumentTable.from_texts(names, texts).save(new / "documents")
         for split in SPLITS:
             queries = ({"query_id": f"q:{name}", "query": query} for name, query, _ in rows[split])
-            dataset_of(queries, QUERY_FEATURES, new / f"{split}.arrow")
+            write_rows(queries, QUERY_FEATURES, new / f"{split}.arrow")
         (new / "report.json").write_text(json.dumps(report, indent=2), encoding="utf-8")
 
 

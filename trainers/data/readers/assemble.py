@@ -18,7 +18,7 @@ from m3se.trainers.data.documents import DOCUMENT_FEATURES, DocumentTable, Repea
 from m3se.trainers.data.readers.text_files import shorten
 from m3se.trainers.data.schema import Collection
 from m3se.trainers.errors import InputError
-from m3se.trainers.storage.arrow import dataset_of, save_dataset
+from m3se.trainers.storage.arrow import save_dataset, write_rows
 from m3se.trainers.storage.atomic import complete_folder
 from m3se.trainers.storage.checksums import reusable
 
@@ -41,7 +41,7 @@ def file_key(*files: Path) -> list:
     return [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
 
 
-def documents_of(source: str | Path, entries: Entries, key: list, cache_dir: str | Path | None) -> tuple:
+def cache_documents(source: str | Path, entries: Entries, key: list, cache_dir: str | Path | None) -> tuple:
     """(document table, counts) of `entries`, streamed to the cache, or opened there if it was prepared under `key`.
 
     Raises InputError when there is no document, when an id is empty, or when one stands for two texts (naming both
@@ -69,7 +69,7 @@ def _write(source: str | Path, entries: Entries, folder: Path) -> dict[str, int]
             yield {"id": document, "text": text}
 
     file = folder / "table.arrow"
-    if len(dataset_of(rows(), DOCUMENT_FEATURES, file)) == 0:
+    if len(write_rows(rows(), DOCUMENT_FEATURES, file)) == 0:
         raise InputError(f"{source}: no documents")
     table = DocumentTable.unchecked(file)
     try:
@@ -114,7 +114,7 @@ def first_line(error: Exception) -> str:
     return next((line for line in map(str.strip, str(error).splitlines()) if line), type(error).__name__)[:500]
 
 
-def queries_of(source: str | Path, entries: Entries, counts: Counter[str] | None = None) -> dict[str, str]:
+def read_queries(source: str | Path, entries: Entries, counts: Counter[str] | None = None) -> dict[str, str]:
     """Query id → text; with `counts`, what is said twice is counted there.
 
     Raises InputError naming the lines of `source` where an id is empty or stands for two texts.
@@ -131,7 +131,7 @@ def queries_of(source: str | Path, entries: Entries, counts: Counter[str] | None
     return queries
 
 
-def collection_of(
+def build_collection(
     name: str,
     documents: DocumentTable,
     queries: dict[str, str],
@@ -152,7 +152,7 @@ def collection_of(
     counts["judged_queries_dropped_without_text"] = len(qrels) - len(judged)
     counts["queries_dropped_without_judgment"] = sum(query not in qrels for query in queries)
     if qrels and not judged:
-        raise InputError(f"{name}: none of the {len(qrels)} judged queries ({some_of(qrels)}) has a text")
+        raise InputError(f"{name}: none of the {len(qrels)} judged queries ({preview(qrels)}) has a text")
     judged = _known(name, documents, judged, allow_missing, counts)
     positives = sum(label > 0 for some in judged.values() for label in some.values())
     if positives == 0:
@@ -179,7 +179,7 @@ def _known(name: str, documents: DocumentTable, qrels: Qrels, allow: bool, count
     if not allow:
         raise InputError(
             f"{name}: the judgments name {len(unknown)} documents that the collection does not have "
-            f"({some_of(sorted(unknown))}); --allow_missing true leaves them out"
+            f"({preview(sorted(unknown))}); --allow_missing true leaves them out"
         )
     known = {query: {d: label for d, label in some.items() if d not in unknown} for query, some in qrels.items()}
     counts["judgments_dropped_of_unknown_documents"] = sum(len(qrels[q]) - len(known[q]) for q in qrels)
@@ -187,7 +187,7 @@ def _known(name: str, documents: DocumentTable, qrels: Qrels, allow: bool, count
     return {query: some for query, some in known.items() if some}
 
 
-def some_of(names: Iterable[str]) -> str:
+def preview(names: Iterable[str]) -> str:
     """The first five of some names, for messages."""
     names = list(names)
     return ", ".join(shorten(name)[1:-1] for name in names[:SHOWN]) + (", …" if len(names) > SHOWN else "")

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from m3se.trainers.data.readers.assemble import Qrels, collection_of, documents_of, file_key, queries_of
+from m3se.trainers.data.readers.assemble import Qrels, build_collection, cache_documents, file_key, read_queries
 from m3se.trainers.data.readers.text_files import find, read_records, shorten
 from m3se.trainers.data.readers.trec import read_qrels
 from m3se.trainers.data.schema import Collection
@@ -34,10 +34,10 @@ def read_beir(
     if queries_file is None:
         raise InputError(f"{folder}: queries.jsonl is missing")
     corpus = find(folder, "corpus.jsonl")
-    documents, dropped = documents_of(corpus, lambda: _entries(corpus), file_key(corpus), cache_dir)
-    queries = queries_of(queries_file, lambda: _entries(queries_file), counts)
+    documents, dropped = cache_documents(corpus, lambda: _entries(corpus), file_key(corpus), cache_dir)
+    queries = read_queries(queries_file, lambda: _entries(queries_file), counts)
     report = {"source": folder.name, "format": "BEIR", "split": split, **dropped, **counts}
-    return collection_of(folder.name, documents, queries, judged, report, allow_missing)
+    return build_collection(folder.name, documents, queries, judged, report, allow_missing)
 
 
 def _qrels_file(folder: Path, split: str) -> Path:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from m3se.trainers.data.readers.assemble import file_key
-from m3se.trainers.data.readers.source import TextRow, collection_of_rows, text_id
+from m3se.trainers.data.readers.source import TextRow, collection_from_rows, text_id
 from m3se.trainers.data.readers.text_files import read_json_array, read_records, shorten, starts_with
 from m3se.trainers.data.schema import Collection
 from m3se.trainers.errors import InputError
@@ -28,7 +28,7 @@ def read_dpr(file: Path, cache_dir: str | Path | None = None) -> Collection:
     that stands for two texts; and when no question has a positive. Questions without a positive are counted.
     """
     report = {"source": file.name, "format": "DPR json"}
-    return collection_of_rows(file, lambda: _rows(file), file_key(file), cache_dir, report)
+    return collection_from_rows(file, lambda: _rows(file), file_key(file), cache_dir, report)
 
 
 def _rows(file: Path) -> Iterator[TextRow]:

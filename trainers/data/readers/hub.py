@@ -15,7 +15,14 @@ from typing import TypeVar
 
 from datasets import DatasetBuilder, get_dataset_config_names, load_dataset_builder
 
-from m3se.trainers.data.readers.assemble import Qrels, collection_of, documents_of, first_line, parsed, queries_of
+from m3se.trainers.data.readers.assemble import (
+    Qrels,
+    build_collection,
+    cache_documents,
+    first_line,
+    parsed,
+    read_queries,
+)
 from m3se.trainers.data.readers.hub_columns import (
     DOCUMENT_ID,
     GRADE,
@@ -32,8 +39,8 @@ from m3se.trainers.data.readers.hub_columns import (
     text_row,
     triple_pairs,
 )
-from m3se.trainers.data.readers.pairs import Pair, brought_lists, collection_of_lists
-from m3se.trainers.data.readers.source import collection_of_rows
+from m3se.trainers.data.readers.pairs import Pair, collect_lists, collection_from_lists
+from m3se.trainers.data.readers.source import collection_from_rows
 from m3se.trainers.data.readers.trec import judge
 from m3se.trainers.data.schema import Collection
 from m3se.trainers.errors import InputError
@@ -110,19 +117,19 @@ def read_hub(
         return _read_texts(lists, split, cache_dir)
     documents_part, queries_part = (_part(name, parts, role) for role in ("documents", "queries"))
     counts: Counter[str] = Counter()
-    documents, dropped = documents_of(
+    documents, dropped = cache_documents(
         name, _entries(documents_part, split, DOCUMENT_ID, TEXT), [documents_part.version], cache_dir
     )
-    queries = queries_of(name, _entries(queries_part, split, QUERY_ID, (*QUERY_TEXT, *TEXT)), counts)
+    queries = read_queries(name, _entries(queries_part, split, QUERY_ID, (*QUERY_TEXT, *TEXT)), counts)
     report = {"source": Path(name).name if Path(name).exists() else source, "format": "Hub data set", "split": split}
     if lists is None:
         judged = qrels or _qrels(_qrels_part(name, parts), split, counts)
-        return collection_of(name, documents, queries, judged, report | dropped | counts, allow_missing)
+        return build_collection(name, documents, queries, judged, report | dropped | counts, allow_missing)
     key = [lists.config, lists.split_name(split), lists.version]
-    brought = brought_lists(name, lambda: _pairs(lists, split), queries, documents, key, cache_dir, allow_missing)
+    brought = collect_lists(name, lambda: _pairs(lists, split), queries, documents, key, cache_dir, allow_missing)
     judged = qrels or brought.qrels or _own_qrels(parts, split, counts)
     report |= dropped | counts
-    return collection_of_lists(name, documents, queries, judged, brought, report, allow_missing)
+    return collection_from_lists(name, documents, queries, judged, brought, report, allow_missing)
 
 
 def name_and_configuration(source: str) -> tuple[str, str]:
@@ -232,7 +239,7 @@ def _read_texts(part: Part, split: str, cache_dir: str | Path | None) -> Collect
     name = Path(part.source).name if Path(part.source).exists() else f"{part.source}:{part.config}"
     report = {"source": name, "format": "Hub data set of texts", "split": split}
     key = [part.config, part.split_name(split), part.version]
-    return collection_of_rows(
+    return collection_from_rows(
         part.source,
         lambda: part.read(split, lambda number, row: text_row(number, row, part.columns)),
         key,

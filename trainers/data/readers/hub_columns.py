@@ -70,7 +70,7 @@ def text_entry(row: Row, columns: Columns, ids: tuple[str, ...], texts: tuple[st
 def list_pairs(row: Row, columns: Columns) -> list[Pair]:
     """The pairs of a row of `id lists`, with its `labels` and `scores` where it has them."""
     query, named = id_in(row, columns.first(QUERY_ID)), columns.first(DOCUMENT_IDS)
-    documents = [id_of(name, named) for name in list_in(row, named)]
+    documents = [parse_id(name, named) for name in list_in(row, named)]
     labels = _numbers(row, columns.first(("labels",)), len(documents), 0.0)
     scores = _numbers(row, columns.first(("scores", "teacher_scores")), len(documents), math.nan)
     return [Pair(query, *pair) for pair in zip(documents, labels, scores, strict=True)]
@@ -80,7 +80,7 @@ def _numbers(row: Row, column: str | None, size: int, default: float) -> list[fl
     """The numbers of a list of `size`; all `default` where there is no such column."""
     if column is None:
         return [default] * size
-    numbers = [number_of(value, column) for value in list_in(row, column)]
+    numbers = [parse_number(value, column) for value in list_in(row, column)]
     if len(numbers) != size:
         raise InputError(f"{column} has {len(numbers)} numbers for {size} documents")
     return numbers
@@ -130,10 +130,10 @@ def _texts(row: Row, column: str) -> list[str]:
 
 
 def id_in(row: Row, column: str) -> str:
-    return id_of(row.get(column), column)
+    return parse_id(row.get(column), column)
 
 
-def id_of(value: Any, column: str) -> str:
+def parse_id(value: Any, column: str) -> str:
     """An id, which may be a whole number. Raises InputError for anything else."""
     if type(value) not in (str, int):
         raise InputError(f"expected an id as {column}, got {shorten(str(value))}")
@@ -149,10 +149,10 @@ def text_in(row: Row, column: str) -> str:
 
 
 def number_in(row: Row, column: str) -> float:
-    return number_of(row.get(column), column)
+    return parse_number(row.get(column), column)
 
 
-def number_of(value: Any, column: str) -> float:
+def parse_number(value: Any, column: str) -> float:
     """A number that float32 can hold, which may be written as text. Raises InputError for anything else."""
     try:
         number = float(value) if "_" not in str(value) else math.nan  # Python reads 1_0 as ten

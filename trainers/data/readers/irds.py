@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from m3se.trainers.data.readers.assemble import Qrels, collection_of, documents_of, parsed, queries_of
-from m3se.trainers.data.readers.pairs import Pair, brought_lists, collection_of_lists
+from m3se.trainers.data.readers.assemble import Qrels, build_collection, cache_documents, parsed, read_queries
+from m3se.trainers.data.readers.pairs import Pair, collect_lists, collection_from_lists
 from m3se.trainers.data.readers.trec import judge
 from m3se.trainers.data.schema import Collection
 from m3se.trainers.errors import InputError
@@ -31,14 +31,14 @@ def read_irds(
     dataset = _load(source.removeprefix(PREFIX), split)
     name = dataset.dataset_id()
     counts: Counter[str] = Counter()
-    documents, dropped = documents_of(name, lambda: _documents(dataset), [name, dataset.docs_count()], cache_dir)
-    queries = queries_of(name, lambda: _queries(dataset), counts)
+    documents, dropped = cache_documents(name, lambda: _documents(dataset), [name, dataset.docs_count()], cache_dir)
+    queries = read_queries(name, lambda: _queries(dataset), counts)
     qrels = qrels or _qrels(dataset, source, counts)
     report = {"source": f"{PREFIX}{name}", "format": "ir_datasets", "split": split, **dropped, **counts}
     if not (dataset.has_scoreddocs() or dataset.has_docpairs()):
-        return collection_of(name, documents, queries, qrels, report, allow_missing)
-    brought = brought_lists(name, lambda: _pairs(dataset), queries, documents, [name], cache_dir, allow_missing)
-    return collection_of_lists(name, documents, queries, qrels, brought, report, allow_missing)
+        return build_collection(name, documents, queries, qrels, report, allow_missing)
+    brought = collect_lists(name, lambda: _pairs(dataset), queries, documents, [name], cache_dir, allow_missing)
+    return collection_from_lists(name, documents, queries, qrels, brought, report, allow_missing)
 
 
 def _load(name: str, split: str):

@@ -17,7 +17,7 @@ from typing import Literal
 
 from m3se.trainers.data.readers.pairs import Pair
 from m3se.trainers.data.readers.text_files import first_lines, plain_name, read_columns, shorten
-from m3se.trainers.data.readers.trec import number_of, read_ranked
+from m3se.trainers.data.readers.trec import parse_number, read_ranked
 from m3se.trainers.data.schema import RankingLists
 from m3se.trainers.errors import InputError
 
@@ -29,7 +29,7 @@ SCORED_TRIPLE = ("score of the positive", "score of the negative", *TRIPLE)
 TOP1000 = ("query", "document", "query text", "document text")
 
 
-def kind_of(file: Path) -> Kind | None:
+def detect_kind(file: Path) -> Kind | None:
     """What the first lines say the file is; None when it is none of these."""
     lines = first_lines(file, 3)
     if not lines:
@@ -56,7 +56,7 @@ def read_pairs(file: Path) -> Iterator[Pair]:
         "scored triples": _scored_pairs,
         "top1000": _top1000_pairs,
     }
-    kind = kind_of(file)
+    kind = detect_kind(file)
     if kind is None:
         expected = "a run, triples of ids, teacher scores or top1000 (see trainers/data/list_files.py)"
         raise InputError(f"{file}: expected {expected}, got {shorten(first_lines(file, 1)[0])}")
@@ -78,8 +78,8 @@ def _scored_pairs(file: Path) -> Iterator[Pair]:
     for number, (score_of_positive, score_of_negative, query, positive, negative) in read_columns(
         file, SCORED_TRIPLE, separator=None
     ):
-        yield Pair(query, positive, 1.0, number_of(score_of_positive, "a teacher score", file, number))
-        yield Pair(query, negative, 0.0, number_of(score_of_negative, "a teacher score", file, number))
+        yield Pair(query, positive, 1.0, parse_number(score_of_positive, "a teacher score", file, number))
+        yield Pair(query, negative, 0.0, parse_number(score_of_negative, "a teacher score", file, number))
 
 
 def _top1000_pairs(file: Path) -> Iterator[Pair]:

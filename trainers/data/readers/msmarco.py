@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from m3se.trainers.data.readers.assemble import Qrels, collection_of, documents_of, file_key, queries_of
+from m3se.trainers.data.readers.assemble import Qrels, build_collection, cache_documents, file_key, read_queries
 from m3se.trainers.data.readers.text_files import find, read_columns
 from m3se.trainers.data.readers.trec import read_qrels
 from m3se.trainers.data.schema import Collection
@@ -43,10 +43,10 @@ def read_msmarco(
     counts: Counter[str] = Counter()
     judged = qrels or read_qrels(_split_file(folder, split, QRELS), counts)
     texts = find(folder, COLLECTION)
-    documents, dropped = documents_of(texts, lambda: _entries(texts), file_key(texts), cache_dir)
-    queries = queries_of(queries_file, lambda: _entries(queries_file), counts)
+    documents, dropped = cache_documents(texts, lambda: _entries(texts), file_key(texts), cache_dir)
+    queries = read_queries(queries_file, lambda: _entries(queries_file), counts)
     report = {"source": folder.name, "format": "MS MARCO", "split": split, **dropped, **counts}
-    return collection_of(folder.name, documents, queries, judged, report, allow_missing)
+    return build_collection(folder.name, documents, queries, judged, report, allow_missing)
 
 
 def _split_file(folder: Path, split: str, patterns: tuple[str, ...]) -> Path:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from m3se.trainers.data.readers.assemble import Qrels, file_key
 from m3se.trainers.data.readers.list_files import TOP1000
-from m3se.trainers.data.readers.source import TextRow, collection_of_rows, text_id
+from m3se.trainers.data.readers.source import TextRow, collection_from_rows, text_id
 from m3se.trainers.data.readers.text_files import read_columns
 from m3se.trainers.data.schema import Collection
 
@@ -16,7 +16,7 @@ TEXT_TRIPLE = ("query text", "positive text", "negative text")
 def read_text_triples(file: Path, cache_dir: str | Path | None = None) -> Collection:
     """The queries and documents of a file of triples of texts, which has no ids: equal texts are one document."""
     report = {"source": file.name, "format": "triples of texts"}
-    return collection_of_rows(file, lambda: _triples(file), file_key(file), cache_dir, report)
+    return collection_from_rows(file, lambda: _triples(file), file_key(file), cache_dir, report)
 
 
 def read_top1000(file: Path, qrels: Qrels, cache_dir: str | Path | None = None) -> Collection:
@@ -26,7 +26,7 @@ def read_top1000(file: Path, qrels: Qrels, cache_dir: str | Path | None = None) 
     """
     report = {"source": file.name, "format": "top1000"}
     key = file_key(file)
-    return collection_of_rows(file, lambda: _candidates(file), key, cache_dir, report, qrels, allow_missing=True)
+    return collection_from_rows(file, lambda: _candidates(file), key, cache_dir, report, qrels, allow_missing=True)
 
 
 def _triples(file: Path) -> Iterator[TextRow]:

@@ -15,11 +15,11 @@ import numpy as np
 from datasets import Dataset
 
 from m3se.trainers.data.documents import DocumentTable
-from m3se.trainers.data.readers.assemble import Qrels, cache_root, collection_of, some_of
+from m3se.trainers.data.readers.assemble import Qrels, build_collection, cache_root, preview
 from m3se.trainers.data.readers.spool import Group, PairSpool
 from m3se.trainers.data.schema import CANDIDATE_FEATURES, SCORED_CANDIDATE_FEATURES, Collection
 from m3se.trainers.errors import InputError
-from m3se.trainers.storage.arrow import dataset_of
+from m3se.trainers.storage.arrow import write_rows
 from m3se.trainers.storage.atomic import complete_folder
 from m3se.trainers.storage.checksums import reusable
 
@@ -39,7 +39,7 @@ class Pair(NamedTuple):
 
 
 @dataclass
-class Brought:
+class CollectedLists:
     """Candidates by query, the relevant pairs among them, and what was dropped or repeated, by reason."""
 
     candidates: Dataset
@@ -47,7 +47,7 @@ class Brought:
     counts: dict[str, int]
 
 
-def brought_lists(
+def collect_lists(
     name: str,
     pairs: Callable[[], Iterable[Pair]],
     queries: Iterable[str],
@@ -55,7 +55,7 @@ def brought_lists(
     key: list,
     cache_dir: str | Path | None,
     allow_missing: bool = False,
-) -> Brought:
+) -> CollectedLists:
     """Collect `pairs` by query, streamed to the cache, or opened there if they were collected under the same `key`
     for the same queries and documents. The documents of a query stay in the order of the source.
 
@@ -78,26 +78,26 @@ def brought_lists(
             collector.check(name, allow_missing)
             _write(collector, names, documents, new)
     about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
-    return Brought(Dataset.from_file(str(folder / "candidates.arrow")), about["qrels"], about["counts"])
+    return CollectedLists(Dataset.from_file(str(folder / "candidates.arrow")), about["qrels"], about["counts"])
 
 
-def collection_of_lists(
+def collection_from_lists(
     name: str,
     documents: DocumentTable,
     queries: dict[str, str],
     qrels: Qrels,
-    brought: Brought,
+    brought: CollectedLists,
     report: dict,
     allow_missing: bool = False,
 ) -> Collection:
-    """As `collection_of`, with the lists as its candidates.
+    """As `build_collection`, with the lists as its candidates.
 
     Lists with teacher scores need no judgments: without any, every label is 0 and only the losses that need no
     positive (softmax_distillation, mse) learn from them.
     """
     report = report | brought.counts
     if qrels or "teacher_scores" not in brought.candidates.column_names:
-        collection = collection_of(name, documents, queries, qrels, report, allow_missing)
+        collection = build_collection(name, documents, queries, qrels, report, allow_missing)
     else:
         logger.warning("%s: nothing says which documents are relevant; all labels are 0", name)
         listed = set(brought.candidates["query_id"])
@@ -113,7 +113,7 @@ def _write(collector: "_Collector", queries: list[str], documents: DocumentTable
     features = SCORED_CANDIDATE_FEATURES if collector.scored else CANDIDATE_FEATURES
     rows = (_row(group, queries, documents, qrels) for group in collector.spool.groups())
     rows = ({column: row[column] for column in features} for row in rows)
-    dataset_of(rows, features, folder / "candidates.arrow")
+    write_rows(rows, features, folder / "candidates.arrow")
     counts = {reason: count for reason, count in (collector.counts + collector.spool.counts).items() if count}
     about = json.dumps({"qrels": qrels, "counts": counts})
     (folder / "about.json").write_text(about, encoding="utf-8")
@@ -155,7 +155,7 @@ class _Collector:
         if self.unknown and not allow_missing:
             raise InputError(
                 f"{name}: names {len(self.unknown)} documents that the collection does not have "
-                f"({some_of(self.unknown)}); --allow_missing true leaves them out"
+                f"({preview(self.unknown)}); --allow_missing true leaves them out"
             )
         dropped = self.counts["pairs_dropped_of_unknown_queries"] + self.counts["pairs_dropped_of_unknown_documents"]
         if dropped == self.counts["pairs"]:

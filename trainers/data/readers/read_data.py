@@ -14,10 +14,10 @@ from m3se.trainers.data.readers.beir import is_beir, read_beir
 from m3se.trainers.data.readers.dpr import read_dpr
 from m3se.trainers.data.readers.hub import name_and_configuration, read_hub
 from m3se.trainers.data.readers.irds import PREFIX, read_irds
-from m3se.trainers.data.readers.list_files import kind_of, read_pairs
+from m3se.trainers.data.readers.list_files import detect_kind, read_pairs
 from m3se.trainers.data.readers.msmarco import is_msmarco, read_msmarco
 from m3se.trainers.data.readers.msmarco_texts import read_text_triples, read_top1000
-from m3se.trainers.data.readers.pairs import brought_lists
+from m3se.trainers.data.readers.pairs import collect_lists
 from m3se.trainers.data.readers.text_files import first_lines, starts_with
 from m3se.trainers.data.readers.trec import read_qrels
 from m3se.trainers.data.schema import Collection
@@ -112,7 +112,7 @@ def _read_file(file: Path, cache_dir: str | Path | None, qrels: Qrels | None) ->
     if starts_with(file) in ("[", "{"):
         _refuse(qrels, file)
         return read_dpr(file, cache_dir)
-    kind = kind_of(file)
+    kind = detect_kind(file)
     if kind == "top1000":
         if qrels is None:
             raise InputError(f"{file}: top1000 has no judgments; give them by --qrels FILE")
@@ -136,7 +136,7 @@ def _bring(collection: Collection, file: Path, cache_dir: str | Path | None, all
     """Put the lists of `file` in the collection; positives of its triples count as judged where nothing else is."""
     if not file.is_file():
         raise InputError(f"{file}: no such file of candidates")
-    brought = brought_lists(
+    brought = collect_lists(
         str(file),
         lambda: read_pairs(file),
         collection.queries,

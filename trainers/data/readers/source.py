@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from xxhash import xxh3_64_intdigest
 
-from m3se.trainers.data.readers.assemble import Qrels, documents_of, queries_of
-from m3se.trainers.data.readers.pairs import Pair, brought_lists, collection_of_lists
+from m3se.trainers.data.readers.assemble import Qrels, cache_documents, read_queries
+from m3se.trainers.data.readers.pairs import Pair, collect_lists, collection_from_lists
 from m3se.trainers.data.schema import Collection
 
 
@@ -37,7 +37,7 @@ def text_id(text: str) -> str:
     return blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-def collection_of_rows(
+def collection_from_rows(
     source: str | Path,
     rows: TextRows,
     key: list,
@@ -48,13 +48,13 @@ def collection_of_rows(
 ) -> Collection:
     """The collection that is in the rows, their documents as candidates; read three times from the start.
 
-    `qrels` replaces the labels of the rows. Raises InputError for an id with two texts, and as `collection_of`.
+    `qrels` replaces the labels of the rows. Raises InputError for an id with two texts, and as `build_collection`.
     """
-    documents, counts = documents_of(source, lambda: _documents(rows), key, cache_dir)
-    queries = queries_of(source, lambda: ((row.number, row.query_id, row.query) for row in rows()))
-    brought = brought_lists(str(source), lambda: _pairs(rows), queries, documents, key, cache_dir)
+    documents, counts = cache_documents(source, lambda: _documents(rows), key, cache_dir)
+    queries = read_queries(source, lambda: ((row.number, row.query_id, row.query) for row in rows()))
+    brought = collect_lists(str(source), lambda: _pairs(rows), queries, documents, key, cache_dir)
     name, judged = Path(source).name, brought.qrels if qrels is None else qrels
-    return collection_of_lists(name, documents, queries, judged, brought, report | counts, allow_missing)
+    return collection_from_lists(name, documents, queries, judged, brought, report | counts, allow_missing)
 
 
 def _documents(rows: TextRows) -> Iterator[tuple[int, str, str]]:

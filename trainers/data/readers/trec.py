@@ -32,7 +32,7 @@ def read_qrels(file: Path, counts: Counter[str] | None = None) -> Qrels:
             continue
         if len(columns) not in (3, 4):
             raise InputError(f"{file}, line {number}: expected {QRELS_LAYOUTS}, got {shorten(line)}")
-        grade = number_of(columns[-1], "a grade", file, number)
+        grade = parse_number(columns[-1], "a grade", file, number)
         judge(qrels, columns[0], columns[-2], grade, f"{file}, line {number}", counts)
     return qrels
 
@@ -62,7 +62,7 @@ def read_ranked(file: Path) -> Iterator[tuple[str, str]]:
         if len(columns) not in (3, 6):
             raise InputError(f"{file}, line {number}: expected {RUN_LAYOUTS}, got {shorten(line)}")
         query, document, rank = columns if len(columns) == 3 else (columns[0], *columns[2:4])
-        place = number_of(rank, "a rank", file, number)
+        place = parse_number(rank, "a rank", file, number)
         if place < ranks.setdefault(query, place):
             raise InputError(
                 f"{file}, line {number}: rank {rank:.20} of query {shorten(query)} comes after its rank "
@@ -73,7 +73,7 @@ def read_ranked(file: Path) -> Iterator[tuple[str, str]]:
         yield query, document
 
 
-def number_of(text: str, what: str, file: Path, number: int) -> float:
+def parse_number(text: str, what: str, file: Path, number: int) -> float:
     """`text` as a number that float32 can hold, or an InputError that says where it is not one."""
     try:
         value = float(text) if "_" not in text else math.nan  # Python reads 1_0 as ten

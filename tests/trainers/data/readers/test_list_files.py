@@ -3,10 +3,10 @@ import math
 import pytest
 
 from m3se.trainers.data.documents import DocumentTable
-from m3se.trainers.data.readers.list_files import kind_of, read_pairs, write_scored_triples
+from m3se.trainers.data.readers.list_files import detect_kind, read_pairs, write_scored_triples
 from m3se.trainers.data.schema import ROW_FEATURES, SCORED_ROW_FEATURES, RankingLists
 from m3se.trainers.errors import InputError
-from m3se.trainers.storage.arrow import dataset_of
+from m3se.trainers.storage.arrow import write_rows
 
 
 SCORED = "3.5\t-1.25\t7\t01\t2\n3.5\t0.5\t7\t01\t3\n"
@@ -31,7 +31,7 @@ def plain(pairs):
     ],
 )
 def test_a_file_is_told_by_its_first_lines(write, name, text, kind):
-    assert kind_of(write(name, text)) == kind
+    assert detect_kind(write(name, text)) == kind
 
 
 def test_teacher_scores_belong_to_both_documents_of_a_triple(write):
@@ -76,7 +76,7 @@ def lists():
         | {"teacher_scores": [1, math.nan, 2]},
     ]
     return RankingLists(
-        dataset_of(rows, SCORED_ROW_FEATURES), DocumentTable.from_texts(["01", "2", "3"], ["", "", ""])
+        write_rows(rows, SCORED_ROW_FEATURES), DocumentTable.from_texts(["01", "2", "3"], ["", "", ""])
     )
 
 
@@ -93,10 +93,10 @@ def test_what_cannot_be_written_leaves_no_file(lists, tmp_path):
     unscored = RankingLists(lists.rows.remove_columns("teacher_scores"), lists.documents)
     with pytest.raises(InputError, match="no teacher scores to write"):
         write_scored_triples(unscored, tmp_path / "t.tsv")
-    spaced = dataset_of([{**lists.rows[0], "query_id": "a b"}], SCORED_ROW_FEATURES)
+    spaced = write_rows([{**lists.rows[0], "query_id": "a b"}], SCORED_ROW_FEATURES)
     with pytest.raises(InputError, match="id 'a b' cannot be written"):
         write_scored_triples(RankingLists(spaced, lists.documents), tmp_path / "t.tsv")
-    negatives = dataset_of([{**lists.rows[0], "labels": [0, 0, 0]}], SCORED_ROW_FEATURES)
+    negatives = write_rows([{**lists.rows[0], "labels": [0, 0, 0]}], SCORED_ROW_FEATURES)
     with pytest.raises(InputError, match="nothing to write"):
         write_scored_triples(RankingLists(negatives, lists.documents), tmp_path / "t.tsv")
     assert list(tmp_path.iterdir()) == [] and set(ROW_FEATURES) < set(SCORED_ROW_FEATURES)
