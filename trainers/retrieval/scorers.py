@@ -1,21 +1,27 @@
-"""Any model as a function from texts to scores, for re-ranking and for score matrices.
+"""Scorers: models that embed texts, score documents for a query and rank them, from plain strings.
 
-A scorer has two methods. `score_lists(lists, progress)` gives one list of scores per row of `RankingLists`, in the
-order of the row's `document_ids`. `score_matrix(queries, documents)` gives the scores [B, N] of every pair. Larger is
-better, on the model's own scale.
+`load_scorer` makes the right one for a model. Larger scores are better, on the model's own scale.
+
+    >>> from m3se import load_scorer
+    >>> scorer = load_scorer("org/de-m3se")
+    >>> scorer.rank("how tall is a giraffe", ["Giraffes are 5 m tall.", "Ostriches lay eggs."], top_k=1)
+    [Ranked(index=0, score=91.4, text='Giraffes are 5 m tall.')]
 """
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from m3se.modeling.colbert import ColBERT
 from m3se.trainers.data import RankingLists
+from m3se.trainers.errors import InputError
 from m3se.trainers.retrieval.embed_texts import tokenized
 from m3se.trainers.teacher.pair_scorer import PairScorer
 
@@ -23,74 +29,132 @@ from m3se.trainers.teacher.pair_scorer import PairScorer
 PAIRS_PER_CALL = 4_096
 TOKEN_EMBEDDED = 1_024  # documents whose token embeddings are in memory: 200 KB each at 200 tokens of 256 numbers
 IDS_PER_CALL = 16_384
-Encode = Callable[[list[str], str, tqdm | None], np.ndarray]  # texts, "query" or "document", bar -> [N, H] float32
+SIDES = ("query", "document")
+Embed = Callable[[list[str], str, tqdm | None], np.ndarray]  # texts, "query" or "document", bar -> [N, H] float32
 
 
-class Scorer(Protocol):
-    """Whatever scores documents for queries."""
+class Ranked(NamedTuple):
+    """A document of a ranking: its place in the list that was ranked, its score and its text."""
 
+    index: int
+    score: float
+    text: str
+
+
+class Scorer(ABC):
+    """A model that scores documents for queries."""
+
+    @abstractmethod
     def score_lists(self, lists: RankingLists, progress: bool = True) -> list[list[float]]:
-        """A score for every document of every row, in their order."""
+        """Score every document of every row of the lists, in their order."""
 
+    @abstractmethod
     def score_matrix(self, queries: list[str], documents: list[str]) -> np.ndarray:
-        """Every document scored for every query: [Q, D] float32."""
+        """Score every document for every query: [Q, D] float32."""
+
+    def score(self, query: str, documents: Sequence[str]) -> list[float]:
+        """Score each of the documents for one query, in their order."""
+        texts = checked_texts(documents, "document")
+        return self.score_matrix([query], texts)[0].tolist() if texts else []
+
+    def rank(self, query: str, documents: Sequence[str], top_k: int | None = None) -> list[Ranked]:
+        """Return the documents by falling score, the best `top_k` of them if that is given.
+
+        Of equal scores the earlier document comes first.
+        """
+        if top_k is not None and top_k < 1:
+            raise InputError(f"top_k: expected 1 or more, got {top_k}")
+        scores = self.score(query, documents)
+        order = sorted(range(len(scores)), key=scores.__getitem__, reverse=True)
+        return [Ranked(index, scores[index], documents[index]) for index in order[:top_k]]
 
 
-class DenseScorer:
+class DenseScorer(Scorer):
     """Scores by inner product of embeddings; each distinct query and document is embedded once.
 
-    `fingerprint` identifies whatever decides an embedding: two scorers with the same one may share what is cached.
+    Args:
+        embed: gives the embeddings [N, H] float32 of texts, called as `embed(texts, side, bar)`.
+        fingerprint: identifies whatever decides an embedding. Two scorers with the same one may share a cache.
+        device: the processor that the model runs on.
     """
 
-    def __init__(self, encode: Encode, fingerprint: str, device: torch.device):
-        self.encode = encode
+    def __init__(self, embed: Embed, fingerprint: str, device: torch.device):
+        self.embed = embed
         self.fingerprint = fingerprint
         self.device = device
 
+    def encode(self, texts: Sequence[str], side: str, bar: tqdm | None = None) -> np.ndarray:
+        """Embed texts as queries or as documents: [N, H] float32. `bar` is advanced by one per text.
+
+        Args:
+            side: "query" or "document".
+        """
+        return self.embed(checked_texts(texts, side), side, bar)
+
+    def score(self, query: str, documents: Sequence[str]) -> list[float]:
+        """Score each of the documents for one query, as `score_lists` does."""
+        texts = checked_texts(documents, "document")
+        return (
+            inner_products(self.encode([query], "query")[0], self.encode(texts, "document")).tolist() if texts else []
+        )
+
     def score_lists(self, lists: RankingLists, progress: bool = True) -> list[list[float]]:
+        """Score every document of every row of the lists, in their order."""
         rows = lists.rows
-        positions = {name: i for i, name in enumerate(dict.fromkeys(d for row in rows for d in row["document_ids"]))}
+        positions = document_positions(rows)
         names = list(positions)
-        total = len(names) + len(rows)
-        with tqdm(total=total, desc="embedding", unit="text", disable=not progress) as bar:
+        with tqdm(total=len(names) + len(rows), desc="embedding", unit="text", disable=not progress) as bar:
             queries = self.encode(rows["query"][:], "query", bar)
-            chunks = [names[start : start + IDS_PER_CALL] for start in range(0, len(names), IDS_PER_CALL)]
-            documents = [self.encode(lists.documents.texts(chunk), "document", bar) for chunk in chunks]
-        documents = np.concatenate(documents)
-        return [
-            inner_products(query, documents[[positions[name] for name in row["document_ids"]]]).tolist()
-            for query, row in zip(queries, rows, strict=True)
-        ]
+            chunks = []
+            for start in range(0, len(names), IDS_PER_CALL):
+                texts = lists.documents.texts(names[start : start + IDS_PER_CALL])
+                chunks.append(self.encode(texts, "document", bar))
+        documents = np.concatenate(chunks)
+        scores = []
+        for query, row in zip(queries, rows, strict=True):
+            places = [positions[name] for name in row["document_ids"]]
+            scores.append(inner_products(query, documents[places]).tolist())
+        return scores
 
     def score_matrix(self, queries: list[str], documents: list[str]) -> np.ndarray:
-        return self.encode(queries, "query", None) @ self.encode(documents, "document", None).T
+        """Score every document for every query: [Q, D] float32."""
+        return self.encode(queries, "query") @ self.encode(documents, "document").T
 
 
-class PairwiseScorer:
+class PairwiseScorer(Scorer):
     """Scores pair by pair with a cross-encoder."""
 
     def __init__(self, pairs: PairScorer):
         self.pairs = pairs
 
+    def encode(self, texts: Sequence[str], side: str, bar: tqdm | None = None) -> np.ndarray:
+        """Raise InputError: a cross-encoder has no embedding of a text alone."""
+        raise InputError(
+            f"{self.pairs.name} is a cross-encoder, which reads query and document together and embeds neither: "
+            "use score or rank"
+        )
+
     def score_lists(self, lists: RankingLists, progress: bool = True) -> list[list[float]]:
-        total = sum(len(row["document_ids"]) for row in lists.rows)
+        """Score every document of every row of the lists, in their order."""
         scores: list[list[float]] = []
-        with tqdm(total=total, desc="scoring pairs", unit="pair", disable=not progress) as bar:
+        with pair_bar(lists, progress) as bar:
             rows = iter(lists.rows)
-            while some := take_rows(rows, PAIRS_PER_CALL):
-                queries = [row["query"] for row in some for _ in row["document_ids"]]
-                names = [name for row in some for name in row["document_ids"]]
-                values = self.pairs.score(queries, lists.documents.texts(names), bar=bar)
-                scores += split_like(values, some)
+            while batch := take_rows(rows, PAIRS_PER_CALL):
+                queries, names = [], []
+                for row in batch:
+                    queries += [row["query"]] * len(row["document_ids"])
+                    names += row["document_ids"]
+                scores += split_like(self.pairs.score(queries, lists.documents.texts(names), bar=bar), batch)
         return scores
 
     def score_matrix(self, queries: list[str], documents: list[str]) -> np.ndarray:
+        """Score every document for every query: [Q, D] float32."""
         repeated = [query for query in queries for _ in documents]
         scores = self.pairs.score(repeated, documents * len(queries), progress=False)
         return scores.reshape(len(queries), len(documents))
 
 
-class ColBERTScorer:
+class ColBERTScorer(Scorer):
     """Scores by MaxSim; the documents of some rows at a time are embedded, token by token."""
 
     def __init__(self, model: ColBERT, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype):
@@ -98,20 +162,40 @@ class ColBERTScorer:
         self.tokenizer = tokenizer
         self.dtype = dtype
 
+    def encode(self, texts: Sequence[str], side: str, bar: tqdm | None = None) -> list[np.ndarray]:
+        """Embed the tokens of texts as queries or as documents: one array [T, H] float32 per text.
+
+        An array holds the tokens that are compared: marker and [MASK] tokens included, skipped words left out.
+        `bar` is advanced by one per text.
+
+        Args:
+            side: "query" or "document".
+        """
+        texts = checked_texts(texts, side)
+        arrays: list[np.ndarray] = []
+        for start in range(0, len(texts), TOKEN_EMBEDDED):
+            embeddings, mask = self._embed(texts[start : start + TOKEN_EMBEDDED], side)
+            for tokens, compared in zip(embeddings, mask, strict=True):
+                arrays.append(tokens[compared].cpu().numpy())
+            if bar is not None:
+                bar.update(len(mask))
+        return arrays
+
     def score_lists(self, lists: RankingLists, progress: bool = True) -> list[list[float]]:
-        total = sum(len(row["document_ids"]) for row in lists.rows)
+        """Score every document of every row of the lists, in their order."""
         scores: list[list[float]] = []
-        with tqdm(total=total, desc="scoring pairs", unit="pair", disable=not progress) as bar:
+        with pair_bar(lists, progress) as bar:
             rows = iter(lists.rows)
-            while some := take_rows(rows, TOKEN_EMBEDDED):
-                places = {name: i for i, name in enumerate(dict.fromkeys(d for r in some for d in r["document_ids"]))}
-                pairs = [(query, places[name]) for query, row in enumerate(some) for name in row["document_ids"]]
-                values = self._score([row["query"] for row in some], lists.documents.texts(list(places)), pairs)
-                scores += split_like(values, some)
+            while batch := take_rows(rows, TOKEN_EMBEDDED):
+                positions = document_positions(batch)
+                pairs = [(query, positions[name]) for query, row in enumerate(batch) for name in row["document_ids"]]
+                queries = [row["query"] for row in batch]
+                scores += split_like(self._score(queries, lists.documents.texts(list(positions)), pairs), batch)
                 bar.update(len(pairs))
         return scores
 
     def score_matrix(self, queries: list[str], documents: list[str]) -> np.ndarray:
+        """Score every document for every query: [Q, D] float32."""
         blocks = []
         for start in range(0, len(documents), TOKEN_EMBEDDED):
             block = documents[start : start + TOKEN_EMBEDDED]
@@ -120,34 +204,58 @@ class ColBERTScorer:
         return np.concatenate(blocks, axis=1)
 
     @torch.inference_mode()
-    def _score(self, queries: list[str], documents: list[str], pairs: list[tuple[int, int]]) -> np.ndarray:
+    def _embed(self, texts: list[str], side: str) -> tuple[Tensor, Tensor]:
+        """Return token embeddings [N, T, H] float32 and the mask [N, T] of the tokens that are compared."""
         config, device = self.model.config, self.model.device
-        embedded = []
+        length = config.query_length if side == "query" else config.document_length
+        ids, mask = tokenized(self.tokenizer, texts, length)
         with torch.autocast(device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
-            for texts, length, side in (
-                (queries, config.query_length, "query"),
-                (documents, config.document_length, "document"),
-            ):
-                ids, mask = tokenized(self.tokenizer, texts, length)
-                embedded += self.model.embed_in_blocks(ids.to(device), mask.to(device), side)
-        rows = torch.tensor(pairs, device=device).T
+            return self.model.embed_in_blocks(ids.to(device), mask.to(device), side)
+
+    @torch.inference_mode()
+    def _score(self, queries: list[str], documents: list[str], pairs: list[tuple[int, int]]) -> np.ndarray:
+        """Score the given pairs (place in `queries`, place in `documents`): [P] float32."""
+        rows = torch.tensor(pairs, device=self.model.device).T
+        embedded = (*self._embed(queries, "query"), *self._embed(documents, "document"))
         return self.model.score_pairs(*embedded, *rows).cpu().numpy()
 
 
+def checked_texts(texts: Sequence[str], side: str) -> list[str]:
+    """Return texts as a list. Raises InputError for one string in place of a list, and for an unknown side."""
+    if isinstance(texts, str):
+        raise InputError(f"expected a list of texts, got the one text {texts[:50]!r}: put it in a list")
+    if side not in SIDES:
+        raise InputError(f"side: expected {' or '.join(SIDES)}, got {side!r}")
+    return list(texts)
+
+
 def inner_products(query: np.ndarray, documents: np.ndarray) -> np.ndarray:
-    """[H] and [K, H] -> [K] float32, added up in float64: a list's scores do not depend on its length or order."""
+    """Multiply [H] and [K, H] to [K] float32, added up in float64: a list's scores do not depend on its length or
+    order."""
     return (documents.astype(np.float64) @ query.astype(np.float64)).astype(np.float32)
 
 
+def document_positions(rows) -> dict[str, int]:
+    """Number the distinct documents of some rows in the order in which they occur."""
+    names = dict.fromkeys(name for row in rows for name in row["document_ids"])
+    return {name: position for position, name in enumerate(names)}
+
+
+def pair_bar(lists: RankingLists, progress: bool) -> tqdm:
+    """Return a progress bar over all pairs of the lists."""
+    total = sum(len(row["document_ids"]) for row in lists.rows)
+    return tqdm(total=total, desc="scoring pairs", unit="pair", disable=not progress)
+
+
 def split_like(values: np.ndarray, rows: list[dict]) -> list[list[float]]:
-    """Scores [sum of K] of the documents of some rows, one after the other -> one list per row."""
+    """Cut the scores [sum of K] of the documents of some rows into one list per row."""
     remaining = iter(values.tolist())
     return [list(islice(remaining, len(row["document_ids"]))) for row in rows]
 
 
 def take_rows(rows, pairs: int) -> list[dict]:
-    """The next rows of an iterator, up to at least `pairs` documents."""
-    some: list[dict] = []
-    while sum(len(row["document_ids"]) for row in some) < pairs and (row := next(rows, None)) is not None:
-        some.append(row)
-    return some
+    """Take the next rows of an iterator, up to at least `pairs` documents."""
+    batch: list[dict] = []
+    while sum(len(row["document_ids"]) for row in batch) < pairs and (row := next(rows, None)) is not None:
+        batch.append(row)
+    return batch

@@ -70,6 +70,64 @@ def test_the_score_matrix_holds_the_scores_of_the_lists(model, lists, request, m
     np.testing.assert_allclose(matrix[1, [0, 3]], second, rtol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["dual_encoder", "cross_encoder", "colbert"])
+def test_plain_strings_are_scored_and_ranked_as_lists_are(kind, lists, request):
+    scorer = load_scorer(request.getfixturevalue(kind), "float32")
+    row = lists.rows[0]
+    texts = lists.documents.texts(row["document_ids"])
+    scores = scorer.score(row["query"], texts)
+    np.testing.assert_allclose(scores, scorer.score_lists(lists, progress=False)[0], rtol=1e-5)
+    ranking = scorer.rank(row["query"], texts)
+    assert [document.score for document in ranking] == sorted(scores, reverse=True)
+    assert [(texts[document.index], scores[document.index]) for document in ranking] == [
+        (document.text, document.score) for document in ranking
+    ]
+    assert scorer.rank(row["query"], texts, top_k=1) == ranking[:1]
+    assert scorer.rank(row["query"], []) == [] == scorer.score(row["query"], ())
+
+
+def test_a_dual_encoder_gives_the_embeddings_of_its_own_forward(dual_encoder):
+    model, tokenizer = DualEncoder.from_pretrained(dual_encoder).eval(), AutoTokenizer.from_pretrained(dual_encoder)
+    scorer = load_scorer(dual_encoder, "float32")
+    for side, length in (("query", 6), ("document", 10)):
+        texts = ["sum of a vector the matrix sum", "sort"]
+        inputs = tokenizer(texts, truncation=True, max_length=length, padding=True, return_tensors="pt")
+        with torch.no_grad():
+            expected = model.embed(inputs["input_ids"], inputs["attention_mask"], side)
+        np.testing.assert_allclose(scorer.encode(texts, side), expected, atol=1e-6)
+    assert scorer.encode([], "query").shape == (0, 16)
+
+
+def test_colbert_gives_the_token_embeddings_that_it_compares(colbert):
+    scorer = load_scorer(colbert, "float32")
+    (query,) = scorer.encode(["vector sum"], "query")
+    documents = scorer.encode(["sum of the vector", "sort"], "document")
+    assert query.shape == (7, 8)  # filled up by [MASK] to the query's length
+    assert [len(tokens) for tokens in documents] == [6, 4]  # [CLS] marker sum of vector [SEP]; `the` is skipped
+    by_hand = [(query @ tokens.T).max(axis=1).mean() for tokens in documents]
+    np.testing.assert_allclose(scorer.score("vector sum", ["sum of the vector", "sort"]), by_hand, rtol=1e-5)
+
+
+def test_equal_scores_keep_the_order_of_the_documents(dual_encoder):
+    ranking = load_scorer(dual_encoder, "float32").rank("vector sum", ["sort", "the matrix", "sort", "sort"])
+    assert [document.index for document in ranking if document.text == "sort"] == [0, 2, 3]
+
+
+def test_misplaced_strings_are_refused_in_one_line(dual_encoder, cross_encoder, colbert):
+    with pytest.raises(InputError, match=r"cross-encoder.*use score or rank"):
+        load_scorer(cross_encoder).encode(["sort"], "query")
+    for folder in (dual_encoder, colbert):
+        scorer = load_scorer(folder)
+        with pytest.raises(InputError, match="put it in a list"):
+            scorer.encode("sort", "query")
+        with pytest.raises(InputError, match="expected query or document, got 'passage'"):
+            scorer.encode(["sort"], "passage")
+        with pytest.raises(InputError, match="put it in a list"):
+            scorer.rank("sort", "the matrix")
+        with pytest.raises(InputError, match="top_k: expected 1 or more, got 0"):
+            scorer.rank("sort", ["the matrix"], top_k=0)
+
+
 def test_embeddings_do_not_depend_on_the_other_texts_or_the_chunks(dual_encoder, collection, monkeypatch):
     model, tokenizer = DualEncoder.from_pretrained(dual_encoder).eval(), AutoTokenizer.from_pretrained(dual_encoder)
     texts = collection.documents.texts(list(collection.documents.ids)) * 3 + [""]
@@ -115,6 +173,8 @@ def test_a_sentence_transformers_model_keeps_its_own_similarity(bare_encoder, li
         texts = lists.documents.texts(["d7", "d1", "d3"])
         expected = model.similarity(model.encode(["vector sum"]), model.encode(texts))
         np.testing.assert_allclose(scorer.score_lists(lists, progress=False)[0], expected[0], rtol=1e-4)
+        np.testing.assert_allclose(scorer.score("vector sum", texts), expected[0], rtol=1e-4)
+        assert scorer.rank("vector sum", texts, top_k=1)[0].index == int(expected[0].argmax())
 
 
 @pytest.mark.parametrize(
