@@ -284,8 +284,7 @@ def judged_queries(collection: Collection, count: int | None) -> Collection:
     kept = set(judged) if count is None else hash_subset(judged, count)
     if not kept:
         raise InputError(f"{collection.name}: no query with a judgment to evaluate")
-    collection.queries = {query: text for query, text in collection.queries.items() if query in kept}
-    return collection
+    return collection.only(kept)
 
 
 if __name__ == "__main__":

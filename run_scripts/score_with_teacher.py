@@ -190,9 +190,7 @@ def read_collection(arguments: ScoringArguments) -> Collection:
         qrels=arguments.qrels,
         allow_missing=arguments.allow_missing,
     )
-    kept = asked_for(set(collection.queries), arguments)
-    collection.queries = {query: text for query, text in collection.queries.items() if query in kept}
-    return collection
+    return collection.only(asked_for(set(collection.queries), arguments))
 
 
 def asked_for(queries: set[str], arguments: ScoringArguments) -> set[str]:

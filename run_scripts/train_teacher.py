@@ -89,8 +89,7 @@ def prepare_lists(data: TeacherData, arguments: training.DevArguments, seed: int
     cache_dir, allow_missing = arguments.cache_dir, arguments.allow_missing
     collection = read_data(data.data, "train", cache_dir=cache_dir, allow_missing=allow_missing)
     if data.train_queries is not None:
-        kept = hash_subset(list(collection.queries), data.train_queries)
-        collection.queries = {query: text for query, text in collection.queries.items() if query in kept}
+        collection = collection.only(hash_subset(collection.queries, data.train_queries))
     index = BM25Index.build(collection.documents, cache_dir=Path(cache_dir))
     return training_lists(collection, index, data.documents_per_query, depth=data.depth, seed=seed)
 

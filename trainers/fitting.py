@@ -81,8 +81,7 @@ def dev_lists(data: str, arguments: DevArguments, eval_strategy: str) -> Ranking
         return None
     cache = Path(arguments.cache_dir)
     collection = read_data(arguments.dev_data or data, "dev", cache_dir=cache, allow_missing=arguments.allow_missing)
-    kept = hash_subset(list(collection.queries), arguments.dev_queries)
-    collection.queries = {query: text for query, text in collection.queries.items() if query in kept}
+    collection = collection.only(hash_subset(collection.queries, arguments.dev_queries))
     index = BM25Index.build(collection.documents, cache_dir=cache)
     return candidate_lists(collection, index, arguments.dev_depth)
 

@@ -6,7 +6,8 @@ Ids are strings everywhere, also those that look like numbers.
 """
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Container
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from datasets import Dataset, Features, List, Value
@@ -50,6 +51,10 @@ class Collection:
     qrels: dict[str, dict[str, float]]
     report: dict = field(default_factory=dict)
     candidates: Dataset | None = None
+
+    def only(self, queries: Container[str]) -> "Collection":
+        """Return the collection with those of its queries whose ids are in `queries`, in their order."""
+        return replace(self, queries={query: text for query, text in self.queries.items() if query in queries})
 
 
 @dataclass

@@ -1,7 +1,7 @@
 import pytest
 
 from m3se.trainers.data.documents import DocumentTable
-from m3se.trainers.data.schema import ROW_FEATURES, RankingLists
+from m3se.trainers.data.schema import ROW_FEATURES, Collection, RankingLists
 from m3se.trainers.errors import InputError
 from m3se.trainers.storage.arrow import write_rows
 from m3se.trainers.storage.atomic import complete_folder
@@ -77,3 +77,12 @@ def test_of_two_processes_that_prepare_the_same_the_first_one_stays(tmp_path):
         (tmp_path / "cache" / "by").write_text("the faster one")
     assert (tmp_path / "cache" / "by").read_text() == "the faster one"
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+
+
+def test_a_collection_of_some_queries_keeps_their_order_and_leaves_the_whole_one_alone():
+    table = DocumentTable.from_texts(["a"], ["A"])
+    whole = Collection("three", table, {"3": "c", "1": "a", "2": "b"}, {"1": {"a": 1.0}}, {"format": "x"})
+    part = whole.only({"2", "3", "unknown"})
+    assert list(part.queries.items()) == [("3", "c"), ("2", "b")]
+    assert part.documents is table and part.qrels == whole.qrels and part.report == whole.report
+    assert list(whole.queries) == ["3", "1", "2"]
