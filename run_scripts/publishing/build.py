@@ -1,19 +1,17 @@
 """A trained model's directory → the clean folder that is published: layout, card, results. No network."""
 
-import string
 from pathlib import Path
 
 import torch
 from huggingface_hub import get_token
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.dynamic_module_utils import get_relative_import_files
 
 from m3se.hub_cards import layouts
 from m3se.hub_cards.card import render_card
 from m3se.hub_cards.results import parse_benchmark, write_eval_results
+from m3se.modeling import publishing
+from m3se.modeling.checkpoints import FIELDS_KEY
 from m3se.modeling.colbert import ColBERT
-from m3se.modeling.colbert_inputs import token_fields
-from m3se.modeling.cross_encoder import CrossEncoder
 from m3se.modeling.dual_encoder import DualEncoder
 from m3se.run_scripts.publishing.card_values import evaluation_values, example_scores, read_json, training_values
 from m3se.run_scripts.publishing.folder import check_clean, new_folder
@@ -23,11 +21,8 @@ from m3se.trainers.errors import InputError
 from m3se.trainers.storage.checksums import refuse_damaged_model, write_sums
 
 
-CLASSES = {model.config_class.model_type: model for model in (ColBERT, CrossEncoder, DualEncoder)}
-ONE_LABEL = {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}
 # Without one of these, transformers makes up an empty tokenizer to which all texts are the same.
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "*.vocab")
-CODE = Path(layouts.__file__).parent.parent / "modeling"
 EXAMPLE_QUERY = "how tall is a giraffe"
 EXAMPLE_DOCUMENTS = (
     "Adult giraffes stand 4.3 to 5.7 metres tall, males taller than females.",
@@ -100,131 +95,65 @@ def compare_scores(model_dir: Path, published: Path) -> None:
 
 
 def load(model_dir: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The model in a checkpoint or published folder of ours, in evaluation mode, and its tokenizer.
+    """Load the model of a checkpoint or published folder of ours, in evaluation mode, and its tokenizer.
 
     Raises:
         InputError: there is no model of ours, or no tokenizer, or a file is not what was written.
     """
     refuse_damaged_model(model_dir)
     config = read_json(model_dir / "config.json")
-    kind = config.get(layouts.FIELDS_KEY, config).get("model_type")
-    if kind not in CLASSES:
-        raise InputError(f"{model_dir / 'config.json'}: model_type is {kind!r}; expected one of {', '.join(CLASSES)}")
+    kind = config.get(FIELDS_KEY, config).get("model_type")
+    if kind not in publishing.CLASSES:
+        raise InputError(
+            f"{model_dir / 'config.json'}: model_type is {kind!r}; expected one of {', '.join(publishing.CLASSES)}"
+        )
     if not any(path for pattern in TOKENIZER_FILES for path in model_dir.glob(pattern)):
         raise InputError(f"{model_dir} has no tokenizer: expected one of {', '.join(TOKENIZER_FILES)}")
     try:
-        model, tokenizer = CLASSES[kind].from_pretrained(str(model_dir)), AutoTokenizer.from_pretrained(str(model_dir))
+        model, tokenizer = (
+            publishing.CLASSES[kind].from_pretrained(str(model_dir)),
+            AutoTokenizer.from_pretrained(str(model_dir)),
+        )
     except OSError as error:
         raise InputError(f"{model_dir}: {str(error).splitlines()[0]}") from error
-    known = model.encoder.config.vocab_size
-    if len(tokenizer) > known:
-        raise InputError(f"{model_dir}: the tokenizer has {len(tokenizer)} tokens, the model knows only {known}")
+    vocabulary = model.encoder.config.vocab_size
+    if len(tokenizer) > vocabulary:
+        raise InputError(f"{model_dir}: the tokenizer has {len(tokenizer)} tokens, the model knows only {vocabulary}")
     return model.eval(), tokenizer
 
 
 def write_layout(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Weights, config and tokenizer in the layout that most libraries can read."""
-    encoder_config = model.encoder.config.to_diff_dict() | {"architectures": [type(model.encoder).__name__]}
-    fields, save_tokenizer = own_fields(model), tokenizer.save_pretrained
-    weights = model.encoder.state_dict()
-    if reasons_for_code(model, tokenizer):
-        config = fields | own_code(model) | {"encoder_config": encoder_config}
-        code = CODE / f"{model.config.model_type}.py"
-        code_files = [code, *map(Path, get_relative_import_files(code))]
-        layouts.write_custom_code(folder, model.state_dict(), config, code_files, save_tokenizer)
-    elif isinstance(model, DualEncoder):
-        layouts.write_dual_encoder(folder, weights, encoder_config, fields, save_tokenizer)
-    elif isinstance(model, ColBERT):
-        width = model.encoder.config.hidden_size
-        projection = torch.eye(width) if model.projection is None else model.projection.weight
-        prefix, metadata = model.encoder.base_model_prefix, stanford_metadata(model, tokenizer)
-        layouts.write_colbert(folder, weights, projection, prefix, encoder_config, fields, metadata, save_tokenizer)
-    else:
-        if model.encoder.config.num_labels == 2:
-            weights, encoder_config = one_logit(model.encoder), encoder_config | ONE_LABEL
-        layouts.write_cross_encoder(folder, weights, encoder_config, fields, save_tokenizer)
-
-
-def one_logit(classifier: PreTrainedModel) -> dict[str, torch.Tensor]:
-    """The weights of a classifier of two labels, its last layer replaced by the difference that is our score.
+    """Write weights, config and tokenizer in the layout that most libraries can read.
 
     Raises:
-        ValueError: the last layer is not to be found.
+        ValueError: a classifier of two labels whose last layer is not to be found.
     """
-    weights = classifier.state_dict()
-    heads = [name for name, layer in classifier.named_modules() if isinstance(layer, torch.nn.Linear)]
-    heads = [name for name in heads if classifier.get_submodule(name).out_features == 2]
-    if len(heads) != 1:
-        raise ValueError(f"{type(classifier).__name__} has {len(heads)} layers of two outputs, expected one")
-    for name in (f"{heads[0]}.weight", f"{heads[0]}.bias"):
-        if name in weights:
-            weights[name] = weights[name][1:] - weights[name][:1]
-    return weights
-
-
-def own_fields(model: PreTrainedModel) -> dict:
-    """The fields that our config class adds, the backbone's config aside."""
-    names = type(model.config).__annotations__.keys() - {"encoder_config"}
-    return {name: getattr(model.config, name) for name in sorted(names)}
-
-
-def own_code(model: PreTrainedModel) -> dict:
-    """The entries of config.json that lead `trust_remote_code` to our class."""
-    module, name = model.config.model_type, type(model).__name__
-    auto_map = {"AutoConfig": f"{module}.{name}Config", "AutoModel": f"{module}.{name}"}
-    return {"model_type": module, "architectures": [name], "auto_map": auto_map}
-
-
-def stanford_metadata(model: ColBERT, tokenizer: PreTrainedTokenizerBase) -> dict:
-    """artifact.metadata: the settings by the names of Stanford's ColBERT."""
-    config = model.config
-    markers = [config.query_marker_id, config.document_marker_id]
-    query_token, document_token = tokenizer.convert_ids_to_tokens(markers)
-    return {
-        "query_token_id": query_token,
-        "doc_token_id": document_token,
-        "query_token": "[Q]",
-        "doc_token": "[D]",
-        "query_maxlen": config.query_length,
-        "doc_maxlen": config.document_length,
-        "dim": config.projection_size or config.encoder_config.hidden_size,
-        "similarity": "cosine",
-        "mask_punctuation": bool(config.skiplist_ids),
-        "attend_to_mask_tokens": config.attend_to_mask,
-        "interaction": "colbert",
-    }
-
-
-def reasons_for_code(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """What keeps a model from being a plain backbone, or Stanford's ColBERT: empty if nothing does."""
-    config = model.config
+    fields, config = publishing.config_fields(model), publishing.encoder_config(model)
+    save_tokenizer = tokenizer.save_pretrained
+    if publishing.reasons_for_code(model, tokenizer):
+        own_config = fields | publishing.own_code(model) | {"encoder_config": config}
+        code_files = publishing.code_files(model.config.model_type)
+        layouts.write_custom_code(folder, model.state_dict(), own_config, code_files, save_tokenizer)
+        return
+    weights = publishing.encoder_weights(model)
     if isinstance(model, DualEncoder):
-        reasons = {
-            "queries and documents have encoders of their own": not config.tied,
-            "a projection follows the pooling": config.projection_size,
-            "a LayerNorm follows the pooling": config.output_norm,
-        }
+        layouts.write_dual_encoder(folder, weights, config, fields, save_tokenizer)
     elif isinstance(model, ColBERT):
-        punctuation = token_fields(tokenizer, None, list(string.punctuation))["skiplist_ids"]
-        reasons = {
-            "token embeddings are not of unit length": not config.normalize,
-            "the projection has a bias": config.projection_bias,
-            "queries are not filled up with [MASK]": config.mask_augmentation != "fill",
-            "queries and documents are not marked": None in (config.query_marker_id, config.document_marker_id),
-            "the words not compared are not those of punctuation": (config.skiplist_ids or punctuation) != punctuation,
-        }
+        projection, prefix = publishing.projection_weight(model), model.encoder.base_model_prefix
+        metadata = publishing.stanford_metadata(model, tokenizer)
+        layouts.write_colbert(folder, weights, projection, prefix, config, fields, metadata, save_tokenizer)
     else:
-        reasons = {}
-    return [reason for reason, applies in reasons.items() if applies]
+        layouts.write_cross_encoder(folder, weights, config, fields, save_tokenizer)
 
 
 def model_values(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict:
-    """What the card says of a model whatever it was trained on."""
+    """Return the card's values that are read from a model, whatever it was trained on."""
     config = model.encoder.config
-    reasons = reasons_for_code(model, tokenizer)
-    fields = own_fields(model)
+    reasons = publishing.reasons_for_code(model, tokenizer)
+    fields = publishing.config_fields(model)
     if isinstance(model, ColBERT) and not reasons:
-        fields |= {name: stanford_metadata(model, tokenizer)[name] for name in ("query_token_id", "doc_token_id")}
+        metadata = publishing.stanford_metadata(model, tokenizer)
+        fields |= {name: metadata[name] for name in ("query_token_id", "doc_token_id")}
     return {
         "kind": model.config.model_type,
         "custom_code": bool(reasons),

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from m3se.modeling.publishing import code_files
+
 
 # What libraries load a repository by. Left there from another model, each of these would spoil one published over it.
 LAYOUT = {
@@ -32,18 +34,9 @@ LAYOUT = {
     "tokenizer.model",
     "chat_template.jinja",
 }
-CODE = {
-    "batching.py",
-    "colbert.py",
-    "colbert_checkpoints.py",
-    "colbert_inputs.py",
-    "dual_encoder.py",
-    "gathering.py",
-    "outputs.py",
-    "checkpoints.py",
-    "published.py",  # the name of checkpoints.py in folders of before
-    "scoring.py",
-}
+KINDS_WITH_CODE = ("colbert", "dual_encoder")
+FORMER_CODE = {"published.py"}  # the name of checkpoints.py in folders of before
+CODE = {file.name for kind in KINDS_WITH_CODE for file in code_files(kind)} | FORMER_CODE
 # What our writers put at the top of a folder; anything else there is somebody's own.
 WRITTEN = LAYOUT | CODE | {"README.md", "images", "onnx", ".eval_results", "SHA256SUMS"}
 TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{20,}")  # how the Hub's access tokens look
