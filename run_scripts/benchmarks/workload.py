@@ -66,7 +66,7 @@ class Workload:
         """
         count = self.sizes.queries if queries is None else queries
         collection = self.collection
-        part = collection.only(list(collection.queries)[: 4 * count])  # some may lack candidates
+        part = collection.only(set(list(collection.queries)[: 4 * count]))  # some may lack candidates
         lists = training_lists(part, self.index, documents_per_query, depth=max(100, documents_per_query))
         if len(lists.rows) < count:
             raise InputError(

@@ -4,10 +4,13 @@ import math
 from collections.abc import Iterable
 from pathlib import Path
 
-from m3se.trainers.data.readers.text_files import read_lines, shorten
+from m3se.trainers.data.readers.text_files import shorten
+from m3se.trainers.data.readers.trec import is_trec_run, read_run
 from m3se.trainers.errors import InputError
 from m3se.trainers.storage.atomic import complete_file
 
+
+__all__ = ["Run", "check_ids", "is_trec_run", "ranking", "read_run", "top", "write_run"]
 
 Run = dict[str, dict[str, float]]  # query id → document id → score
 
@@ -30,45 +33,6 @@ def write_run(path: str | Path, run: Run, tag: str) -> None:
                 file.write(f"{query} Q0 {document} {rank} {scores[document]!r} {tag}\n")
 
 
-def read_run(path: str | Path) -> Run:
-    """Read a TREC run file; documents of a query in the order of the file. Ranks and the tag are not used.
-
-    Raises InputError naming file and line: not six columns, a score that is no number, a document twice; and naming
-    the file when it cannot be read.
-    """
-    run: Run = {}
-    for number, line in read_lines(Path(path)):
-        columns = line.split()
-        if len(columns) != 6:
-            raise InputError(
-                f"{path}, line {number}: expected the six columns 'query Q0 document rank score tag', "
-                f"got {len(columns)}: {shorten(line)}"
-            )
-        query, document = columns[0], columns[2]
-        scores = run.setdefault(query, {})
-        if document in scores:
-            raise InputError(
-                f"{path}, line {number}: document {shorten(document)} occurs twice for query {shorten(query)}"
-            )
-        scores[document] = parse_score(columns[4], path, number)
-    if not run:
-        raise InputError(f"{path}: the run is empty")
-    return run
-
-
-def is_trec_run(path: str | Path) -> bool:
-    """Whether the first line of a file has the six columns of a run, a number in the fifth."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            columns = file.readline().split()
-    except (OSError, UnicodeDecodeError):
-        return False
-    try:
-        return len(columns) == 6 and not math.isnan(float(columns[4]))
-    except ValueError:
-        return False
-
-
 def ranking(scores: dict[str, float]) -> list[str]:
     """Documents of one query, best first; equal scores in the order given."""
     return sorted(scores, key=scores.__getitem__, reverse=True)
@@ -79,17 +43,6 @@ def top(run: Run, depth: int) -> Run:
     return {
         query: {document: scores[document] for document in ranking(scores)[:depth]} for query, scores in run.items()
     }
-
-
-def parse_score(text: str, path: str | Path, number: int) -> float:
-    """A score as a file has it; raises InputError, naming file and line, for what is no number."""
-    try:
-        score = float(text) if "_" not in text else math.nan  # Python reads 1_0 as ten
-    except ValueError:
-        score = math.nan
-    if math.isnan(score):
-        raise InputError(f"{path}, line {number}: expected a number as the score, got {shorten(text)}")
-    return score
 
 
 def check_ids(queries: Iterable[str], documents: Iterable[str]) -> None:

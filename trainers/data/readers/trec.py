@@ -2,10 +2,13 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
+from typing import NamedTuple
 
-from m3se.trainers.data.readers.text_files import read_lines, shorten
+from m3se.trainers.data.readers.text_files import first_lines, read_lines, shorten
 from m3se.trainers.errors import InputError
 
 
@@ -50,27 +53,127 @@ def judge(qrels: Qrels, query: str, document: str, grade: float, place: str, cou
     qrels[query][document] = grade
 
 
-def read_ranked(file: Path) -> Iterator[tuple[str, str]]:
-    """(query id, document id) in the order of a run file, six columns (TREC) or three (MS MARCO).
+class RunLine(NamedTuple):
+    """A line of a run; `score` is None in MS MARCO's three columns. A rank or score is better than another when it is
+    lower or higher, as trec_eval and MS MARCO have it."""
 
-    Raises InputError naming file and line: other columns, a rank that is no number, a query whose ranks fall (the
-    order of its lines would not be its ranking).
+    document: str
+    rank: float
+    score: float | None
+
+
+def read_ranked(file: Path) -> Iterator[tuple[str, str]]:
+    """Yield (query id, document id) of a run file, six columns (TREC) or three (MS MARCO), each query best first.
+
+    The lines of a query are held in memory; of a file that mixes the lines of several queries, all lines are.
+
+    Raises:
+        InputError: naming file and line, as `read_run_lines`; and as `best_first`.
     """
-    ranks: dict[str, float] = {}
+    for query, lines in (_gathered if _is_mixed(file) else _successive)(file):
+        for line in best_first(file, query, lines):
+            yield query, line.document
+
+
+def read_run(file: str | Path) -> dict[str, dict[str, float]]:
+    """Read a TREC run file whole: query id → document id → score, each query best first.
+
+    Raises:
+        InputError: naming file and line, as `read_run_lines`, or where a document occurs twice; and as `best_first`.
+    """
+    run: dict[str, dict[str, float]] = {}
+    for query, lines in _gathered(Path(file), columns=(6,)):
+        run[query] = {line.document: line.score for line in best_first(file, query, lines)}
+    if not run:
+        raise InputError(f"{file}: the run is empty")
+    return run
+
+
+def is_trec_run(file: str | Path) -> bool:
+    """Tell whether the first line of a file has the six columns of a TREC run, numbers in the fourth and fifth."""
+    try:
+        line = next(iter(first_lines(Path(file), 1)), "")
+    except InputError:
+        return False
+    columns = line.split()
+    is_top1000 = len(line.split("\t")) == 4
+    return len(columns) == 6 and not is_top1000 and all(is_number(text) for text in columns[3:5])
+
+
+def read_run_lines(file: Path, columns: Container[int] = (3, 6)) -> Iterator[tuple[int, str, RunLine]]:
+    """Yield (line number, query id, line) in the order of a run file.
+
+    Raises:
+        InputError: naming file and line: another number of columns than `columns` has, or a rank or score that is no
+            number.
+    """
     for number, line in read_lines(file):
-        columns = line.split()
-        if len(columns) not in (3, 6):
-            raise InputError(f"{file}, line {number}: expected {RUN_LAYOUTS}, got {shorten(line)}")
-        query, document, rank = columns if len(columns) == 3 else (columns[0], *columns[2:4])
-        place = parse_number(rank, "a rank", file, number)
-        if place < ranks.setdefault(query, place):
-            raise InputError(
-                f"{file}, line {number}: rank {rank:.20} of query {shorten(query)} comes after its rank "
-                f"{ranks[query]:g}; "
-                "expected the lines of a query best first"
-            )
-        ranks[query] = place
-        yield query, document
+        values = line.split()
+        if len(values) not in columns:
+            expected = RUN_LAYOUTS if 3 in columns else f"the six columns {RUN_LAYOUTS.partition(' or ')[0]}"
+            raise InputError(f"{file}, line {number}: expected {expected}, got {shorten(line)}")
+        query, document, rank = values if len(values) == 3 else (values[0], *values[2:4])
+        score = parse_score(values[4], file, number) if len(values) == 6 else None
+        yield number, query, RunLine(document, parse_number(rank, "a rank", file, number), score)
+
+
+def best_first(file: str | Path, query: str, lines: list[RunLine]) -> list[RunLine]:
+    """Sort the lines of a query by score, as trec_eval does; equal scores by rank, equal ranks as they stand.
+
+    Raises:
+        InputError: neither scores nor ranks tell any two of the documents apart.
+    """
+    told_apart = len({(line.score, line.rank) for line in lines}) > 1
+    if not told_apart and len({line.document for line in lines}) > 1:
+        raise InputError(
+            f"{file}: all {len(lines)} documents of query {shorten(query)} have rank {lines[0].rank:g} and the same "
+            "score; expected scores or ranks that say which is best"
+        )
+    return sorted(lines, key=lambda line: (-(line.score or 0.0), line.rank))
+
+
+def _is_mixed(file: Path) -> bool:
+    """Tell whether the lines of some query are not next to each other."""
+    seen: set[str] = set()
+    for query, _ in groupby(line.split(None, 1)[0] for _, line in read_lines(file)):
+        if query in seen:
+            return True
+        seen.add(query)
+    return False
+
+
+def _successive(file: Path) -> Iterator[tuple[str, list[RunLine]]]:
+    """Yield (query id, its lines) of a file that has the lines of a query next to each other."""
+    for query, entries in groupby(read_run_lines(file), key=itemgetter(1)):
+        yield query, [line for _, _, line in entries]
+
+
+def _gathered(file: Path, columns: Container[int] = (3, 6)) -> Iterator[tuple[str, list[RunLine]]]:
+    """Yield (query id, its lines) of any run file. Raises InputError where a query has a document twice."""
+    queries: dict[str, dict[str, RunLine]] = {}
+    for number, query, line in read_run_lines(file, columns):
+        lines = queries.setdefault(query, {})
+        if line.document in lines:
+            place = f"{file}, line {number}"
+            raise InputError(f"{place}: document {shorten(line.document)} occurs twice for query {shorten(query)}")
+        lines[line.document] = line
+    for query, lines in queries.items():
+        yield query, list(lines.values())
+
+
+def parse_score(text: str, file: str | Path, number: int) -> float:
+    """Return a score to the last bit; raise InputError, naming file and line, for text that is no number."""
+    if not is_number(text):
+        raise InputError(f"{file}, line {number}: expected a number as the score, got {shorten(text)}")
+    return float(text)
+
+
+def is_number(text: str) -> bool:
+    """Tell whether `text` is a number, infinite ones included; `1_0`, which Python reads as ten, is none."""
+    try:
+        return "_" not in text and not math.isnan(float(text))
+    except ValueError:
+        return False
 
 
 def parse_number(text: str, what: str, file: Path, number: int) -> float:

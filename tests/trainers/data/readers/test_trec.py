@@ -1,6 +1,6 @@
 import pytest
 
-from m3se.trainers.data.readers.trec import read_qrels, read_ranked
+from m3se.trainers.data.readers.trec import is_trec_run, read_qrels, read_ranked, read_run
 from m3se.trainers.errors import InputError
 
 
@@ -54,7 +54,39 @@ def test_bad_run_lines_are_located(file):
         list(read_ranked(file))
 
 
-def test_a_run_whose_ranks_fall_is_refused_where_they_do(file):
-    file.write_text("q1 Q0 9 1 3.5 x\nq2 Q0 9 1 3.5 x\nq1 Q0 7 3 1.5 x\nq1 Q0 8 2 2.5 x\n")
-    with pytest.raises(InputError, match="line 4: rank 2 of query 'q1' comes after its rank 3; .* best first"):
+@pytest.mark.parametrize(
+    "text",
+    [
+        "q1 Q0 a 0 1.0 x\nq1 Q0 b 0 9.0 x\nq1 Q0 c 0 3.0 x\nq2 Q0 a 0 1 x\n",  # every rank is 0
+        "q1 Q0 a 1 1.0 x\nq1 Q0 b 2 9.0 x\nq1 Q0 c 3 3.0 x\nq2 Q0 a 1 1 x\n",  # ranks are those of the lines
+        "q1 Q0 a 3 1.0 x\nq1 Q0 b 1 9.0 x\nq1 Q0 c 2 3.0 x\nq2 Q0 a 1 1 x\n",  # sorted by document id
+        "q1 Q0 b 1 9.0 x\nq2 Q0 a 1 1 x\nq1 Q0 c 2 3.0 x\nq1 Q0 a 3 1.0 x\n",  # queries mixed
+        "q1\tc\t2\nq1\tb\t1\nq1\ta\t3\nq2\ta\t1\n",  # no scores: by rank
+        "q1 Q0 c 2 5 x\nq1 Q0 b 1 5 x\nq1 Q0 a 3 5 x\nq2 Q0 a 1 1 x\n",  # equal scores: by rank
+    ],
+)
+def test_a_run_is_ranked_by_score_then_by_rank_whatever_the_order_of_its_lines(file, text):
+    file.write_text(text)
+    assert list(read_ranked(file)) == [("q1", "b"), ("q1", "c"), ("q1", "a"), ("q2", "a")]
+    if "Q0" in text:
+        assert [list(scores) for scores in read_run(file).values()] == [["b", "c", "a"], ["a"]]
+
+
+def test_scores_are_compared_to_the_last_bit(file):
+    file.write_text(f"q Q0 a 1 {1.0!r} x\nq Q0 b 2 {1.0 + 2**-52!r} x\n")
+    assert list(read_ranked(file)) == [("q", "b"), ("q", "a")]
+
+
+def test_a_run_that_does_not_say_which_document_is_better_is_refused(file):
+    file.write_text("q1 Q0 a 1 2.0 x\nq2 Q0 a 0 1.0 x\nq2 Q0 b 0 1.0 x\n")
+    for read in (read_run, lambda file: list(read_ranked(file))):
+        with pytest.raises(InputError, match="all 2 documents of query 'q2' have rank 0 and the same score"):
+            read(file)
+    file.write_text("q1\ta\t0\nq1\tb\t0\n")
+    with pytest.raises(InputError, match="expected scores or ranks that say which is best"):
         list(read_ranked(file))
+
+
+def test_a_line_of_top1000_is_no_run(file):
+    file.write_text("7\t12\thow tall\t5 feet\n")
+    assert not is_trec_run(file)
