@@ -42,6 +42,8 @@ class Collection:
 
     `candidates` are the lists that some sources bring along (triples, runs, annotated lists), one row with
     `CANDIDATE_FEATURES` or `SCORED_CANDIDATE_FEATURES` per query, in the order of the source; others have None.
+    `candidates_ranked` says that this order is best first. That of triples, top1000 and DPR's json is not, so that
+    lists of these may not be cut.
     `report` holds what the reader found and what it dropped, by reason.
     """
 
@@ -51,6 +53,7 @@ class Collection:
     qrels: dict[str, dict[str, float]]
     report: dict = field(default_factory=dict)
     candidates: Dataset | None = None
+    candidates_ranked: bool = True
 
     def only(self, queries: Container[str]) -> "Collection":
         """Return the collection with those of its queries whose ids are in `queries`, in their order."""

@@ -9,7 +9,7 @@ triples of texts. Rows are streamed: documents go to the cache, nothing else is 
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -129,7 +129,8 @@ def read_hub(
     brought = collect_lists(name, lambda: _pairs(lists, split), queries, documents, key, cache_dir, allow_missing)
     judged = qrels or brought.qrels or _own_qrels(parts, split, counts)
     report |= dropped | counts
-    return collection_from_lists(name, documents, queries, judged, brought, report, allow_missing)
+    collection = collection_from_lists(name, documents, queries, judged, brought, report, allow_missing)
+    return replace(collection, candidates_ranked=lists.role == "id lists")
 
 
 def name_and_configuration(source: str) -> tuple[str, str]:

@@ -147,5 +147,5 @@ def _bring(collection: Collection, file: Path, cache_dir: str | Path | None, all
     )
     for query, relevant in brought.qrels.items():
         collection.qrels[query] = relevant | collection.qrels[query]
-    collection.candidates = brought.candidates
+    collection.candidates, collection.candidates_ranked = brought.candidates, detect_kind(file) == "run"
     collection.report |= {"candidates": file.name, **brought.counts}

@@ -4,6 +4,7 @@ A document without an id of its own is called by a hash of its text, so that the
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
@@ -54,7 +55,8 @@ def collection_from_rows(
     queries = read_queries(source, lambda: ((row.number, row.query_id, row.query) for row in rows()))
     brought = collect_lists(str(source), lambda: _pairs(rows), queries, documents, key, cache_dir)
     name, judged = Path(source).name, brought.qrels if qrels is None else qrels
-    return collection_from_lists(name, documents, queries, judged, brought, report | counts, allow_missing)
+    collection = collection_from_lists(name, documents, queries, judged, brought, report | counts, allow_missing)
+    return replace(collection, candidates_ranked=False)
 
 
 def _documents(rows: TextRows) -> Iterator[tuple[int, str, str]]:
