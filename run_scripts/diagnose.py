@@ -19,7 +19,7 @@ from m3se.run_scripts.cli.app import run
 from m3se.run_scripts.diagnosis import sections as sections
 from m3se.run_scripts.diagnosis.report import Report
 from m3se.run_scripts.evaluate import EvaluationArguments, check_models, find_candidates, load
-from m3se.trainers.data.subsets import hash_subset
+from m3se.trainers.data.schema import hash_subset
 from m3se.trainers.diagnostics import quantities as diagnostics
 from m3se.trainers.diagnostics.scored_lists import ScoredLists, scored_lists
 from m3se.trainers.errors import InputError

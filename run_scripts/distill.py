@@ -21,7 +21,7 @@ from m3se.trainers import backbones as encoders
 from m3se.trainers import fitting as training
 from m3se.trainers.config import RankingConfig, parse_mapping
 from m3se.trainers.data import RankingLists
-from m3se.trainers.data.subsets import hash_subset
+from m3se.trainers.data.schema import hash_subset
 from m3se.trainers.errors import InputError
 from m3se.trainers.losses import NEEDS_TEACHER
 

@@ -18,7 +18,7 @@ from transformers import HfArgumentParser
 
 from m3se.run_scripts.cli.app import run
 from m3se.trainers.data import BM25Index, Collection, RankingLists, read_data
-from m3se.trainers.data.subsets import hash_subset
+from m3se.trainers.data.schema import hash_subset
 from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.report import System, markdown_table, write_system
 from m3se.trainers.evaluation.reranking import (

@@ -32,8 +32,7 @@ from m3se.trainers.data import (
     training_lists,
     write_scored_triples,
 )
-from m3se.trainers.data.schema import missing_part
-from m3se.trainers.data.subsets import hash_subset
+from m3se.trainers.data.schema import hash_subset, missing_part
 from m3se.trainers.errors import InputError
 from m3se.trainers.processes import Processes
 from m3se.trainers.storage.atomic import complete_folder

@@ -20,7 +20,7 @@ from m3se.trainers import backbones as encoders
 from m3se.trainers import fitting as training
 from m3se.trainers.config import RankingConfig
 from m3se.trainers.data import BM25Index, RankingLists, read_data, training_lists
-from m3se.trainers.data.subsets import hash_subset
+from m3se.trainers.data.schema import hash_subset
 from m3se.trainers.errors import InputError
 
 

@@ -23,7 +23,7 @@ from m3se.trainers.backbones import encoder_key
 from m3se.trainers.collators import RankingCollator
 from m3se.trainers.config import RankingConfig
 from m3se.trainers.data import BM25Index, RankingLists, candidate_lists, read_data
-from m3se.trainers.data.subsets import hash_subset
+from m3se.trainers.data.schema import hash_subset
 from m3se.trainers.distillation_trainer import DistillationTrainer
 from m3se.trainers.errors import InputError
 from m3se.trainers.losses import NEEDS_TEACHER

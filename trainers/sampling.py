@@ -1,14 +1,39 @@
 """Lists that are longer than a step should see: other documents of them in every epoch, as training on triples has."""
 
+import numpy as np
 import torch
 from datasets import Dataset
 from transformers import TrainerCallback
 
-from m3se.trainers.data import sample_row
+from m3se.trainers.data.candidates import query_generator
+from m3se.trainers.errors import InputError
+
+
+def sample_row(row: dict, size: int, seed: int, epoch: int) -> dict:
+    """Sample at most `size` documents of a row: its positives, at most size − 1, and negatives without replacement.
+
+    The draw is a pure function of row, seed and epoch. A row that is short enough comes back as it is.
+    Raises InputError when `size` is below 2.
+    """
+    if size < 2:
+        raise InputError(f"documents per query: expected at least 2, got {size}")
+    if len(row["document_ids"]) <= size:
+        return row
+    labels = np.asarray(row["labels"])
+    generator = query_generator(f"{epoch} {row['query_id']}", seed)
+    positives = generator.permutation(np.flatnonzero(labels > 0))[: size - 1]
+    negatives = generator.permutation(np.flatnonzero(labels <= 0))[: size - len(positives)]
+    places = [*np.sort(positives), *np.sort(negatives)]
+    sampled = dict(row)
+    for name in row:
+        if name in ("document_ids", "labels") or name.startswith("teacher_scores"):
+            sampled[name] = [row[name][place] for place in places]
+    dropped = [row["document_ids"][place] for place in np.flatnonzero(labels > 0) if place not in places]
+    return sampled | {"positive_ids": [*row.get("positive_ids", ()), *dropped]}
 
 
 class SampledRows(torch.utils.data.Dataset):
-    """Training rows with at most `size` documents: positives and drawn negatives (see `trainers.data.sample_row`)."""
+    """Training rows with at most `size` documents: positives and drawn negatives (see `sample_row`)."""
 
     def __init__(self, rows: Dataset, size: int, seed: int):
         self.rows, self.size, self.seed, self.epoch = rows, size, seed, 0

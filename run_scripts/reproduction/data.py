@@ -6,7 +6,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from m3se.trainers.data.readers.beir import is_beir
-from m3se.trainers.data.subsets import hash_subset
+from m3se.trainers.data.schema import hash_subset
 from m3se.trainers.errors import InputError
 
 

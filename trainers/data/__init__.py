@@ -3,13 +3,12 @@
 from m3se.trainers.data.bm25 import BM25Index
 from m3se.trainers.data.candidates import OwnCandidates, RandomCandidates, candidate_source
 from m3se.trainers.data.documents import DocumentTable
-from m3se.trainers.data.grouping import sample_row, teacher_lists
-from m3se.trainers.data.lists import candidate_lists, pooled_lists, training_lists
+from m3se.trainers.data.lists import candidate_lists, pooled_lists, teacher_lists, training_lists
 from m3se.trainers.data.mining import mine_negatives
 from m3se.trainers.data.pydocs.pydocs import read_pydocs
 from m3se.trainers.data.readers.list_files import write_scored_triples
 from m3se.trainers.data.readers.read_data import read_data
-from m3se.trainers.data.schema import ROW_FEATURES, SCORED_ROW_FEATURES, Collection, RankingLists
+from m3se.trainers.data.schema import ROW_FEATURES, SCORED_ROW_FEATURES, Collection, RankingLists, hash_subset
 
 
 __all__ = [
@@ -23,11 +22,11 @@ __all__ = [
     "RankingLists",
     "candidate_lists",
     "candidate_source",
+    "hash_subset",
     "mine_negatives",
     "pooled_lists",
     "read_data",
     "read_pydocs",
-    "sample_row",
     "teacher_lists",
     "training_lists",
     "write_scored_triples",

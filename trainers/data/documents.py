@@ -18,8 +18,7 @@ import pyarrow as pa
 from datasets import Dataset, Features, Value
 from xxhash import xxh3_64_intdigest
 
-from m3se.trainers.data.readers.text_files import shorten
-from m3se.trainers.errors import InputError
+from m3se.trainers.errors import InputError, shorten
 from m3se.trainers.storage.arrow import ROWS_PER_BATCH, read_batches, save_dataset
 from m3se.trainers.storage.atomic import complete_folder
 from m3se.trainers.storage.checksums import refuse_damaged

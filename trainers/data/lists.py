@@ -1,5 +1,6 @@
 """Which documents each query is trained or tested on: known positives, and candidates of any source."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,7 +10,13 @@ import numpy as np
 from datasets import Dataset
 
 from m3se.trainers.data.candidates import CandidateSource, RandomCandidates, query_generator
-from m3se.trainers.data.schema import ROW_FEATURES, TRAINING_ROW_FEATURES, Collection, RankingLists
+from m3se.trainers.data.schema import (
+    ROW_FEATURES,
+    SCORED_TRAINING_ROW_FEATURES,
+    TRAINING_ROW_FEATURES,
+    Collection,
+    RankingLists,
+)
 from m3se.trainers.errors import InputError
 from m3se.trainers.storage.arrow import write_rows
 
@@ -178,3 +185,63 @@ def _why_none(collection: Collection, candidates: CandidateSource, size: int, de
         f"{size} documents per query are more than the candidates give: of {len(queries)} queries with a positive the "
         f"richest, {query!r}, has {len(ids)} candidates (depth {depth}, {len(collection.documents)} documents)"
     )
+
+
+def teacher_lists(
+    collection: Collection, documents_per_query: int | None = 20, path: str | Path | None = None
+) -> RankingLists:
+    """Build lists of K documents: every positive, then the candidates the teacher scores highest (the paper's §5).
+
+    At most K − 1 positives come first, best labelled first; the column `positive_ids` names known positives beyond the
+    list. Documents without a teacher score come last. None as `documents_per_query` keeps all candidates. Queries
+    whose candidates hold no positive, or nothing else, are dropped and counted (unless nothing is judged at all);
+    lists that are shorter than K are kept and counted.
+
+    Raises InputError when the candidates have no teacher scores, K is below 2, or no query is left.
+    """
+    if documents_per_query is not None and documents_per_query < 2:
+        raise InputError(f"documents per query: expected at least 2, got {documents_per_query}")
+    if collection.candidates is None or "teacher_scores" not in collection.candidates.column_names:
+        raise InputError(f"{collection.name}: its lists have no teacher scores; run score_with_teacher.py on them")
+    counts: Counter[str] = Counter()
+    rows = _teacher_rows(collection, documents_per_query, counts)
+    dataset = write_rows(rows, SCORED_TRAINING_ROW_FEATURES, path)
+    if len(dataset) == 0:
+        raise InputError(f"{collection.name}: no list has both a positive and a negative ({dict(counts)})")
+    return make_lists(
+        collection, dataset, counts, candidates="highest teacher scores", documents_per_query=documents_per_query
+    )
+
+
+def _teacher_rows(collection: Collection, size: int | None, counts: Counter[str]) -> Iterator[dict]:
+    listed = 0
+    for candidates in collection.candidates:
+        query = candidates["query_id"]
+        if query not in collection.queries:
+            continue
+        listed += 1
+        scores = dict(zip(candidates["document_ids"], candidates["teacher_scores"], strict=True))
+        row = _teacher_row(collection, query, scores, size)
+        if collection.qrels and not 0 < np.count_nonzero(row["labels"]) < len(row["labels"]):
+            counts["lists_dropped_without_positive_or_negative"] += 1
+            continue
+        counts["lists_shorter_than_k"] += size is not None and len(row["labels"]) < size
+        counts["positives_dropped_over_k"] += sum(document in scores for document in row["positive_ids"])
+        yield row
+    counts["queries_dropped_without_list"] = len(collection.queries) - listed
+
+
+def _teacher_row(collection: Collection, query: str, scores: dict[str, float], size: int | None) -> dict:
+    judged = collection.qrels.get(query, {})
+    positives = positives_of(judged)
+    listed = [document for document in positives if document in scores][: None if size is None else size - 1]
+    negatives = [document for document in scores if document not in set(positives)]
+    ids = (listed + sorted(negatives, key=_descending(scores)))[:size]
+    row = make_row(collection, query, ids)
+    row["teacher_scores"] = [scores[document] for document in ids]
+    row["positive_ids"] = [document for document in positives if document not in set(listed)]
+    return row
+
+
+def _descending(scores: dict[str, float]) -> Callable[[str], tuple[bool, float]]:
+    return lambda document: (math.isnan(scores[document]), -scores[document])

@@ -6,8 +6,9 @@ Ids are strings everywhere, also those that look like numbers.
 """
 
 import json
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from pathlib import Path
 
 from datasets import Dataset, Features, List, Value
@@ -101,3 +102,14 @@ def missing_part(folder: Path) -> str | None:
     """The first part of a folder of ranking lists that `folder` lacks; None when it is one."""
     parts = (".", "rows.arrow", "documents", "data_report.json")
     return next((part for part in parts if not (folder / part).exists()), None)
+
+
+def hash_subset(names: Iterable[str], count: int | None, skip: int = 0) -> set[str]:
+    """Select `count` names (None: all) after the first `skip` in the order of their hashes.
+
+    The selection is the same on every machine. Raises InputError for a negative number.
+    """
+    if min(count or 0, skip) < 0:
+        raise InputError(f"expected a number of queries, 0 or more, got {min(count or 0, skip)}")
+    ordered = sorted(names, key=lambda name: blake2b(name.encode(), digest_size=8).digest())[skip:]
+    return set(ordered[:count])

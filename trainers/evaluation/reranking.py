@@ -5,8 +5,7 @@ from pathlib import Path
 
 from m3se.trainers.data import ROW_FEATURES, BM25Index, Collection, RankingLists
 from m3se.trainers.data.lists import make_row
-from m3se.trainers.data.readers.assemble import preview
-from m3se.trainers.errors import InputError
+from m3se.trainers.errors import InputError, preview
 from m3se.trainers.evaluation.run_metrics import Qrels, evaluate_run
 from m3se.trainers.evaluation.runs import Run, read_run, top
 from m3se.trainers.storage.arrow import write_rows

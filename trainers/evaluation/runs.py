@@ -4,9 +4,8 @@ import math
 from collections.abc import Iterable
 from pathlib import Path
 
-from m3se.trainers.data.readers.text_files import shorten
 from m3se.trainers.data.readers.trec import is_trec_run, read_run
-from m3se.trainers.errors import InputError
+from m3se.trainers.errors import InputError, shorten
 from m3se.trainers.storage.atomic import complete_file
 
 

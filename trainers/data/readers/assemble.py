@@ -15,9 +15,8 @@ import numpy as np
 from datasets import Dataset
 
 from m3se.trainers.data.documents import DOCUMENT_FEATURES, DocumentTable, RepeatedId, surplus_rows
-from m3se.trainers.data.readers.text_files import shorten
 from m3se.trainers.data.schema import Collection
-from m3se.trainers.errors import InputError
+from m3se.trainers.errors import InputError, first_line, preview, shorten
 from m3se.trainers.storage.arrow import save_dataset, write_rows
 from m3se.trainers.storage.atomic import complete_folder
 from m3se.trainers.storage.checksums import reusable
@@ -28,7 +27,6 @@ logger = logging.getLogger(__name__)
 Entries = Callable[[], Iterator[tuple[int, str, str]]]  # (line or row number, id, text), from the start at each call
 Qrels = dict[str, dict[str, float]]
 Row = TypeVar("Row")
-SHOWN = 5
 
 
 def cache_root(cache_dir: str | Path | None) -> Path:
@@ -109,11 +107,6 @@ def parsed(rows: Callable[[], Iterable[Row]], source: str) -> Iterator[tuple[int
         raise InputError(f"{source}: cannot be read after row {number}: {first_line(error)}") from error
 
 
-def first_line(error: Exception) -> str:
-    """What another library says of an error, in one line."""
-    return next((line for line in map(str.strip, str(error).splitlines()) if line), type(error).__name__)[:500]
-
-
 def read_queries(source: str | Path, entries: Entries, counts: Counter[str] | None = None) -> dict[str, str]:
     """Query id → text; with `counts`, what is said twice is counted there.
 
@@ -185,9 +178,3 @@ def _known(name: str, documents: DocumentTable, qrels: Qrels, allow: bool, count
     counts["judgments_dropped_of_unknown_documents"] = sum(len(qrels[q]) - len(known[q]) for q in qrels)
     counts["queries_dropped_with_unknown_documents_only"] = sum(not some for some in known.values())
     return {query: some for query, some in known.items() if some}
-
-
-def preview(names: Iterable[str]) -> str:
-    """The first five of some names, for messages."""
-    names = list(names)
-    return ", ".join(shorten(name)[1:-1] for name in names[:SHOWN]) + (", …" if len(names) > SHOWN else "")

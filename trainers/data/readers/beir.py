@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from m3se.trainers.data.readers.assemble import Qrels, build_collection, cache_documents, file_key, read_queries
-from m3se.trainers.data.readers.text_files import find, read_records, shorten
+from m3se.trainers.data.readers.text_files import find, read_records
 from m3se.trainers.data.readers.trec import read_qrels
 from m3se.trainers.data.schema import Collection
-from m3se.trainers.errors import InputError
+from m3se.trainers.errors import InputError, shorten
 
 
 def is_beir(folder: Path) -> bool:

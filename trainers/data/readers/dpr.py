@@ -12,9 +12,9 @@ from pathlib import Path
 
 from m3se.trainers.data.readers.assemble import file_key
 from m3se.trainers.data.readers.source import TextRow, collection_from_rows, text_id
-from m3se.trainers.data.readers.text_files import read_json_array, read_records, shorten, starts_with
+from m3se.trainers.data.readers.text_files import read_json_array, read_records, starts_with
 from m3se.trainers.data.schema import Collection
-from m3se.trainers.errors import InputError
+from m3se.trainers.errors import InputError, shorten
 
 
 CONTEXTS = {"positive_ctxs": 1.0, "hard_negative_ctxs": 0.0, "negative_ctxs": 0.0}

@@ -19,7 +19,6 @@ from m3se.trainers.data.readers.assemble import (
     Qrels,
     build_collection,
     cache_documents,
-    first_line,
     parsed,
     read_queries,
 )
@@ -43,7 +42,7 @@ from m3se.trainers.data.readers.pairs import Pair, collect_lists, collection_fro
 from m3se.trainers.data.readers.source import collection_from_rows
 from m3se.trainers.data.readers.trec import judge
 from m3se.trainers.data.schema import Collection
-from m3se.trainers.errors import InputError
+from m3se.trainers.errors import InputError, first_line
 
 
 logger = logging.getLogger(__name__)

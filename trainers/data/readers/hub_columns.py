@@ -8,9 +8,8 @@ from typing import Any, Literal
 
 from m3se.trainers.data.readers.pairs import Pair
 from m3se.trainers.data.readers.source import TextRow, text_id
-from m3se.trainers.data.readers.text_files import shorten
 from m3se.trainers.data.readers.trec import LARGEST
-from m3se.trainers.errors import InputError
+from m3se.trainers.errors import InputError, shorten
 
 
 Row = dict[str, Any]

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Literal
 
 from m3se.trainers.data.readers.pairs import Pair
-from m3se.trainers.data.readers.text_files import first_lines, plain_name, read_columns, shorten
+from m3se.trainers.data.readers.text_files import first_lines, plain_name, read_columns
 from m3se.trainers.data.readers.trec import parse_number, read_ranked
 from m3se.trainers.data.schema import RankingLists
-from m3se.trainers.errors import InputError
+from m3se.trainers.errors import InputError, shorten
 
 
 Kind = Literal["run", "triples", "scored triples", "top1000"]

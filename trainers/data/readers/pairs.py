@@ -15,10 +15,10 @@ import numpy as np
 from datasets import Dataset
 
 from m3se.trainers.data.documents import DocumentTable
-from m3se.trainers.data.readers.assemble import Qrels, build_collection, cache_root, preview
+from m3se.trainers.data.readers.assemble import Qrels, build_collection, cache_root
 from m3se.trainers.data.readers.spool import Group, PairSpool
 from m3se.trainers.data.schema import CANDIDATE_FEATURES, SCORED_CANDIDATE_FEATURES, Collection
-from m3se.trainers.errors import InputError
+from m3se.trainers.errors import InputError, preview
 from m3se.trainers.storage.arrow import write_rows
 from m3se.trainers.storage.atomic import complete_folder
 from m3se.trainers.storage.checksums import reusable

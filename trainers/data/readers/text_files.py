@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 from tqdm import tqdm
 
-from m3se.trainers.errors import InputError
+from m3se.trainers.errors import InputError, shorten
 
 
 BLOCK = 1 << 20
@@ -69,11 +69,6 @@ def read_columns(file: Path, names: Sequence[str], separator: str | None = "\t")
 def wrong_columns(file: Path, number: int, line: str, names: Sequence[str]) -> str:
     """The message for a line that has other columns than those named."""
     return f"{file}, line {number}: expected {len(names)} columns ({', '.join(names)}), got {shorten(line)}"
-
-
-def shorten(text: str, length: int = 80) -> str:
-    """`text` as a literal of at most `length` characters, for messages."""
-    return repr(text if len(text) <= length else text[: length - 1] + "…")
 
 
 def read_records(file: Path) -> Iterator[tuple[int, dict]]:

@@ -8,8 +8,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
-from m3se.trainers.data.readers.text_files import first_lines, read_lines, shorten
-from m3se.trainers.errors import InputError
+from m3se.trainers.data.readers.text_files import first_lines, read_lines
+from m3se.trainers.errors import InputError, shorten
 
 
 Qrels = dict[str, dict[str, float]]  # query id → document id → grade
