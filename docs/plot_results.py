@@ -1,0 +1,106 @@
+"""Draw the two pictures of the results from docs/results/*/results.json.
+
+    python docs/plot_results.py
+
+docs/search.png shows searching a whole collection; docs/results/overview.png has re-ranking beside it. A line is the
+95% bootstrap interval over queries, a point the mean over seeds.
+"""
+
+import json
+from pathlib import Path
+
+import matplotlib
+
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+
+DOCS = Path(__file__).parent
+PLAIN, ADDED, COLBERT = "#0072B2", "#D55E00", "#009E73"
+# (label, study, row of its results.json, colour), from top to bottom.
+SEARCH = [
+    ("labels", "table12", "DE one-hot", PLAIN),
+    ("labels + negatives", "table12", "DE one-hot + negatives", ADDED),
+    ("M3SE", "table12", "DE M3SE", PLAIN),
+    ("M3SE + negatives", "table12", "DE M3SE + negatives", ADDED),
+    ("softmax CE", "table12", "DE softmax CE", PLAIN),
+    ("softmax CE + negatives", "table12", "DE softmax CE + negatives", ADDED),
+]
+RERANKING = [
+    ("labels", "table1", "DE one-hot", PLAIN),
+    ("M3SE", "table1", "DE M3SE", PLAIN),
+    ("softmax CE", "table1", "DE softmax CE", PLAIN),
+    ("softmax CE, longer lists", "table6", "K = 20, softmax CE", PLAIN),
+    ("softmax CE + negatives", "table12", "DE softmax CE + negatives", ADDED),
+    ("ColBERT, labels", "table7", "ColBERT one-hot", COLBERT),
+    ("ColBERT, M3SE", "table7", "ColBERT M3SE", COLBERT),
+    ("ColBERT, softmax CE", "table7", "ColBERT softmax CE", COLBERT),
+]
+
+
+def read_value(study: str, row: str, measure: str) -> dict:
+    """Read one value of a study's results.json: its `mean` and `interval_95`."""
+    results = json.loads((DOCS / "results" / study / "results.json").read_text(encoding="utf-8"))
+    return results["rows"][row]["values"][measure]
+
+
+def draw_rows(axes: Axes, rows: list[tuple[str, str, str, str]], measure: str) -> None:
+    """Draw a point and its interval for each row, the first on top."""
+    for height, (_, study, row, colour) in enumerate(reversed(rows)):
+        value = read_value(study, row, measure)
+        axes.plot(value["interval_95"], [height, height], color=colour, linewidth=2)
+        axes.plot(value["mean"], height, "o", color=colour, markersize=7)
+        axes.annotate(f"{value['mean']:.3f}", (value["mean"], height), (0, 6), textcoords="offset points", ha="center")
+    axes.set_yticks(range(len(rows)), [label for label, *_ in reversed(rows)])
+    axes.set_ylim(-0.6, len(rows))
+    axes.grid(axis="x", alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def draw_reference(axes: Axes, row: str, name: str, measure: str) -> None:
+    """Draw one system of Table 12 as a dotted line across all rows, with its name at the upper end."""
+    mean = read_value("table12", row, measure)["mean"]
+    axes.axvline(mean, color="0.4", linestyle=":")
+    top = axes.get_ylim()[1]
+    style = {"textcoords": "offset points", "ha": "right", "va": "top", "color": "0.3"}
+    axes.annotate(f"{name} {mean:.3f}", (mean, top), (-4, 0), **style)
+
+
+def draw_search(axes: Axes) -> None:
+    """Draw how well dual encoders search all paragraphs, with and without added negatives."""
+    draw_rows(axes, SEARCH, "retrieval MRR@10")
+    draw_reference(axes, "BM25", "BM25", "retrieval MRR@10")
+    axes.set_title("Searching all 31,238 paragraphs")
+    axes.set_xlabel("MRR@10")
+
+
+def draw_reranking(axes: Axes) -> None:
+    """Draw how well students order the best 20 of BM25, beside their teacher and BM25 itself."""
+    draw_rows(axes, RERANKING, "rerank MRR@10")
+    draw_reference(axes, "BM25", "BM25", "rerank MRR@10")
+    draw_reference(axes, "CA", "teacher", "rerank MRR@10")
+    axes.set_title("Re-ranking the best 20 of BM25")
+    axes.set_xlabel("MRR@10")
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure without the version of the library, so that the same results give the same bytes."""
+    figure.savefig(path, dpi=120, metadata={"Software": None})
+
+
+def main(folder: Path = DOCS) -> None:
+    """Write search.png and results/overview.png below `folder`."""
+    figure, axes = plt.subplots(figsize=(7.5, 3.2), layout="constrained")
+    draw_search(axes)
+    save(figure, folder / "search.png")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 3.8), layout="constrained")
+    draw_reranking(left)
+    draw_search(right)
+    save(figure, folder / "results" / "overview.png")
+
+
+if __name__ == "__main__":
+    main()
