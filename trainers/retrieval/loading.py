@@ -1,7 +1,5 @@
 """From a folder or Hub id to a scorer: what kind of model it holds is read from its files."""
 
-import json
-from hashlib import blake2b
 from pathlib import Path
 
 import torch
@@ -17,7 +15,8 @@ from m3se.trainers.errors import InputError
 from m3se.trainers.retrieval.embed_texts import encode_texts
 from m3se.trainers.retrieval.scorers import ColBERTScorer, DenseScorer, PairwiseScorer, Scorer
 from m3se.trainers.storage.checksums import refuse_damaged_model
-from m3se.trainers.teacher.pair_scorer import NEUTRAL_FIELDS, PairScorer, tokenizer_description
+from m3se.trainers.teacher.fingerprint import config_description, embedder_fingerprint, tokenizer_description
+from m3se.trainers.teacher.pair_scorer import PairScorer
 
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -120,22 +119,13 @@ def load_dual_encoder(name_or_path: str, pooling: str | None, device: torch.devi
     def encode(texts, side, bar=None):
         return encode_texts(model, tokenizer, texts, side, dtype, bar)
 
-    config = {key: value for key, value in model.config.to_dict().items() if key not in NEUTRAL_FIELDS}
-    return DenseScorer(encode, fingerprint_of(model, config, tokenizer_description(tokenizer), str(dtype)), device)
+    description = config_description(model.config), tokenizer_description(tokenizer)
+    return DenseScorer(encode, embedder_fingerprint(model, *description, str(dtype)), device)
 
 
 def load_colbert(name_or_path: str, device: torch.device, dtype: torch.dtype) -> ColBERTScorer:
     model = ColBERT.from_pretrained(name_or_path).to(device).eval()
     return ColBERTScorer(model, AutoTokenizer.from_pretrained(name_or_path), dtype)
-
-
-def fingerprint_of(model: torch.nn.Module, *description: object) -> str:
-    """32 hexadecimal digits over the weights and whatever else decides an embedding."""
-    digest = blake2b(json.dumps(description, sort_keys=True, default=str).encode(), digest_size=16)
-    for name, weights in sorted(model.state_dict().items()):
-        digest.update(f"{name} {weights.dtype} {tuple(weights.shape)}".encode())
-        digest.update(weights.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 def load_sentence_transformer(name_or_path: str, device: torch.device, dtype: torch.dtype) -> DenseScorer:
@@ -158,7 +148,7 @@ def load_sentence_transformer(name_or_path: str, device: torch.device, dtype: to
         return embeddings.astype("float32")
 
     description = repr(model), model.prompts, model.similarity_fn_name, tokenizer_description(model.tokenizer)
-    return DenseScorer(encode, fingerprint_of(model, *description, str(dtype)), device)
+    return DenseScorer(encode, embedder_fingerprint(model, *description, str(dtype)), device)
 
 
 def one_line(error: Exception) -> str:

@@ -6,9 +6,7 @@ shapes of matrix products, and so moves a score by rounding. On 461 pairs of the
 MiniLM the largest move was 3e-6 of the scores' standard deviation in float32, 2e-2 in bfloat16.
 """
 
-import json
 import logging
-from hashlib import blake2b
 
 import numpy as np
 import torch
@@ -23,6 +21,7 @@ from m3se.modeling.cross_encoder import CrossEncoder, CrossEncoderConfig
 from m3se.trainers.devices import autocast_dtype
 from m3se.trainers.errors import InputError
 from m3se.trainers.storage.checksums import refuse_damaged_model
+from m3se.trainers.teacher.fingerprint import classifier_fingerprint, config_description, tokenizer_description
 from m3se.trainers.teacher.pair_inputs import PairEncoder
 
 
@@ -31,15 +30,6 @@ logger = logging.getLogger(__name__)
 # Pairs that are tokenised and sorted by length together. Part of a score's last bits, so not an option.
 CHUNK_PAIRS = {"cpu": 512, "cuda": 16384}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-# Entries of a config that do not change a score: the same weights give the same fingerprint wherever they lie.
-NEUTRAL_FIELDS = {
-    "_name_or_path",
-    "architectures",
-    "dtype",
-    "sentence_transformers",  # the activation it puts on the logit
-    "transformers_version",
-    FIELDS_KEY,
-}
 
 
 class PairScorer:
@@ -58,7 +48,12 @@ class PairScorer:
         self.name = name
         self.encoder = encoder
         self.dtype = dtype
-        self.fingerprint = fingerprint_of(classifier, encoder, dtype)
+        description = [
+            config_description(classifier.config),
+            tokenizer_description(encoder.tokenizer),
+            encoder.lengths,
+        ]
+        self.fingerprint = classifier_fingerprint(classifier, *description, str(dtype))
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.classifier = classifier.to(self.device).eval()
         align_weights(self.classifier)
@@ -173,23 +168,3 @@ def keep_head_in_float32(classifier: PreTrainedModel, device_type: str) -> None:
     head = next(layer for layer in reversed(layers) if layer.out_features == classifier.config.num_labels)
     head.register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
     head.forward = torch.autocast(device_type, enabled=False)(head.forward)
-
-
-def fingerprint_of(classifier: PreTrainedModel, encoder: PairEncoder, dtype: torch.dtype) -> str:
-    """32 hexadecimal digits over everything that decides a score."""
-    digest = blake2b(digest_size=16)
-    for name, weights in sorted(classifier.state_dict().items()):
-        digest.update(f"{name} {weights.dtype} {tuple(weights.shape)}".encode())
-        digest.update(weights.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    config = {key: value for key, value in classifier.config.to_dict().items() if key not in NEUTRAL_FIELDS}
-    description = [config, tokenizer_description(encoder.tokenizer), encoder.lengths, str(dtype)]
-    digest.update(json.dumps(description, sort_keys=True, default=str).encode())
-    return digest.hexdigest()
-
-
-def tokenizer_description(tokenizer: PreTrainedTokenizerBase) -> dict:
-    """Everything in a tokeniser that decides token ids, without the padding and truncation of its last call."""
-    if not tokenizer.is_fast:
-        return {"vocabulary": tokenizer.get_vocab(), "special": tokenizer.special_tokens_map}
-    description = json.loads(tokenizer.backend_tokenizer.to_str())
-    return {key: value for key, value in description.items() if key not in ("padding", "truncation")}
