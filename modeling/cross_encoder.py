@@ -92,6 +92,7 @@ class CrossEncoder(PreTrainedModel):
             query_attention_mask[query_rows],
             document_input_ids[document_rows],
             document_attention_mask[document_rows],
+            self.config.encoder_config.pad_token_id or 0,
         )
         scores = torch.full(document_index.shape, -torch.inf, device=document_index.device)
         if len(query_rows) == 0:
@@ -112,11 +113,12 @@ class CrossEncoder(PreTrainedModel):
 
 
 def join_pairs(
-    query_ids: Tensor, query_mask: Tensor, document_ids: Tensor, document_mask: Tensor
+    query_ids: Tensor, query_mask: Tensor, document_ids: Tensor, document_mask: Tensor, pad_token_id: int = 0
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Right-padded texts [P, Q] and [P, D] -> input_ids, attention_mask and token_type_ids [P, Q + D - 1].
 
     `[CLS] query [SEP]` is followed by the document without its own [CLS]: what BERT's tokeniser makes of a pair.
+    Decoders find the last token of a pair by `pad_token_id`.
     """
     query_lengths, document_lengths = query_mask.sum(dim=1, keepdim=True), document_mask.sum(dim=1, keepdim=True)
     lengths = query_lengths + document_lengths - 1
@@ -126,7 +128,7 @@ def join_pairs(
     from_query = query_ids.gather(1, positions.clamp(max=query_ids.shape[1] - 1))
     in_document = (positions - query_lengths + 1).clamp(0, document_ids.shape[1] - 1)
     input_ids = torch.where(in_query, from_query, document_ids.gather(1, in_document))
-    return input_ids * in_pair, in_pair.long(), (in_pair & ~in_query).long()
+    return input_ids.masked_fill(~in_pair, pad_token_id), in_pair.long(), (in_pair & ~in_query).long()
 
 
 def gather_texts(input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,164 @@
+"""Look at a model and its tokenizer together, before anything expensive is done with them."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import chain, cycle, islice
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from m3se.modeling.colbert import ColBERT
+from m3se.modeling.cross_encoder import CrossEncoder
+from m3se.trainers.errors import InputError
+from m3se.trainers.models.text_inputs import TextInputs
+
+
+SAME = 1e-5  # relative difference of two outputs: below it, two texts are the same to the model
+PADDED = 1e-3  # relative difference of the same text's output alone and beside a longer one
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a folder or Hub id, padding on the right as our models need it.
+
+    Raises:
+        InputError: no such model, code of its own, files or a library that it needs are missing, no words in it.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    except Exception as error:  # the libraries below raise a bare Exception for some vocabularies
+        raise InputError(f"{name}: its tokenizer cannot be loaded: {first_line(error)}") from error
+    refuse_made_up(tokenizer, name)
+    tokenizer.padding_side = "right"
+    return tokenizer
+
+
+def inspect_model(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    name: str,
+    outputs: Callable[[list[str]], Tensor | np.ndarray] | None = None,
+) -> None:
+    """Raise InputError when a model and a tokenizer do not work together; costs a forward pass of two texts.
+
+    A padding token that only the tokenizer knows is written into the model's config.
+
+    Args:
+        model: the model, whose input embeddings must cover the tokenizer.
+        tokenizer: with it texts are tokenised.
+        name: what messages call the model.
+        outputs: N texts -> embeddings or scores [N, ...]. None: those of `model`, which must be of ours.
+    """
+    refuse_made_up(tokenizer, name)
+    refuse_tokens_beyond(model, tokenizer, name)
+    share_padding(model, tokenizer, name)
+    short, long = probe_texts(tokenizer, getattr(model.config, "document_length", 8))
+    compute = outputs or partial(own_outputs, model, tokenizer, long)
+    try:
+        values, alone = run(model, compute, [short, long]), run(model, compute, [short])
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # whatever an architecture's own code raises
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise InputError(f"{name} cannot be used here: a pass over two texts fails with {reason}") from error
+    if not values.isfinite().all():
+        raise InputError(f"{name} makes NaN or infinite numbers of two short texts; its weights are damaged")
+    if difference(*values) < SAME:
+        raise InputError(
+            f"{name} makes the same of two different texts; a causal model needs mean pooling, "
+            "other models have lost their weights or their tokenizer"
+        )
+    if outputs is None and difference(values[0], alone[0]) > PADDED:  # others may compute in bfloat16
+        raise InputError(f"{name} takes padding for text: the same text has another output beside a longer one")
+
+
+def refuse_made_up(tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+    """Raise InputError for a tokenizer without words: transformers makes one up where its files are missing."""
+    if len(list(islice(known_words(tokenizer), 2))) < 2:
+        raise InputError(
+            f"{name}: its tokenizer has {len(tokenizer)} tokens and no words among them; "
+            "save the model's tokenizer beside it (tokenizer.json)"
+        )
+
+
+def refuse_tokens_beyond(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+    """Raise InputError when the tokenizer has ids for which the model has no embedding."""
+    try:
+        embeddings = model.get_input_embeddings()
+    except NotImplementedError:  # CANINE hashes characters
+        return
+    tokens = max(tokenizer.get_vocab().values()) + 1
+    if tokens > getattr(embeddings, "num_embeddings", tokens):
+        raise InputError(
+            f"{name}: the tokenizer has {tokens} tokens, the model embeddings for {embeddings.num_embeddings}; "
+            "resize them (model.resize_token_embeddings) and train the model with them"
+        )
+
+
+def share_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+    """Tell a model without a padding token the tokenizer's; raises InputError when that has none either."""
+    if tokenizer.pad_token is None:
+        raise InputError(
+            f"{name}: its tokenizer has no padding token; choose one, such as tokenizer.pad_token = "
+            f"{tokenizer.eos_token or tokenizer.unk_token!r}, and save the tokenizer beside the model"
+        )
+    configs = [model.config, getattr(model.config, "encoder_config", None)]
+    configs += [module.config for module in model.children() if isinstance(module, PreTrainedModel)]
+    for config in configs:
+        if config is not None and getattr(config, "pad_token_id", None) is None:
+            config.pad_token_id = tokenizer.pad_token_id
+
+
+def known_words(tokenizer: PreTrainedTokenizerBase) -> Iterator[str]:
+    """Yield different words of letters that the tokenizer knows, from the middle of its vocabulary on."""
+    size, seen = len(tokenizer), set()
+    for token in chain(range(size // 2, size), range(size // 2)):
+        word = tokenizer.decode([token], skip_special_tokens=True).strip()
+        if word.isalpha():
+            ids = tokenizer(word, add_special_tokens=False)["input_ids"]
+            if ids and tokenizer.unk_token_id not in ids and tuple(ids) not in seen:
+                seen.add(tuple(ids))
+                yield word
+
+
+def probe_texts(tokenizer: PreTrainedTokenizerBase, length: int) -> tuple[str, str]:
+    """Make a text of two words and one of `length`, which begin with the same word and go on with others."""
+    first, second, *others = islice(known_words(tokenizer), 6)
+    return f"{first} {second}", " ".join([first, *islice(cycle(others or [first]), length - 1)])
+
+
+@torch.inference_mode()
+def run(model: PreTrainedModel, outputs: Callable[[list[str]], Tensor | np.ndarray], texts: list[str]) -> Tensor:
+    """Return the numbers that a model in evaluation mode makes of N texts: [N, M] float64."""
+    was_training = model.training
+    model.eval()
+    try:
+        return torch.as_tensor(outputs(texts)).double().cpu().reshape(len(texts), -1)
+    finally:
+        model.train(was_training)
+
+
+def own_outputs(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, query: str, texts: list[str]) -> Tensor:
+    """Return the embeddings of N documents by a dual encoder or ColBERT, or their scores for a query: [N, M]."""
+    inputs = TextInputs(tokenizer, model.config.query_length, model.config.document_length)
+    ids, mask = (tensor.to(model.device) for tensor in inputs(texts, "document"))
+    if isinstance(model, CrossEncoder):
+        query_ids, query_mask = (tensor.to(model.device) for tensor in inputs([query], "query"))
+        index = torch.arange(len(texts), device=model.device)[None]
+        return model(query_ids, query_mask, ids, mask, index).scores.T
+    if isinstance(model, ColBERT):
+        embeddings, compared = model.embed(ids, mask, "document")
+        return (embeddings * compared[..., None]).sum(dim=1) / compared.sum(dim=1, keepdim=True)
+    return model.embed(ids, mask, "document")
+
+
+def difference(first: Tensor, second: Tensor) -> float:
+    """Return the distance of two outputs [M], as a share of the first one's length."""
+    return float((first - second).norm() / first.norm().clamp(min=1e-30))
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message that says something, at most 200 characters."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:200] if lines else type(error).__name__
