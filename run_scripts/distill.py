@@ -7,7 +7,6 @@ the same options and data is reused; an interrupted one goes on from its last ch
 """
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from peft import PeftModel
 from transformers import HfArgumentParser, PreTrainedModel
@@ -16,9 +15,9 @@ from m3se.modeling.colbert import ColBERT
 from m3se.modeling.cross_encoder import CrossEncoder
 from m3se.modeling.dual_encoder import DualEncoder
 from m3se.run_scripts.cli.app import run
-from m3se.run_scripts.publishing.push import make_publisher
-from m3se.trainers import backbones as encoders
-from m3se.trainers import fitting as training
+from m3se.run_scripts.cli.arguments import DevArguments, EncoderArguments, RunArguments, option
+from m3se.run_scripts.cli.training import adapt, train
+from m3se.trainers.backbones import encoder_path
 from m3se.trainers.config import RankingConfig, parse_mapping
 from m3se.trainers.data import RankingLists
 from m3se.trainers.data.schema import hash_subset
@@ -39,29 +38,27 @@ COLBERT_ARGS = (
 
 @dataclass
 class StudentArguments:
+    """The student and the lists that it learns from."""
+
     _argument_group_name = "student"
 
     data: str = field(metadata={"help": "Folder of training lists, with teacher scores unless the loss needs none."})
-    architecture: str = field(default="dual_encoder", metadata={"help": "dual_encoder, colbert or cross_encoder."})
-    pooling: str | None = field(
-        default=None,
-        metadata={
-            "help": "Dual encoder: cls, or mean, which truncated encoders need "
-            "(default: what the encoder's folder says, else cls)."
-        },
+    architecture: str = option("dual_encoder, colbert or cross_encoder.", "dual_encoder")
+    pooling: str | None = option(
+        "Dual encoder: cls, or mean, which truncated encoders need "
+        "(default: what the encoder's folder says, else cls)."
     )
-    tied: bool = field(default=True, metadata={"help": "Dual encoder: one encoder for queries and documents."})
-    projection_size: int | None = field(
-        default=None,
-        metadata={"help": "Width of a linear layer on the embedding; 0: none (default: ColBERT 128, else none)."},
+    tied: bool = option("Dual encoder: one encoder for queries and documents.", True)
+    projection_size: int | None = option(
+        "Width of a linear layer on the embedding; 0: none (default: ColBERT 128, else none)."
     )
-    output_norm: bool = field(default=False, metadata={"help": "Dual encoder: a LayerNorm on the embedding."})
-    embedding_dropout: float = field(default=0.1, metadata={"help": "Dropout on the embedding (Appendix B)."})
+    output_norm: bool = option("Dual encoder: a LayerNorm on the embedding.", False)
+    embedding_dropout: float = option("Dropout on the embedding (Appendix B).", 0.1)
     colbert_args: dict | str | None = field(
         default_factory=dict,
         metadata={"help": f"ColBERT: more of its config, a mapping or JSON: {', '.join(COLBERT_ARGS)}."},
     )
-    train_rows: int | None = field(default=None, metadata={"help": "Use this many lists, the first by hash."})
+    train_rows: int | None = option("Use this many lists, the first by hash.")
 
     def __post_init__(self):
         if isinstance(self.colbert_args, str):
@@ -73,68 +70,76 @@ class StudentArguments:
 
 
 def make_parser() -> HfArgumentParser:
+    """Return the parser of this command's options."""
     return HfArgumentParser(
-        (StudentArguments, encoders.ModelArguments, training.DevArguments, training.RunArguments, RankingConfig),
-        description=__doc__,
+        (StudentArguments, EncoderArguments, DevArguments, RunArguments, RankingConfig), description=__doc__
     )
 
 
 def main(
     student: StudentArguments,
-    model_arguments: encoders.ModelArguments,
-    dev_arguments: training.DevArguments,
-    run_arguments: training.RunArguments,
+    encoder: EncoderArguments,
+    dev: DevArguments,
+    run_arguments: RunArguments,
     config: RankingConfig,
 ) -> None:
-    with training.alone(config):
-        publisher = make_publisher(config)
-        tokenizer = encoders.load_tokenizer(model_arguments.encoder)
-        lists = load_lists(student, config)
-        dev = training.dev_lists(student.data, dev_arguments, config.eval_strategy.value)
-        arguments = [student, model_arguments]
-        key = training.run_key(config, arguments, model_arguments.encoder, {"data": lists, "dev": dev})
-        training.seed(config)
-        with encoders.as_input_errors():  # before output_dir is touched
-            model = build_model(student, model_arguments)
-        with config.main_process_first(local=False):  # the others find what it has prepared
-            done = training.already_done(config, key, run_arguments.overwrite)
-        if done:
-            if publisher is not None and config.process_index == 0:
-                publisher(Path(config.output_dir))
-            return
-        training.fit(model, tokenizer, lists, dev, config, training.describe(config, arguments, lists), publisher)
+    """Train the student.
+
+    Args:
+        student: its shape, and the lists that it is trained on.
+        encoder: what training starts from.
+        dev: what is measured meanwhile.
+        run_arguments: what happens to another run in output_dir.
+        config: options of the training.
+    """
+    train(
+        student,
+        encoder,
+        dev,
+        run_arguments,
+        config,
+        build_model=lambda _: build_model(student, encoder),
+        read_lists=lambda: load_lists(student, config),
+    )
 
 
-def build_model(student: StudentArguments, arguments: encoders.ModelArguments) -> PreTrainedModel | PeftModel:
-    """The untrained student."""
+def build_model(student: StudentArguments, arguments: EncoderArguments) -> PreTrainedModel | PeftModel:
+    """Return the untrained student.
+
+    Raises:
+        InputError: the encoder cannot be used, or an option does not fit it.
+    """
     lengths = {"query_length": arguments.query_length, "document_length": arguments.document_length}
-    path = encoders.encoder_path(arguments.encoder)
+    path = encoder_path(arguments.encoder)
     if student.architecture == "dual_encoder":
         options = ("pooling", "tied", "projection_size", "output_norm", "embedding_dropout")
-        fields = {name: getattr(student, name) for name in options if getattr(student, name) is not None}
-        model = DualEncoder.from_encoder(path, layers=arguments.layers, **fields, **lengths)
+        shape = {name: getattr(student, name) for name in options if getattr(student, name) is not None}
+        model = DualEncoder.from_encoder(path, layers=arguments.layers, **shape, **lengths)
     elif student.architecture == "colbert":
-        fields = student.colbert_args | {"embedding_dropout": student.embedding_dropout}
+        shape = student.colbert_args | {"embedding_dropout": student.embedding_dropout}
         if student.projection_size is not None:
-            fields["projection_size"] = student.projection_size
-        model = ColBERT.from_encoder(path, layers=arguments.layers, **fields, **lengths)
+            shape["projection_size"] = student.projection_size
+        model = ColBERT.from_encoder(path, layers=arguments.layers, **shape, **lengths)
     elif student.architecture == "cross_encoder":
         model = CrossEncoder.from_encoder(path, layers=arguments.layers, **lengths)
     else:
         raise InputError(
             f"architecture: expected dual_encoder, colbert or cross_encoder, got {student.architecture!r}"
         )
-    encoders.check_lengths(model)
-    encoders.set_dropout(model, arguments.dropout)
-    return encoders.with_adapter(model, arguments)
+    return adapt(model, arguments)
 
 
 def load_lists(student: StudentArguments, config: RankingConfig) -> RankingLists:
-    """The training lists; raises InputError when the loss needs teacher scores that they do not have."""
+    """Load the training lists.
+
+    Raises:
+        InputError: there is no list, or the loss needs teacher scores that they do not have.
+    """
     lists = RankingLists.load(student.data)
     if student.train_rows is not None:
-        kept = hash_subset(lists.rows["query_id"], student.train_rows)
-        lists.rows = lists.rows.select([i for i, name in enumerate(lists.rows["query_id"]) if name in kept])
+        names = lists.rows["query_id"]
+        chosen = hash_subset(names, student.train_rows)
+        lists.rows = lists.rows.select([number for number, name in enumerate(names) if name in chosen])
     if len(lists.rows) == 0:
         raise InputError(f"{student.data}: no list to train on (train_rows: {student.train_rows})")
     if config.loss in NEEDS_TEACHER and "teacher_scores" not in lists.rows.column_names:

@@ -7,7 +7,7 @@ data_report.json, which counts what was read and left out. A second run with the
 interrupted one goes on from its last checkpoint.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from peft import PeftModel
@@ -15,9 +15,9 @@ from transformers import HfArgumentParser, PreTrainedModel, PreTrainedTokenizerB
 
 from m3se.modeling.cross_encoder import CrossEncoder
 from m3se.run_scripts.cli.app import run
-from m3se.run_scripts.publishing.push import make_publisher
-from m3se.trainers import backbones as encoders
-from m3se.trainers import fitting as training
+from m3se.run_scripts.cli.arguments import DevArguments, EncoderArguments, RunArguments, option
+from m3se.run_scripts.cli.training import adapt, train
+from m3se.trainers.backbones import encoder_path
 from m3se.trainers.config import RankingConfig
 from m3se.trainers.data import BM25Index, RankingLists, read_data, training_lists
 from m3se.trainers.data.schema import hash_subset
@@ -26,66 +26,66 @@ from m3se.trainers.errors import InputError
 
 @dataclass
 class TeacherData:
+    """The queries that a teacher is trained on, and their lists."""
+
     _argument_group_name = "data"
 
-    data: str = field(
-        default="pydocs",
-        metadata={"help": "pydocs (documentation of the installed libraries), or a folder or Hub id of queries."},
+    data: str = option(
+        "pydocs (documentation of the installed libraries), or a folder or Hub id of queries.", "pydocs"
     )
-    documents_per_query: int = field(default=8, metadata={"help": "K: the positives and BM25 negatives of a query."})
-    depth: int = field(default=50, metadata={"help": "Negatives are drawn from BM25's top this many."})
-    train_queries: int | None = field(default=None, metadata={"help": "Use this many, the first by hash of their id."})
+    documents_per_query: int = option("K: the positives and BM25 negatives of a query.", 8)
+    depth: int = option("Negatives are drawn from BM25's top this many.", 50)
+    train_queries: int | None = option("Use this many, the first by hash of their id.")
 
 
 def make_parser() -> HfArgumentParser:
+    """Return the parser of this command's options."""
     return HfArgumentParser(
-        (TeacherData, encoders.ModelArguments, training.DevArguments, training.RunArguments, RankingConfig),
-        description=__doc__,
+        (TeacherData, EncoderArguments, DevArguments, RunArguments, RankingConfig), description=__doc__
     )
 
 
 def main(
-    data: TeacherData,
-    model_arguments: encoders.ModelArguments,
-    dev_arguments: training.DevArguments,
-    run_arguments: training.RunArguments,
-    config: RankingConfig,
+    data: TeacherData, encoder: EncoderArguments, dev: DevArguments, run_arguments: RunArguments, config: RankingConfig
 ) -> None:
-    with training.alone(config):
-        publisher = make_publisher(config)
-        tokenizer = encoders.load_tokenizer(model_arguments.encoder)
-        check_pairs(tokenizer)
-        lists = prepare_lists(data, dev_arguments, config.seed)
-        dev = training.dev_lists(data.data, dev_arguments, config.eval_strategy.value)
-        arguments = [data, model_arguments]
-        key = training.run_key(config, arguments, model_arguments.encoder, {"data": lists, "dev": dev})
-        training.seed(config)
-        with encoders.as_input_errors():  # before output_dir is touched
-            model = build_model(model_arguments)
-        with config.main_process_first(local=False):  # the others find what it has prepared
-            done = training.already_done(config, key, run_arguments.overwrite)
-        if done:
-            if publisher is not None and config.process_index == 0:
-                publisher(Path(config.output_dir))
-            return
-        training.fit(model, tokenizer, lists, dev, config, training.describe(config, arguments, lists), publisher)
+    """Train the teacher.
+
+    Args:
+        data: what it is trained on.
+        encoder: what training starts from.
+        dev: what is measured meanwhile.
+        run_arguments: what happens to another run in output_dir.
+        config: options of the training.
+    """
+    train(
+        data,
+        encoder,
+        dev,
+        run_arguments,
+        config,
+        build_model=lambda tokenizer: build_model(encoder, tokenizer),
+        read_lists=lambda: prepare_lists(data, dev, config.seed),
+    )
 
 
-def build_model(arguments: encoders.ModelArguments) -> PreTrainedModel | PeftModel:
-    """The untrained teacher."""
+def build_model(arguments: EncoderArguments, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel | PeftModel:
+    """Return the untrained teacher.
+
+    Raises:
+        InputError: the encoder or its tokeniser cannot be used, or an option does not fit them.
+    """
+    check_pairs(tokenizer)
     model = CrossEncoder.from_encoder(
-        encoders.encoder_path(arguments.encoder),
+        encoder_path(arguments.encoder),
         layers=arguments.layers,
         query_length=arguments.query_length,
         document_length=arguments.document_length,
     )
-    encoders.check_lengths(model)
-    encoders.set_dropout(model, arguments.dropout)
-    return encoders.with_adapter(model, arguments)
+    return adapt(model, arguments)
 
 
-def prepare_lists(data: TeacherData, arguments: training.DevArguments, seed: int) -> RankingLists:
-    """Positives and BM25 negatives for the training queries."""
+def prepare_lists(data: TeacherData, arguments: DevArguments, seed: int) -> RankingLists:
+    """Give the training queries their positives and BM25 negatives."""
     cache_dir, allow_missing = arguments.cache_dir, arguments.allow_missing
     collection = read_data(data.data, "train", cache_dir=cache_dir, allow_missing=allow_missing)
     if data.train_queries is not None:
@@ -95,7 +95,7 @@ def prepare_lists(data: TeacherData, arguments: training.DevArguments, seed: int
 
 
 def check_pairs(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Our CrossEncoder joins texts as BERT does; raise InputError for a tokeniser that pairs them otherwise."""
+    """Raise InputError for a tokeniser that pairs texts in another way than BERT's, as our CrossEncoder does."""
     query, document = (tokenizer(text)["input_ids"] for text in ("a query", "a document"))
     if tokenizer("a query", "a document")["input_ids"] != query + document[1:]:
         raise InputError(

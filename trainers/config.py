@@ -113,8 +113,6 @@ class RankingConfig(TrainingArguments):
         if self.sample_documents is not None and self.dataloader_persistent_workers:
             raise InputError("sample_documents: needs dataloader_persistent_workers false, which would keep one epoch")
         self.choose_precision()
-        # Trainer's own upload would take its arguments along, a pickle with paths, and a stub for a card.
-        self.publish, self.push_to_hub = self.push_to_hub, False
         super().__post_init__()
         # DataParallel would split the documents of a batch from the queries that point at them
         self._n_gpu = min(self.n_gpu, 1)

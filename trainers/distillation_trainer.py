@@ -1,7 +1,5 @@
 import time
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from datasets import Dataset
@@ -12,7 +10,7 @@ from m3se.modeling.colbert import ColBERT
 from m3se.modeling.cross_encoder import CrossEncoder
 from m3se.modeling.dual_encoder import DualEncoder
 from m3se.modeling.gathering import gather_rows
-from m3se.trainers.callbacks import FiniteGradients
+from m3se.trainers.callbacks import FiniteGradients, NewEpoch
 from m3se.trainers.collators import RankingCollator
 from m3se.trainers.config import RankingConfig
 from m3se.trainers.data import DocumentTable
@@ -22,7 +20,7 @@ from m3se.trainers.losses import LOSSES, softmax_ce, usable_queries
 from m3se.trainers.meter import Meter
 from m3se.trainers.negatives import add_columns, append_documents, draw_documents, negative_columns
 from m3se.trainers.regularisers import hide_tokens, masked_lm_loss
-from m3se.trainers.sampling import NewEpoch, SampledRows
+from m3se.trainers.sampling import SampledRows
 
 
 RANKING_MODELS = (ColBERT, CrossEncoder, DualEncoder)
@@ -36,8 +34,7 @@ class DistillationTrainer(Trainer):
     Takes Trainer's own arguments except `compute_metrics`: `args` a RankingConfig, `data_collator` a RankingCollator,
     `train_dataset` and `eval_dataset` rows of `trainers.data`. Each evaluation measures the dev rows and a fixed
     sample of the training rows, because the gap between the two is what the paper is about. `eval_documents` holds the
-    texts of the dev rows where that is another table than the collator's; `publisher` is what `push_to_hub` calls with
-    the trained model's directory.
+    texts of the dev rows where that is another table than the collator's.
 
     Raises:
         InputError: an option asks for what the tokeniser, the encoder or the document table does not have.
@@ -51,12 +48,10 @@ class DistillationTrainer(Trainer):
         self,
         *args,
         eval_documents: DocumentTable | None = None,
-        publisher: Callable[[Path], object] | None = None,
         **kwargs,
     ):
         super().__init__(*args, compute_metrics=mean_metrics, **kwargs)
         self.eval_documents = self.data_collator.documents if eval_documents is None else eval_documents
-        self.publisher = publisher
         self.ranking_model = find_ranking_model(self.model)
         self.check_options()
         self.train_sample = sample_rows(self.train_dataset, self.args.train_sample_size, self.args.seed)
@@ -83,21 +78,13 @@ class DistillationTrainer(Trainer):
             raise InputError(
                 f"mlm_weight: expected an encoder with word embeddings as wide as its states, {states}, got {words}"
             )
-        if self.args.publish and self.publisher is None:
-            raise InputError("push_to_hub: needs a publisher, as run_scripts/distill.py gives one")
         collection = len(self.data_collator.documents)
         if self.args.uniform_negatives > collection:
             raise InputError(f"uniform_negatives: expected at most {collection}, the size of the collection")
 
-    def push_to_hub(self, *args, **kwargs) -> object:
-        """Hand `output_dir` to the publisher, on the first process; returns what it returns.
-
-        Raises:
-            InputError: there is no publisher.
-        """
-        if self.publisher is None:
-            raise InputError("push_to_hub: there is no publisher; run_scripts/publish.py publishes a trained model")
-        return self.publisher(Path(self.args.output_dir)) if self.is_world_process_zero() else None
+    def init_hf_repo(self, *args, **kwargs) -> None:
+        """Raise InputError: Trainer's own upload would take its arguments along, a pickle with paths."""
+        raise InputError("push_to_hub: run_scripts/publish.py publishes a trained model")
 
     def training_step(self, *args, **kwargs):
         started = time.perf_counter()

@@ -1,9 +1,8 @@
 """Lists that are longer than a step should see: other documents of them in every epoch, as training on triples has."""
 
 import numpy as np
-import torch
 from datasets import Dataset
-from transformers import TrainerCallback
+from torch.utils import data
 
 from m3se.trainers.data.candidates import query_generator
 from m3se.trainers.errors import InputError
@@ -32,10 +31,10 @@ def sample_row(row: dict, size: int, seed: int, epoch: int) -> dict:
     return sampled | {"positive_ids": [*row.get("positive_ids", ()), *dropped]}
 
 
-class SampledRows(torch.utils.data.Dataset):
+class SampledRows(data.Dataset):
     """Training rows with at most `size` documents: positives and drawn negatives (see `sample_row`)."""
 
-    def __init__(self, rows: Dataset, size: int, seed: int):
+    def __init__(self, rows: Dataset | data.Dataset, size: int, seed: int):
         self.rows, self.size, self.seed, self.epoch = rows, size, seed, 0
 
     def __len__(self) -> int:
@@ -43,13 +42,3 @@ class SampledRows(torch.utils.data.Dataset):
 
     def __getitem__(self, number: int) -> dict:
         return sample_row(self.rows[number], self.size, self.seed, self.epoch)
-
-
-class NewEpoch(TrainerCallback):
-    """Tells sampled rows which epoch begins, before the loader copies them into its worker processes."""
-
-    def __init__(self, rows: SampledRows):
-        self.rows = rows
-
-    def on_epoch_begin(self, args, state, control, **kwargs):
-        self.rows.epoch = int(state.epoch or 0)  # a run that is resumed inside an epoch begins with a fraction

@@ -2,7 +2,7 @@
 
 import argparse
 from copy import copy
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 
 from transformers import HfArgumentParser
 
@@ -64,7 +64,9 @@ def shape_help(parser: HfArgumentParser, everything: bool = False) -> None:
     if inherited:
         parser.add_argument(ALL, action="help", help="show also the less usual options of transformers' Trainer")
     for group in parser._action_groups:
-        group._group_actions.sort(key=lambda action: action.dest in inherited)
+        group._group_actions.sort(
+            key=lambda action: (action.dest in inherited, action.dest != "help", not action.required)
+        )
     for action in parser._actions:
         if action.nargs == "?" and action.const is True:
             action.metavar = "true|false"
@@ -76,9 +78,9 @@ def shape_help(parser: HfArgumentParser, everything: bool = False) -> None:
 
 
 def inherited_options(parser: HfArgumentParser) -> set[str]:
-    """The fields of `TrainingArguments`, where one of the parser's dataclasses is a kind of it.
+    """Return the names of Trainer's own options, empty for a command that does not train.
 
-    Asked of the dataclasses, as importing `TrainingArguments` for every script would take seconds.
+    `TrainingArguments` is looked for by name, as importing it for every command would take seconds.
     """
-    bases = [base for kind in parser.dataclass_types for base in kind.__mro__[1:] if is_dataclass(base)]
+    bases = [base for kind in parser.dataclass_types for base in kind.__mro__ if base.__name__ == "TrainingArguments"]
     return {field.name for base in bases for field in fields(base)}

@@ -12,7 +12,7 @@ from m3se.run_scripts.publishing.card_values import learning_curve, read_json
 from m3se.trainers.diagnostics import disagreement
 from m3se.trainers.diagnostics import quantities as diagnostics
 from m3se.trainers.diagnostics.scored_lists import ScoredLists
-from m3se.trainers.fitting import RECORD
+from m3se.trainers.run_folder import RECORD
 
 
 logger = logging.getLogger(__name__)

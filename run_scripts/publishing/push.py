@@ -1,4 +1,4 @@
-"""--push_to_hub of the training scripts: the model goes through publish.py, never through Trainer's own upload."""
+"""--push_to_hub of the training commands: the model goes through publish.py, never through Trainer's own upload."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,14 +13,17 @@ from m3se.trainers.errors import InputError
 
 
 def make_publisher(config: RankingConfig) -> Callable[[Path], None] | None:
-    """What publishes the trained model's directory when the options ask for it; None when they do not.
+    """Return what publishes a trained model's directory when the options ask for it, None when they do not.
+
+    Trainer's own upload, which would take its arguments along as a pickle with paths, is turned off in `config`.
 
     Raises:
         InputError: --push_to_hub without an id that the Hub allows, or without an access token: better known before
             training.
     """
-    if not config.publish:
+    if not config.push_to_hub:
         return None
+    config.push_to_hub = False
     if not config.hub_model_id:
         raise InputError("push_to_hub: name the repository with --hub_model_id, such as org/de-m3se")
     try:

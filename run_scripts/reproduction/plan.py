@@ -13,7 +13,7 @@ from m3se.run_scripts.cli.recipe import read_recipe
 from m3se.run_scripts.publishing.card_values import learning_curve, read_json
 from m3se.run_scripts.reproduction.data import data_key
 from m3se.run_scripts.reproduction.study import TEACHER, Recipe, Row, Scale, Study, merged
-from m3se.trainers.fitting import RECORD
+from m3se.trainers.run_folder import RECORD
 
 
 LAST_FILE = {  # what a script writes last

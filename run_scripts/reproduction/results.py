@@ -12,7 +12,7 @@ from m3se.run_scripts.reproduction.plan import MODEL, TRANSFER, Measured, Planne
 from m3se.run_scripts.reproduction.study import Study
 from m3se.trainers.evaluation.run_metrics import Evaluation
 from m3se.trainers.evaluation.significance import compare, share_interval
-from m3se.trainers.fitting import RECORD
+from m3se.trainers.run_folder import RECORD
 
 
 BM25 = "BM25"

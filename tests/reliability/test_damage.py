@@ -12,14 +12,14 @@ import torch
 from m3se.run_scripts.publishing.build import build_folder
 from m3se.run_scripts.publishing.build import load as load_published
 from m3se.trainers.backbones import encoder_path
+from m3se.trainers.callbacks import SummedCheckpoints
 from m3se.trainers.data import BM25Index, RankingLists, read_data
 from m3se.trainers.errors import InputError
-from m3se.trainers.fitting import save_model
 from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection, encode_collection
 from m3se.trainers.retrieval.faiss_index import open_index
 from m3se.trainers.retrieval.loading import load_scorer
 from m3se.trainers.retrieval.scorers import DenseScorer
-from m3se.trainers.run_folder import SummedCheckpoints, last_checkpoint
+from m3se.trainers.run_folder import last_checkpoint, save_model
 from m3se.trainers.storage.checksums import SUMS, damage, write_sums
 from m3se.trainers.teacher.pair_scorer import PairScorer
 from tests.worlds import tiny

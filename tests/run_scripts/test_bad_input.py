@@ -9,8 +9,12 @@ from m3se.run_scripts.cli import app as cli
 from tests.worlds.small_world import write_collection, write_encoder
 
 
-STUDENT = ["distill.py", "--output_dir", "{tmp}/out", "--encoder", "{tmp}/encoder", "--dev_queries", "0"]
-TEACHER = ["train_teacher.py", "--output_dir", "{tmp}/out", "--encoder", "{tmp}/encoder", "--dev_queries", "0"]
+OPTIONS = [
+    *("--output_dir", "{tmp}/out", "--encoder", "{tmp}/encoder"),
+    *("--dev_queries", "0", "--query_length", "8", "--document_length", "16"),
+]
+STUDENT = ["distill.py", *OPTIONS]
+TEACHER = ["train_teacher.py", *OPTIONS]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +41,7 @@ def world(tmp_path_factory):
             "expected a number of queries, 0 or more, got -1",
         ),
         (
-            [*TEACHER, "--data", "{tmp}/words", "--document_length", "20", "--dropout", "1.5"],
+            [*TEACHER, "--data", "{tmp}/words", "--dropout", "1.5"],
             "expected a rate of 0 or more and below 1, got 1.5",
         ),
         ([*TEACHER, "--data", "{tmp}/words", "--eval_strategy", "steps"], "dev_queries is 0, but eval_strategy steps"),

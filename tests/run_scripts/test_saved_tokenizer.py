@@ -1,4 +1,4 @@
-from m3se.trainers.fitting import reset_truncation
+from m3se.trainers.run_folder import reset_truncation
 from tests.worlds import tiny
 
 

@@ -7,8 +7,9 @@ from transformers import DistilBertConfig, MPNetConfig, RobertaConfig
 
 from m3se import DualEncoder, DualEncoderConfig
 from m3se.run_scripts.distill import StudentArguments
-from m3se.trainers.backbones import encoder_key, set_dropout
+from m3se.trainers.backbones import set_dropout
 from m3se.trainers.errors import InputError
+from m3se.trainers.run_folder import encoder_key
 from m3se.trainers.teacher.pair_inputs import position_limit
 from tests.worlds.small_world import write_encoder
 

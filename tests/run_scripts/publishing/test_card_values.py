@@ -4,7 +4,7 @@ import pytest
 
 from m3se.run_scripts.publishing.card_values import paper_values, training_values
 from m3se.trainers.errors import InputError
-from m3se.trainers.fitting import recipe_name
+from m3se.trainers.run_folder import recipe_name
 
 
 def test_a_row_of_the_paper_is_named_by_table_row_and_task():

@@ -1,4 +1,4 @@
-"""--push_to_hub and DistillationTrainer.push_to_hub, against a Hub on this machine."""
+"""--push_to_hub, against a Hub on this machine."""
 
 import json
 
@@ -23,27 +23,26 @@ def hub(hub, monkeypatch):
     return hub
 
 
-def make_trainer(lists, folder, publisher=None, **options):
-    args = RankingConfig(output_dir=str(folder), **QUIET | options)
+def make_trainer(lists, args):
     return DistillationTrainer(
         model=tiny.dual_encoder(),
         args=args,
         data_collator=tiny.collator(lists),
         train_dataset=lists.rows,
         processing_class=tiny.tokenizer(),
-        publisher=publisher,
     )
 
 
 def test_training_with_push_to_hub_uploads_one_published_folder_and_nothing_else(lists, tmp_path, hub):
     options = {"push_to_hub": True, "hub_model_id": "org/de", "hub_private_repo": True, "save_steps": 1}
-    publisher = make_publisher(RankingConfig(output_dir=str(tmp_path), **QUIET | options))
-    trainer = make_trainer(lists, tmp_path, publisher, **options)
+    config = RankingConfig(output_dir=str(tmp_path), **QUIET | options)
+    publish = make_publisher(config)
+    trainer = make_trainer(lists, config)
     trainer.train()
     trainer.save_model()
     assert hub.repositories == {}  # Trainer itself sends nothing, neither at a checkpoint nor on saving
     (tmp_path / "training.json").write_text(json.dumps({"loss": "m3se"}))
-    trainer.push_to_hub()
+    publish(tmp_path)
     assert hub.repositories["org/de"].messages == ["Publish de"]
     assert hub.repositories["org/de"].private
     files = hub.files("org/de")
@@ -80,8 +79,10 @@ def test_without_push_to_hub_there_is_no_publisher(tmp_path):
     assert make_publisher(RankingConfig(output_dir=str(tmp_path), **QUIET)) is None
 
 
-def test_a_trainer_without_publisher_refuses_to_push(lists, tmp_path):
-    with pytest.raises(InputError, match="push_to_hub: needs a publisher"):
-        make_trainer(lists, tmp_path, push_to_hub=True)
+def test_a_trainer_refuses_to_push_its_own_arguments(lists, tmp_path):
+    config = RankingConfig(output_dir=str(tmp_path), push_to_hub=True, **QUIET)
     with pytest.raises(InputError, match="run_scripts/publish.py publishes a trained model"):
-        make_trainer(lists, tmp_path).push_to_hub()
+        make_trainer(lists, config)
+    trainer = make_trainer(lists, RankingConfig(output_dir=str(tmp_path), **QUIET))
+    with pytest.raises(InputError, match="run_scripts/publish.py publishes a trained model"):
+        trainer.push_to_hub()

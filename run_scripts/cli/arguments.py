@@ -1,0 +1,91 @@
+"""Options that several commands share, each declared once.
+
+A command inherits the options of the data and models that it reads, and declares again only one whose default or
+meaning is its own. The training commands take encoder, dev queries and run as groups of their own.
+"""
+
+from dataclasses import dataclass, field
+
+
+def option(help: str, default=None):
+    """Return a dataclass field with a default and the text that --help shows."""
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(kw_only=True)
+class CacheArguments:
+    """The folder for what is prepared once."""
+
+    cache_dir: str = option("Where prepared collections and indexes go.", "outputs/cache")
+
+
+@dataclass(kw_only=True)
+class DocumentArguments(CacheArguments):
+    """A collection of which only the documents are read."""
+
+    data: str = option("pydocs, or another collection.", "pydocs")
+    split: str = option("One that the collection has; all documents are read.", "test")
+
+
+@dataclass(kw_only=True)
+class CollectionArguments(DocumentArguments):
+    """A collection with queries and judgments."""
+
+    split: str = option("Which queries of the data.", "test")
+    qrels: str | None = option("File of judgments (default: the data's own).")
+    allow_missing: bool = option("Drop and count what names unknown documents.", False)
+
+
+@dataclass(kw_only=True)
+class ScorerArguments:
+    """How a model is loaded that scores or embeds."""
+
+    dtype: str = option("float32, bfloat16, or auto: bfloat16 where it is fast.", "auto")
+    pooling: str | None = option("cls or mean, for bare encoders only.")
+
+
+@dataclass(kw_only=True)
+class SearchedArguments(ScorerArguments):
+    """How a model is loaded, and the embeddings of the documents that it searches."""
+
+    encoding: str | None = option("Folder that encode.py wrote (default: in the cache).")
+
+
+@dataclass(kw_only=True)
+class EncoderArguments:
+    """The encoder that training starts from. Options left out keep the default of the model's config."""
+
+    _argument_group_name = "encoder"
+
+    encoder: str = option(
+        "Pretrained encoder: Hub id, path, or 'demo' (MiniLM-L6 from the extra of that name).", "demo"
+    )
+    layers: int | None = option("Keep only the encoder's first layers.")
+    query_length: int = option("Query tokens kept, special ones included.", 30)
+    document_length: int = option("Document tokens kept, special ones included.", 200)
+    dropout: float | None = option("Dropout inside the encoder (default: its own).")
+    lora_r: int | None = option("Train LoRA adapters of this rank, not the encoder.")
+    lora_alpha: int | None = option("Adapters are scaled by alpha / r (default: 2 r).")
+    lora_dropout: float = option("Dropout before the adapters.", 0.0)
+    lora_targets: list[str] | None = option("Layers with an adapter, such as query value (default: all linear ones).")
+
+
+@dataclass(kw_only=True)
+class DevArguments(CacheArguments):
+    """The dev queries that a training is measured on."""
+
+    _argument_group_name = "dev queries, measured while training"
+
+    dev_data: str | None = option("Where the dev split is read: pydocs, a folder or Hub id (default: --data).")
+    dev_queries: int = option("Dev queries, the first by hash of their id; 0: no dev.", 200)
+    dev_depth: int = option("BM25 candidates of a dev query.", 20)
+    allow_missing: bool = option("Drop and count what names unknown documents.", False)
+
+
+@dataclass(kw_only=True)
+class RunArguments:
+    """What happens to a run that was there before."""
+
+    _argument_group_name = "run"
+
+    overwrite: bool = option("Replace what output_dir holds when it was trained from something else.", False)
