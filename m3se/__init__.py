@@ -2,6 +2,7 @@
 
 from importlib import import_module
 from importlib.metadata import version
+from pkgutil import extend_path
 from typing import TYPE_CHECKING
 
 
@@ -54,6 +55,9 @@ __all__ = [
     "load_scorer",
     "read_data",
 ]
+
+# From the root of a clone Python finds this folder first, without the others: they are where `m3se` is installed.
+__path__ = extend_path(__path__, __name__)
 
 
 def __getattr__(name: str):
