@@ -216,7 +216,7 @@ def write(lists: RankingLists, calibration: Calibration, arguments: ScoringArgum
     output = arguments.output
     try:
         with complete_folder(output) as folder:
-            lists.save(folder)
+            lists.write_into(folder)
             text = json.dumps(calibration.as_dict(), indent=2) + "\n"
             (folder / "calibration.json").write_text(text, encoding="utf-8")
         if arguments.export_tsv is not None:

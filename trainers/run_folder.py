@@ -20,7 +20,7 @@ from m3se.trainers.data import RankingLists
 from m3se.trainers.errors import InputError
 from m3se.trainers.losses import NEEDS_TEACHER
 from m3se.trainers.storage.atomic import write_json
-from m3se.trainers.storage.checksums import damage, write_sums
+from m3se.trainers.storage.checksums import find_damage, write_sums
 
 
 logger = logging.getLogger(__name__)
@@ -130,7 +130,7 @@ def already_done(config: RankingConfig, key: dict, overwrite: bool) -> bool:
 
 def describe_damage(output: Path) -> str | None:
     """Say which file of a finished run is not what was written; None if all are."""
-    reason = damage(output)
+    reason = find_damage(output)
     return reason and f"is damaged: {reason}"
 
 
@@ -156,7 +156,7 @@ def last_checkpoint(output: Path) -> str | None:
         except (OSError, ValueError):
             logger.warning("%s is incomplete; not used", steps[step])
             continue
-        reason = damage(steps[step])
+        reason = find_damage(steps[step])
         if not reason:
             return str(steps[step])
         logger.warning("%s: %s; not used", steps[step], reason)

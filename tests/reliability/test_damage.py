@@ -20,7 +20,7 @@ from m3se.trainers.retrieval.faiss_index import open_index
 from m3se.trainers.retrieval.loading import load_scorer
 from m3se.trainers.retrieval.scorers import DenseScorer
 from m3se.trainers.run_folder import last_checkpoint, save_model
-from m3se.trainers.storage.checksums import SUMS, damage, write_sums
+from m3se.trainers.storage.checksums import SUMS, find_damage, write_sums
 from m3se.trainers.teacher.pair_scorer import PairScorer
 from tests.worlds import tiny
 from tests.worlds.small_world import write_collection
@@ -165,7 +165,7 @@ def test_a_trained_model_and_a_published_one_have_sums_that_sha256sum_accepts(du
     published = build_folder(tmp_path / "trained", tmp_path / "published")
     (published / "README.md").write_text("my own words", encoding="utf-8")  # a card may be edited
     for folder in (tmp_path / "trained", published):
-        assert damage(folder) is None
+        assert find_damage(folder) is None
         done = subprocess.run(["sha256sum", "--check", SUMS], cwd=folder, capture_output=True, text=True)
         assert done.returncode == 0 and "model.safetensors: OK" in done.stdout
     flip(published / "model.safetensors")

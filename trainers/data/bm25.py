@@ -17,7 +17,7 @@ from m3se.trainers.data.documents import DocumentTable
 from m3se.trainers.data.schema import Collection
 from m3se.trainers.errors import InputError
 from m3se.trainers.storage.atomic import complete_folder
-from m3se.trainers.storage.checksums import reusable
+from m3se.trainers.storage.cache import reusable
 
 
 logger = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""The document table: id → text for collections that do not fit in memory.
+"""The document table, id → text, for collections that do not fit in memory.
 
 Texts stay in a memory-mapped Arrow file. The index is two numpy arrays, the sorted 64-bit hashes of the ids and the
 positions they belong to: 16 bytes per document, where a dict of 8.8 million ids takes more than a gigabyte. Hashes may
@@ -31,7 +31,8 @@ FILES = ("documents.json", "hashes.npy", "order.npy", "table.arrow")
 class DocumentTable:
     """Texts by id, over a Dataset with the string columns `id` and `text`.
 
-    Raises InputError when an id occurs twice.
+    Raises:
+        InputError: an id occurs twice.
     """
 
     def __init__(self, dataset: Dataset):
@@ -42,13 +43,13 @@ class DocumentTable:
 
     @classmethod
     def from_texts(cls, ids: Sequence[str], texts: Sequence[str]) -> "DocumentTable":
-        """A small table held in memory."""
+        """Make a small table that is held in memory."""
         table = pa.table({"id": list(ids), "text": list(texts)}, schema=DOCUMENT_FEATURES.arrow_schema)
         return cls(Dataset(table))
 
     @classmethod
     def unchecked(cls, file: Path) -> "DocumentTable":
-        """The table in an Arrow file of ours, whose ids may repeat: to look for those that do."""
+        """Open an Arrow file of ours whose ids may repeat, to look for repeated ones."""
         table = cls.__new__(cls)
         table._set(Dataset.from_file(str(file)), file)
         return table
@@ -59,7 +60,7 @@ class DocumentTable:
         self._hashes, self._order = index or _index(self._scan())
 
     def _scan(self) -> Iterator[pa.RecordBatch]:
-        """All rows, in batches of any size."""
+        """Yield all rows, in batches of any size."""
         if self._file is not None:
             return read_batches(self._file)
         tables = self._dataset.with_format("arrow").iter(ROWS_PER_BATCH)
@@ -73,18 +74,18 @@ class DocumentTable:
 
     @property
     def ids(self) -> Sequence[str]:
-        """All ids in the order of the table, read from disk as they are needed."""
+        """Return all ids in the order of the table, read from disk as they are needed."""
         return self._dataset["id"]
 
     def ids_at(self, positions: Sequence[int] | np.ndarray) -> list[str]:
-        """The ids of rows by number, which may repeat."""
+        """Return the ids of rows by number, which may repeat."""
         return self._ids.take(pa.array(positions, type=pa.int64())).to_pylist()
 
     def find(self, ids: Sequence[str]) -> np.ndarray:
-        """Row numbers [len(ids)] (int64) of `ids`, which may repeat; −1 for those that the table does not have."""
-        found = np.full(len(ids), -1, dtype=np.int64)
+        """Return the row numbers [len(ids)] (int64) of `ids`, which may repeat; −1 for unknown ids."""
+        rows = np.full(len(ids), -1, dtype=np.int64)
         if len(self) == 0 or len(ids) == 0:
-            return found
+            return rows
         hashes = _hashed(ids)
         slots = np.searchsorted(self._hashes, hashes)
         sought = np.arange(len(ids))
@@ -94,13 +95,13 @@ class DocumentTable:
             candidates = self._order[slots[sought]]
             names = self.ids_at(candidates)
             same = np.fromiter((ids[i] == name for i, name in zip(sought, names, strict=True)), bool, len(sought))
-            found[sought[same]] = candidates[same]
+            rows[sought[same]] = candidates[same]
             sought = sought[~same]
             slots[sought] += 1
-        return found
+        return rows
 
     def positions(self, ids: Sequence[str]) -> np.ndarray:
-        """As `find`, but raises InputError naming an unknown id."""
+        """Return row numbers as `find` does. Raises InputError naming an unknown id."""
         positions = self.find(ids)
         if (positions < 0).any():
             unknown = [ids[i] for i in np.flatnonzero(positions < 0)]
@@ -110,19 +111,19 @@ class DocumentTable:
         return positions
 
     def texts(self, ids: Sequence[str]) -> list[str]:
-        """The texts of `ids`, which may repeat. Raises InputError naming an unknown id."""
+        """Return the texts of `ids`, which may repeat. Raises InputError naming an unknown id."""
         return self.texts_at(self.positions(ids))
 
     def texts_at(self, positions: Sequence[int]) -> list[str]:
-        """The texts of rows by number, as `positions` gives them."""
+        """Return the texts of rows by number, as `positions` gives them."""
         return self._dataset[positions]["text"]
 
     def missing(self, ids: Sequence[str]) -> list[str]:
-        """Those of `ids` that the table does not have, in their order."""
+        """Select the ids that the table does not have, in their order."""
         return [ids[i] for i in np.flatnonzero(self.find(ids) < 0)]
 
     def batches(self, size: int = 1_000) -> Iterator[tuple[list[str], list[str]]]:
-        """All ids and texts in the order of the table, at most `size` at a time."""
+        """Yield all ids and texts in the order of the table, at most `size` at a time."""
         for batch in self._scan():
             for start in range(0, len(batch), size):
                 part = batch.slice(start, size)
@@ -130,26 +131,30 @@ class DocumentTable:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of all ids and texts in their order: equal in every process and on every machine."""
+        """Hash all ids and texts in their order: equal in every process and on every machine."""
         digests = [blake2b(digest_size=16) for _ in range(4)]
         for batch in self._scan():
-            for digest, part in zip(
-                digests, [*_content(batch.column("id")), *_content(batch.column("text"))], strict=True
-            ):
+            content = (*_content(batch.column("id")), *_content(batch.column("text")))
+            for digest, part in zip(digests, content, strict=True):
                 digest.update(part)
         return blake2b(b"".join(digest.digest() for digest in digests), digest_size=16).hexdigest()
 
     def save(self, folder: str | Path) -> None:
-        """Write the table and its index to `folder`, which appears only when complete."""
+        """Write the table to a folder of its own, which appears only when complete."""
         with complete_folder(folder) as new:
-            if self._file is not None:
-                shutil.copyfile(self._file, new / "table.arrow")
-            else:
-                save_dataset(self._dataset, new / "table.arrow")
-            self.save_index(new)
+            self.write_into(new)
 
-    def save_index(self, folder: Path) -> None:
-        """Write all but the texts: to make a folder that `load` opens of one that has `table.arrow`."""
+    def write_into(self, folder: Path) -> None:
+        """Write texts and index into `folder`, whose owner makes it complete and sums it."""
+        folder.mkdir(exist_ok=True)
+        if self._file is not None:
+            shutil.copyfile(self._file, folder / "table.arrow")
+        else:
+            save_dataset(self._dataset, folder / "table.arrow")
+        self.write_index_into(folder)
+
+    def write_index_into(self, folder: Path) -> None:
+        """Write all but the texts into `folder`, which has them in `table.arrow` already."""
         np.save(folder / "hashes.npy", self._hashes, allow_pickle=False)
         np.save(folder / "order.npy", self._order, allow_pickle=False)
         description = {"documents": len(self), "fingerprint": self.fingerprint}
@@ -174,13 +179,13 @@ class DocumentTable:
         return table
 
     def repeated(self) -> dict[str, list[int]]:
-        """Row numbers, ascending, of the ids that occur more than once: empty for every table that was opened."""
+        """Find the ids that occur more than once, with their row numbers: none in any table that was opened."""
         twins = np.flatnonzero(self._hashes[1:] == self._hashes[:-1])
         positions = np.sort(self._order[np.union1d(twins, twins + 1)])
         rows: dict[str, list[int]] = {}
         for name, position in zip(self.ids_at(positions), positions.tolist(), strict=True):
             rows.setdefault(name, []).append(position)
-        return {name: some for name, some in rows.items() if len(some) > 1}
+        return {name: numbers for name, numbers in rows.items() if len(numbers) > 1}
 
     @cached_property
     def _ids(self) -> pa.StringArray:
@@ -189,7 +194,7 @@ class DocumentTable:
 
 
 def surplus_rows(table: DocumentTable) -> list[int]:
-    """Row numbers of all but the first of the rows with the same id and the same text.
+    """Find the rows that repeat an earlier row, id and text alike; return their numbers.
 
     Raises:
         RepeatedId: an id occurs with different texts.
@@ -207,7 +212,7 @@ class RepeatedId(Exception):
 
 
 def _index(batches: Iterator[pa.RecordBatch]) -> tuple[np.ndarray, np.ndarray]:
-    """Sorted hashes of the ids [N] (uint64) and the positions they belong to [N] (int64)."""
+    """Return the sorted hashes of the ids [N] (uint64) and the positions they belong to [N] (int64)."""
     hashed = [_hashed(batch.column("id").to_pylist()) for batch in batches]
     hashes = np.concatenate(hashed) if hashed else np.empty(0, np.uint64)
     order = np.argsort(hashes, kind="stable")
@@ -219,7 +224,7 @@ def _hashed(ids: Sequence[str]) -> np.ndarray:
 
 
 def _content(column: pa.StringArray) -> tuple[bytes, memoryview]:
-    """Lengths and bytes of strings."""
+    """Return the lengths and the bytes of a column of strings."""
     strings = column.cast(pa.large_binary())
     offsets = np.frombuffer(strings.buffers()[1], np.int64)[strings.offset : strings.offset + len(strings) + 1]
     return np.diff(offsets).tobytes(), memoryview(strings.buffers()[2] or b"")[offsets[0] : offsets[-1]]

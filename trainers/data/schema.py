@@ -1,4 +1,4 @@
-"""The one schema every reader ends in and every later step starts from.
+"""The schema that every reader ends in and every later step starts from.
 
 A *collection* is what a benchmark is: documents, queries, judgments. *Ranking lists* are what a model is trained or
 tested on: per query the documents it ranks, their labels and, once a teacher has scored them, its scores.
@@ -45,7 +45,7 @@ class Collection:
     `CANDIDATE_FEATURES` or `SCORED_CANDIDATE_FEATURES` per query, in the order of the source; others have None.
     `candidates_ranked` says that this order is best first. That of triples, top1000 and DPR's json is not, so that
     lists of these may not be cut.
-    `report` holds what the reader found and what it dropped, by reason.
+    `report` counts what the reader found and dropped, by reason.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Collection:
 @dataclass
 class RankingLists:
     """Rows with `ROW_FEATURES` (or `SCORED_ROW_FEATURES`; the lists of a row are of one length, rows may differ)
-    and the table that holds the texts of their `document_ids`. `report` counts what was kept and dropped."""
+    and the table that holds the texts of their `document_ids`. `report` counts kept and dropped rows, by reason."""
 
     rows: Dataset
     documents: DocumentTable
@@ -79,10 +79,14 @@ class RankingLists:
         if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and missing_part(folder))):
             raise InputError(f"{folder}: exists and does not hold ranking lists; not overwritten")
         with complete_folder(folder) as new:
-            save_dataset(self.rows, new / "rows.arrow")
-            self.documents.save(new / "documents")
-            text = json.dumps(self.report, indent=2, ensure_ascii=False, sort_keys=True)
-            (new / "data_report.json").write_text(text + "\n", encoding="utf-8")
+            self.write_into(new)
+
+    def write_into(self, folder: Path) -> None:
+        """Write rows, documents and `data_report.json` into `folder`, whose owner makes it complete and sums it."""
+        save_dataset(self.rows, folder / "rows.arrow")
+        self.documents.write_into(folder / "documents")
+        text = json.dumps(self.report, indent=2, ensure_ascii=False, sort_keys=True)
+        (folder / "data_report.json").write_text(text + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, folder: str | Path) -> "RankingLists":
@@ -99,7 +103,7 @@ class RankingLists:
 
 
 def missing_part(folder: Path) -> str | None:
-    """The first part of a folder of ranking lists that `folder` lacks; None when it is one."""
+    """Name the first part of ranking lists that `folder` lacks; None when it lacks none."""
     parts = (".", "rows.arrow", "documents", "data_report.json")
     return next((part for part in parts if not (folder / part).exists()), None)
 

@@ -25,7 +25,7 @@ from m3se.trainers.data.documents import DocumentTable
 from m3se.trainers.errors import InputError
 from m3se.trainers.retrieval.scorers import DenseScorer
 from m3se.trainers.storage.atomic import complete_file, write_text
-from m3se.trainers.storage.checksums import damage, lines
+from m3se.trainers.storage.checksums import checksum_lines, find_damage
 
 
 logger = logging.getLogger(__name__)
@@ -189,7 +189,7 @@ def write_shard(folder: Path, shard: int, ids: list[str], embeddings: np.ndarray
     with complete_file(last) as new:
         save_array(new, embeddings.astype(FORMATS[number_format]))
         files = {path.name: path for path in written} | {last.name: new}
-        write_text(shard_file(folder, shard, ".sums"), lines(files))
+        write_text(shard_file(folder, shard, ".sums"), checksum_lines(files))
 
 
 def save_array(path: Path, array: np.ndarray) -> None:
@@ -207,7 +207,7 @@ def is_whole(folder: Path, shard: int) -> bool:
 
 
 def shard_damage(folder: Path, shard: int) -> str | None:
-    return damage(folder, shard_file(folder, shard, ".sums").name)
+    return find_damage(folder, shard_file(folder, shard, ".sums").name)
 
 
 def claim(folder: Path, description: dict) -> None:

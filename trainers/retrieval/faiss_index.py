@@ -9,7 +9,7 @@ from tqdm import tqdm
 from m3se.trainers.errors import InputError
 from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection
 from m3se.trainers.storage.atomic import complete_file, write_text
-from m3se.trainers.storage.checksums import damage, lines
+from m3se.trainers.storage.checksums import checksum_lines, find_damage
 
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ def open_index(collection: EmbeddedCollection, factory: str):
     path = collection.folder / f"index-{blake2b(factory.encode(), digest_size=8).hexdigest()}.faiss"
     sums = path.with_suffix(".sums")
     if path.exists():
-        found = damage(path.parent, sums.name)
+        found = find_damage(path.parent, sums.name)
         if not found:
             logger.info("FAISS: reusing %s", path)
             return faiss.read_index(str(path))
@@ -45,7 +45,7 @@ def open_index(collection: EmbeddedCollection, factory: str):
             bar.update(len(block))
     with complete_file(path) as new:
         faiss.write_index(index, str(new))
-        write_text(sums, lines({path.name: new}))
+        write_text(sums, checksum_lines({path.name: new}))
     return index
 
 

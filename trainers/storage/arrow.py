@@ -34,7 +34,7 @@ def save_dataset(dataset: Dataset, path: str | Path) -> Dataset:
 
 
 def read_batches(file: str | Path) -> Iterator[pa.RecordBatch]:
-    """The record batches of a file that `write_rows` or `save_dataset` wrote, read without a memory map."""
+    """Yield the record batches of a file that `write_rows` or `save_dataset` wrote, read without a memory map."""
     with pa.OSFile(str(file)) as source, pa.ipc.open_stream(source) as reader:
         yield from reader
 
@@ -49,5 +49,5 @@ def _write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path) -> 
 
 def _record_batches(rows: Iterable[dict], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     rows = iter(rows)
-    while some := list(islice(rows, ROWS_PER_BATCH)):
-        yield pa.RecordBatch.from_pylist(some, schema=schema)
+    while batch := list(islice(rows, ROWS_PER_BATCH)):
+        yield pa.RecordBatch.from_pylist(batch, schema=schema)

@@ -1,13 +1,10 @@
-"""Checksums of what was written, so that a file that was cut short or changed is noticed before a number comes of it.
+"""Checksums of written files, so that a file that was cut short or changed is noticed before a number comes of it.
 
 A folder's `SHA256SUMS` is in the format of the program of that name: `sha256sum -c SHA256SUMS` checks it too. A folder
 without one is taken as it is: whoever changes a file on purpose deletes it.
 """
 
 import hashlib
-import logging
-import os
-import shutil
 from collections.abc import Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -15,25 +12,23 @@ from pathlib import Path
 from m3se.trainers.errors import InputError
 
 
-logger = logging.getLogger(__name__)
-
 SUMS = "SHA256SUMS"
 
 
 def write_sums(folder: Path, leave_out: Collection[str] = ()) -> None:
-    """Write the checksums of all files in and below `folder`, but for those left out, into its `SHA256SUMS`."""
+    """Write the checksums of all files in and below `folder`, except those left out, into its `SHA256SUMS`."""
     files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    text = lines({name: path for name, path in files.items() if name not in (SUMS, *leave_out)})
+    text = checksum_lines({name: path for name, path in files.items() if name not in (SUMS, *leave_out)})
     (folder / SUMS).write_text(text, encoding="utf-8")
 
 
-def lines(files: Mapping[str, Path]) -> str:
-    """The text of a file of checksums: of the content of each path, under a name."""
+def checksum_lines(files: Mapping[str, Path]) -> str:
+    """Return the text of a file of checksums; `files` maps the names in it to the paths of their content."""
     return "".join(f"{digest(path)}  {name}\n" for name, path in files.items())
 
 
-def damage(folder: Path, sums: str = SUMS) -> str | None:
-    """What is wrong with the files that `sums` in `folder` names; None if nothing is, or there is no `sums`."""
+def find_damage(folder: Path, sums: str = SUMS) -> str | None:
+    """Describe the first fault of the files that `sums` in `folder` names; None without a fault or without `sums`."""
     try:
         expected = (folder / sums).read_text(encoding="utf-8").splitlines()
     except (FileNotFoundError, NotADirectoryError):
@@ -61,23 +56,12 @@ def refuse_damaged_model(name_or_path: str | Path) -> None:
 
 def refuse_damaged(folder: str | Path, advice: str) -> None:
     """Raise InputError when a file of `folder` is not what was written there; `advice` says what mends it."""
-    if found := damage(Path(folder)):
-        raise InputError(f"{folder}: {found}; {advice}")
-
-
-def reusable(folder: Path) -> bool:
-    """Whether the cache has `folder`. One that is damaged is put aside, named in a warning, and made again."""
-    found = damage(folder) if folder.exists() else None
-    if found:
-        logger.warning("%s: %s; put aside, and made again", folder, found)
-        aside = folder.with_name(f"{folder.name}.damaged")
-        shutil.rmtree(aside, ignore_errors=True)
-        os.replace(folder, aside)
-    return folder.exists()
+    if damage := find_damage(Path(folder)):
+        raise InputError(f"{folder}: {damage}; {advice}")
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file as hexadecimal digits; computed once per process while the file stays as it is."""
+    """Return the SHA-256 of a file as hexadecimal digits, computed once per process while the file stays as it is."""
     about = path.stat()
     return _digest(path, about.st_size, about.st_mtime_ns)
 

@@ -26,6 +26,15 @@ def test_saved_lists_come_back_with_rows_documents_and_report(lists, tmp_path):
     assert loaded.documents.texts(["b"]) == ["B"]
 
 
+def test_a_folder_of_lists_has_one_owner_and_one_file_of_checksums(lists, tmp_path):
+    lists.save(tmp_path / "lists")
+    sums = [path.relative_to(tmp_path / "lists").as_posix() for path in tmp_path.rglob("SHA256SUMS")]
+    assert sums == ["SHA256SUMS"]
+    (tmp_path / "lists" / "documents" / "table.arrow").write_bytes(b"harmed")
+    with pytest.raises(InputError, match="documents/table.arrow is not what was written"):
+        RankingLists.load(tmp_path / "lists")
+
+
 def test_lists_are_replaced_by_saving_again(lists, tmp_path):
     lists.save(tmp_path / "lists")
     RankingLists(lists.rows.select([1]), lists.documents).save(tmp_path / "lists")

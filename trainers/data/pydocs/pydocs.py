@@ -22,7 +22,7 @@ from m3se.trainers.data.schema import Collection
 from m3se.trainers.errors import InputError
 from m3se.trainers.storage.arrow import write_rows
 from m3se.trainers.storage.atomic import complete_folder
-from m3se.trainers.storage.checksums import reusable
+from m3se.trainers.storage.cache import cache_key, cache_root, reusable
 
 
 logger = logging.getLogger(__name__)
@@ -90,9 +90,7 @@ def _hash(name: str) -> int:
 
 
 def _cache_folder(cache_dir: str | Path | None, versions: dict[str, str | None]) -> Path:
-    root = Path(cache_dir) if cache_dir else Path.home() / ".cache" / "m3se"
-    key = json.dumps([RULES_VERSION, versions], sort_keys=True)
-    return root / f"pydocs-{blake2b(key.encode(), digest_size=8).hexdigest()}"
+    return cache_root(cache_dir) / f"pydocs-{cache_key(RULES_VERSION, versions)}"
 
 
 def _build(folder: Path, versions: dict[str, str | None]) -> None:
@@ -110,7 +108,7 @@ def _build(folder: Path, versions: dict[str, str | None]) -> None:
     }
     with complete_folder(folder, replace=False) as new:
         names, texts = [name for name, _, _ in pairs], [text for _, _, text in pairs]
-        DocumentTable.from_texts(names, texts).save(new / "documents")
+        DocumentTable.from_texts(names, texts).write_into(new / "documents")
         for split in SPLITS:
             queries = ({"query_id": f"q:{name}", "query": query} for name, query, _ in rows[split])
             write_rows(queries, QUERY_FEATURES, new / f"{split}.arrow")

@@ -19,7 +19,7 @@ from m3se.trainers.data.schema import Collection
 from m3se.trainers.errors import InputError, first_line, preview, shorten
 from m3se.trainers.storage.arrow import save_dataset, write_rows
 from m3se.trainers.storage.atomic import complete_folder
-from m3se.trainers.storage.checksums import reusable
+from m3se.trainers.storage.cache import reusable
 
 
 logger = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ def _write(source: str | Path, entries: Entries, folder: Path) -> dict[str, int]
         rows_read = Dataset.from_file(str(file))
         save_dataset(rows_read.select(np.setdiff1d(np.arange(len(rows_read)), surplus)), file)
         table = DocumentTable.unchecked(file)
-    table.save_index(folder)
+    table.write_index_into(folder)
     return {reason: count for reason, count in counts.items() if count}
 
 

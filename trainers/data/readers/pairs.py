@@ -21,7 +21,7 @@ from m3se.trainers.data.schema import CANDIDATE_FEATURES, SCORED_CANDIDATE_FEATU
 from m3se.trainers.errors import InputError, preview
 from m3se.trainers.storage.arrow import write_rows
 from m3se.trainers.storage.atomic import complete_folder
-from m3se.trainers.storage.checksums import reusable
+from m3se.trainers.storage.cache import reusable
 
 
 logger = logging.getLogger(__name__)
