@@ -36,7 +36,7 @@ from m3se.trainers.data.schema import hash_subset, missing_part
 from m3se.trainers.errors import InputError
 from m3se.trainers.processes import Processes
 from m3se.trainers.storage.atomic import complete_folder
-from m3se.trainers.teacher.annotate import Share, annotate, check_teachers, fill_cache
+from m3se.trainers.teacher.annotate import ProcessShare, annotate, check_teachers, fill_cache
 from m3se.trainers.teacher.calibration import Calibration, calibrate
 from m3se.trainers.teacher.pair_scorer import PairScorer
 
@@ -118,7 +118,7 @@ def score(arguments: ScoringArguments, processes: Processes) -> None:
         processes.wait()
     cache = Path(arguments.cache_dir) / "teacher_scores"
     if teachers and processes.world_size > 1:
-        share = Share(processes.rank, processes.world_size)
+        share = ProcessShare(processes.rank, processes.world_size)
         fill_cache(lists, teachers, cache, share, arguments.shard_seconds, progress=first)
     processes.wait()
     processes.end()

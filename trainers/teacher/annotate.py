@@ -1,4 +1,4 @@
-"""Ranking lists get the scores of their teachers, through the score cache.
+"""Teacher scores for ranking lists, through the score cache.
 
 The pairs of the lists are cut into chunks that depend on the lists alone, not on what the cache holds or how many
 processes work. A chunk is scored as a whole and reaches the disk as a whole, so an interrupted run that is started
@@ -32,7 +32,7 @@ SHARD_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
-class Share:
+class ProcessShare:
     """The part of the work that one of `world_size` processes does: every `world_size`-th chunk."""
 
     rank: int = 0
@@ -46,25 +46,31 @@ def annotate(
     shard_seconds: float = SHARD_SECONDS,
     progress: bool = True,
 ) -> RankingLists:
-    """The lists with the column `teacher_scores`: the teacher's, or the mean over several teachers, whose own scores
-    are then kept as `teacher_scores_0`, `teacher_scores_1`, … in the order of `teachers`.
+    """Return the lists with a column `teacher_scores`: the score of the teacher, or the mean over several teachers.
 
-    Only pairs that `cache_dir` does not have are scored; a shard is written there every `shard_seconds`. Earlier
-    `teacher_scores*` columns are replaced.
+    The scores of several teachers are kept beside it as `teacher_scores_0`, `teacher_scores_1`, …. Earlier
+    `teacher_scores*` columns are replaced. Only pairs that the cache does not have are scored.
+
+    Args:
+        lists: queries with their candidates; documents need not be scored yet.
+        teachers: the cross-encoders, in the order of the columns.
+        cache_dir: folder of the score cache.
+        shard_seconds: how often new scores reach the disk.
+        progress: show a bar for each teacher.
 
     Raises:
-        InputError: no teacher, one given twice, unknown documents, a score that is not finite (query and document are
-            named), or a cache that cannot be written.
+        InputError: no teacher, the same one twice, unknown documents, a score that is not finite (query and document
+            are named), or a cache that cannot be written.
     """
     check_teachers(teachers)
-    columns = [
-        np.concatenate([*teacher_scores(lists, teacher, cache_dir, Share(), shard_seconds, progress)])
-        for teacher in teachers
-    ]
+    columns = []
+    for teacher in teachers:
+        blocks = score_blocks(lists, teacher, cache_dir, ProcessShare(), shard_seconds, progress)
+        columns.append(np.concatenate(list(blocks)))
     scores = {"teacher_scores": np.mean(columns, axis=0, dtype=np.float64).astype(np.float32)}
     if len(teachers) > 1:
         scores |= {f"teacher_scores_{number}": column for number, column in enumerate(columns)}
-    report = lists.report | {"teachers": [description(teacher) for teacher in teachers]}
+    report = lists.report | {"teachers": [describe_teacher(teacher) for teacher in teachers]}
     return RankingLists(with_score_columns(lists.rows, scores), lists.documents, report)
 
 
@@ -72,44 +78,55 @@ def fill_cache(
     lists: RankingLists,
     teachers: Sequence[PairScorer],
     cache_dir: str | Path,
-    share: Share,
+    share: ProcessShare,
     shard_seconds: float = SHARD_SECONDS,
     progress: bool = True,
 ) -> None:
-    """Score the share of one process into the cache; `annotate` then finds the scores of all. Raises as `annotate`."""
+    """Score the share of one process into the cache; `annotate` then finds the scores of all processes.
+
+    Args:
+        share: the part of this process. The other arguments are those of `annotate`.
+
+    Raises:
+        InputError: as `annotate`.
+    """
     check_teachers(teachers)
     for teacher in teachers:
-        for _ in teacher_scores(lists, teacher, cache_dir, share, shard_seconds, progress):
+        for _ in score_blocks(lists, teacher, cache_dir, share, shard_seconds, progress):
             pass
 
 
-def teacher_scores(
+def score_blocks(
     lists: RankingLists,
     teacher: PairScorer,
     cache_dir: str | Path,
-    share: Share,
+    share: ProcessShare,
     shard_seconds: float,
     progress: bool,
 ) -> Iterator[np.ndarray]:
-    """Scores of consecutive pairs of the lists, a block at a time; NaN for pairs of another process's share."""
+    """Yield the scores of consecutive pairs of the lists, a block at a time; NaN for pairs of another process.
+
+    Args:
+        share: the chunks that this process scores. The other arguments are those of `annotate`.
+    """
     cache = ScoreCache(cache_dir, teacher.fingerprint)
     sizes = list_sizes(lists.rows)
     total, scored = int(sizes.sum()), 0
     bar = tqdm(total=total, desc=f"teacher {short_name(teacher)}", unit="pair", disable=not progress, delay=1)
     with bar, ShardWriter(cache, shard_seconds) as writer:
         for rows in row_blocks(sizes, BLOCK_PAIRS):
-            block = Block.of(lists, rows, teacher)
-            known = cache.lookup(block.keys)
+            block = Block.from_rows(lists, rows, teacher)
+            scores = cache.lookup(block.keys)
             chunks = block.chunks(teacher.chunk_pairs)[share.rank :: share.world_size]
-            missing = [chunk[np.isnan(known[chunk])] for chunk in chunks]
+            missing = [chunk[np.isnan(scores[chunk])] for chunk in chunks]
             wanted = sum(map(len, missing))
             bar.total -= len(block.queries) - wanted
             for chunk in filter(len, missing):
-                known[chunk] = block.score(chunk, teacher, bar)
-                writer.add(block.keys[chunk], known[chunk])
+                scores[chunk] = block.score(chunk, teacher, bar)
+                writer.add(block.keys[chunk], scores[chunk])
             writer.flush()
             scored += wanted
-            yield known[block.slots]
+            yield scores[block.slots]
     rest = f"{total - scored:,} reused" if share.world_size == 1 else f"the rest left to {share.world_size - 1} others"
     logger.info("teacher %s: %s pairs scored, %s", short_name(teacher), f"{scored:,}", rest)
 
@@ -130,27 +147,30 @@ class Block:
     origins: np.ndarray
 
     @classmethod
-    def of(cls, lists: RankingLists, rows: range, teacher: PairScorer) -> "Block":
-        """The pairs of some rows of the lists, and their keys in this teacher's cache."""
+    def from_rows(cls, lists: RankingLists, rows: range, teacher: PairScorer) -> "Block":
+        """Take the pairs of some rows of the lists, and their keys in this teacher's cache."""
         part = lists.rows[rows.start : rows.stop]
-        queries = [q for q, ids in zip(part["query"], part["document_ids"], strict=True) for _ in ids]
-        ids = [document for some in part["document_ids"] for document in some]
-        keys = [
-            pair_keys(teacher.fingerprint, queries[at : at + HASHED_AT_ONCE], lists.documents.texts(some))
-            for at in range(0, len(ids), HASHED_AT_ONCE)
-            if (some := ids[at : at + HASHED_AT_ONCE])
-        ]
-        return cls(queries, ids, lists.documents, *distinct(np.concatenate(keys)))
+        queries: list[str] = []
+        ids: list[str] = []
+        for query, documents in zip(part["query"], part["document_ids"], strict=True):
+            queries += [query] * len(documents)
+            ids += documents
+        keys = []
+        for start in range(0, len(ids), HASHED_AT_ONCE):
+            stop = start + HASHED_AT_ONCE
+            keys.append(pair_keys(teacher.fingerprint, queries[start:stop], lists.documents.texts(ids[start:stop])))
+        return cls(queries, ids, lists.documents, *distinct_keys(np.concatenate(keys)))
 
     def chunks(self, size: int) -> list[np.ndarray]:
-        """The distinct pairs in the order of the lists, as places in `keys`, `size` at a time."""
+        """Cut the distinct pairs, in the order of the lists, into chunks of `size`: places in `keys`."""
         order = np.argsort(self.origins)
         return [order[start : start + size] for start in range(0, len(order), size)]
 
     def score(self, chunk: np.ndarray, teacher: PairScorer, bar: tqdm) -> np.ndarray:
-        """The teacher's scores of the pairs at `chunk`, places in `keys`. Raises InputError when one is not finite."""
+        """Score the pairs at `chunk` (places in `keys`): [n] float32. Raises InputError for one that is not finite."""
         pairs = self.origins[chunk]
-        queries, ids = [self.queries[i] for i in pairs], [self.ids[i] for i in pairs]
+        queries = [self.queries[pair] for pair in pairs]
+        ids = [self.ids[pair] for pair in pairs]
         scores = teacher.score(queries, self.documents.texts(ids), bar=bar)
         if not np.isfinite(scores).all():
             worst = int(np.flatnonzero(~np.isfinite(scores))[0])
@@ -161,8 +181,8 @@ class Block:
         return scores
 
 
-def distinct(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Keys [n] -> sorted distinct keys [d], the place of each key among them [n], first occurrence of each [d]."""
+def distinct_keys(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sort keys [n] into distinct keys [d], the place of each key among them [n], first occurrence of each [d]."""
     order = np.argsort(keys, kind="stable")
     ordered = keys[order]
     first = np.append(True, ordered[1:] != ordered[:-1])
@@ -172,14 +192,14 @@ def distinct(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def list_sizes(rows: Dataset) -> np.ndarray:
-    """Number of documents of every row [rows]."""
+    """Count the documents of every row: [rows]."""
     batches = rows.select_columns("document_ids").with_format("arrow").iter(10_000)
     sizes = [pc.list_value_length(batch["document_ids"]).to_numpy() for batch in batches]
     return np.concatenate(sizes).astype(np.int64) if sizes else np.zeros(0, dtype=np.int64)
 
 
 def row_blocks(sizes: np.ndarray, pairs: int) -> Iterator[range]:
-    """Ranges of consecutive rows that hold about `pairs` pairs, at least one row and one pair."""
+    """Yield ranges of consecutive rows that hold about `pairs` pairs, at least one row and one pair."""
     start, ends = 0, np.cumsum(sizes)
     while start < len(sizes):
         before = ends[start] - sizes[start]
@@ -190,7 +210,7 @@ def row_blocks(sizes: np.ndarray, pairs: int) -> Iterator[range]:
 
 
 def with_score_columns(rows: Dataset, scores: dict[str, np.ndarray]) -> Dataset:
-    """The rows with flat score columns [pairs] cut to the lengths of their lists; old score columns are dropped."""
+    """Add flat score columns [pairs], cut to the lengths of the lists, in place of the rows' old score columns."""
     rows = rows.remove_columns([name for name in rows.column_names if name.startswith("teacher_scores")])
     offsets = pa.array(np.append(0, np.cumsum(list_sizes(rows))), type=pa.int32())
     for name, values in scores.items():
@@ -201,7 +221,7 @@ def with_score_columns(rows: Dataset, scores: dict[str, np.ndarray]) -> Dataset:
 
 
 def check_teachers(teachers: Sequence[PairScorer]) -> None:
-    """Raise InputError when there is no teacher, or one twice."""
+    """Raise InputError when there is no teacher, or the same one twice."""
     if not teachers:
         raise InputError("no teacher given; expected at least one")
     fingerprints = [teacher.fingerprint for teacher in teachers]
@@ -211,12 +231,12 @@ def check_teachers(teachers: Sequence[PairScorer]) -> None:
 
 
 def short_name(teacher: PairScorer) -> str:
-    """A Hub id as it is, a folder by its last name: what is written to reports names no machine."""
+    """Return a Hub id as it is, a folder by its last name: reports then name no machine."""
     path = Path(teacher.name)
     return path.resolve().name if path.exists() else teacher.name
 
 
-def description(teacher: PairScorer) -> dict:
-    """What `data_report.json` keeps of a teacher."""
+def describe_teacher(teacher: PairScorer) -> dict:
+    """Return the entry of a teacher in `data_report.json`."""
     dtype = str(teacher.dtype).removeprefix("torch.")
     return {"name": short_name(teacher), "fingerprint": teacher.fingerprint, "dtype": dtype, **teacher.encoder.lengths}

@@ -1,4 +1,4 @@
-"""What a teacher's scores look like, and what they ask of a distillation temperature."""
+"""Statistics of a teacher's scores, and the distillation temperature that they suggest."""
 
 from dataclasses import asdict, dataclass
 
@@ -14,9 +14,14 @@ ONE_HOT_DOCUMENTS = 1.1  # softmax targets over fewer documents than this teach 
 
 
 @dataclass(frozen=True)
-class Targets:
-    """softmax(teacher_scores / temperature), over all lists: the mean probability of a list's best document, and the
-    mean number of documents the probability is spread over (the exponential of its entropy)."""
+class SoftmaxTargets:
+    """Means over all lists of softmax(teacher_scores / temperature).
+
+    Attributes:
+        temperature: the scores are divided by it.
+        top_probability: probability of a list's best document.
+        effective_documents: documents that the probability is spread over, the exponential of its entropy.
+    """
 
     temperature: float
     top_probability: float
@@ -25,9 +30,16 @@ class Targets:
 
 @dataclass(frozen=True)
 class Calibration:
-    """`pairs` are those with a score, `unknown` those without. `spread` is the mean over queries of the standard
-    deviation within a list; margins are positive minus negative. What needs both positives and negatives is None when
-    there are none."""
+    """Statistics of the teacher scores of ranking lists.
+
+    Attributes:
+        pairs, unknown: number of pairs with a score, and without.
+        spread: mean over queries of the standard deviation within a list.
+        mean_margin: mean over queries of positive minus negative scores.
+        positive_mean, negative_mean, mean_margin, top_is_positive: None without a list of positives and negatives.
+        targets, suggested: softmax targets at temperature 1, and at the suggested one.
+        warning: why temperature 1 would not do; None when it would.
+    """
 
     queries: int
     pairs: int
@@ -42,16 +54,16 @@ class Calibration:
     negative_mean: float | None
     mean_margin: float | None
     top_is_positive: float | None
-    targets: Targets
-    suggested: Targets
+    targets: SoftmaxTargets
+    suggested: SoftmaxTargets
     warning: str | None
 
     def as_dict(self) -> dict:
-        """Plain values for calibration.json."""
+        """Return plain values for calibration.json."""
         return asdict(self)
 
     def lines(self) -> list[str]:
-        """The report, one statement a line."""
+        """Report the statistics, one statement a line."""
         lines = [
             f"{self.queries:,} queries, {self.pairs:,} pairs, {self.documents_per_query:.1f} documents per query",
             f"teacher scores: mean {self.mean:.3f}, standard deviation {self.standard_deviation:.3f}, "
@@ -77,7 +89,8 @@ class Calibration:
 def calibrate(lists: RankingLists) -> Calibration:
     """Measure the column `teacher_scores` of annotated lists; NaN is a score that is not known.
 
-    Raises InputError when there is none, one is infinite (its query is named), or all are the same.
+    Raises:
+        InputError: there is no score, one is infinite (its query is named), or all are the same.
     """
     scores, labels, sizes, unknown = flat_columns(lists)
     if scores.min() == scores.max():
@@ -99,66 +112,72 @@ def calibrate(lists: RankingLists) -> Calibration:
         minimum=float(scores.min()),
         maximum=float(scores.max()),
         spread=spread,
-        **against_labels(scores, labels, starts, sizes),
+        **compare_with_labels(scores, labels, starts, sizes),
         targets=targets,
         suggested=suggested,
-        warning=warning_about(targets, suggested.temperature, float(sizes.mean())),
+        warning=temperature_warning(targets, suggested.temperature, float(sizes.mean())),
     )
 
 
 def flat_columns(lists: RankingLists) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """Known scores [n] and their labels [n] (float64), sizes of the lists that have any, number of unknown ones."""
+    """Flatten the known scores [n] and their labels [n] (float64), with sizes of lists and a count of unknown scores.
+
+    The sizes [lists] count known scores, of the lists that have any.
+
+    Raises:
+        InputError: there is no known score, or one is infinite.
+    """
     if "teacher_scores" not in lists.rows.column_names:
         raise InputError("the lists have no teacher scores; expected a teacher, or data that brings scores")
     scores, labels, sizes, unknown = [], [], [], 0
     for rows in lists.rows.iter(1_000):
         for query, *columns in zip(rows["query_id"], rows["teacher_scores"], rows["labels"], strict=True):
-            row_scores, row_labels = (np.asarray(column, dtype=np.float64) for column in columns)
+            row_scores, row_labels = np.asarray(columns, dtype=np.float64)
             if np.isinf(row_scores).any():
                 raise InputError(f"query {query!r}: teacher scores are not finite: {columns[0]}")
-            known = ~np.isnan(row_scores)
-            unknown += int((~known).sum())
-            if known.any():
-                scores.append(row_scores[known])
-                labels.append(row_labels[known])
-                sizes.append(np.count_nonzero(known))
+            is_known = ~np.isnan(row_scores)
+            unknown += int((~is_known).sum())
+            if is_known.any():
+                scores.append(row_scores[is_known])
+                labels.append(row_labels[is_known])
+                sizes.append(np.count_nonzero(is_known))
     if not scores:
         raise InputError(f"the lists hold no document with a teacher score to calibrate on ({unknown:,} without)")
     return np.concatenate(scores), np.concatenate(labels), np.asarray(sizes), unknown
 
 
-def softmax_targets(scores: np.ndarray, starts: np.ndarray, sizes: np.ndarray, temperature: float) -> Targets:
-    """Softmax over each list; lists start at `starts` and hold `sizes` scores."""
+def softmax_targets(scores: np.ndarray, starts: np.ndarray, sizes: np.ndarray, temperature: float) -> SoftmaxTargets:
+    """Describe the softmax over each list; lists start at `starts` and hold `sizes` scores."""
     best = np.maximum.reduceat(scores, starts)
     shifted = (scores - np.repeat(best, sizes)) / temperature
     normaliser = np.log(np.add.reduceat(np.exp(shifted), starts))
     logarithms = shifted - np.repeat(normaliser, sizes)
     entropy = -np.add.reduceat(np.exp(logarithms) * logarithms, starts)
-    return Targets(temperature, float(np.exp(-normaliser).mean()), float(np.exp(entropy).mean()))
+    return SoftmaxTargets(temperature, float(np.exp(-normaliser).mean()), float(np.exp(entropy).mean()))
 
 
-def against_labels(scores: np.ndarray, labels: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> dict:
-    """Positives against negatives, over the queries that have both. Equal scores do not put a positive on top."""
+def compare_with_labels(scores: np.ndarray, labels: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> dict:
+    """Compare positives with negatives, over the queries that have both. Equal scores put no positive on top."""
     positive = labels > 0
     best_positive = np.maximum.reduceat(np.where(positive, scores, -np.inf), starts)
     best_negative = np.maximum.reduceat(np.where(positive, -np.inf, scores), starts)
-    both = np.isfinite(best_positive) & np.isfinite(best_negative)
-    if not both.any():
+    has_both = np.isfinite(best_positive) & np.isfinite(best_negative)
+    if not has_both.any():
         return dict.fromkeys(("positive_mean", "negative_mean", "mean_margin", "top_is_positive"))
-    kept = np.repeat(both, sizes)
+    compared = np.repeat(has_both, sizes)
     counts = np.add.reduceat(positive.astype(np.float64), starts)
-    positive_means = np.add.reduceat(np.where(positive, scores, 0), starts)[both] / counts[both]
-    negative_means = np.add.reduceat(np.where(positive, 0, scores), starts)[both] / (sizes - counts)[both]
+    positive_means = np.add.reduceat(np.where(positive, scores, 0), starts)[has_both] / counts[has_both]
+    negative_means = np.add.reduceat(np.where(positive, 0, scores), starts)[has_both] / (sizes - counts)[has_both]
     return {
-        "positive_mean": float(scores[positive & kept].mean()),
-        "negative_mean": float(scores[~positive & kept].mean()),
+        "positive_mean": float(scores[positive & compared].mean()),
+        "negative_mean": float(scores[~positive & compared].mean()),
         "mean_margin": float((positive_means - negative_means).mean()),
-        "top_is_positive": float((best_positive > best_negative)[both].mean()),
+        "top_is_positive": float((best_positive > best_negative)[has_both].mean()),
     }
 
 
-def warning_about(targets: Targets, suggested: float, size: float) -> str | None:
-    """Why temperature 1 would not do; None when it would."""
+def temperature_warning(targets: SoftmaxTargets, suggested: float, size: float) -> str | None:
+    """Say why temperature 1 would not do; None when it would."""
     documents = targets.effective_documents
     if documents > FLAT_SHARE * size:
         kind = f"nearly flat: spread over {documents:.2f} of {size:.1f} documents"

@@ -1,4 +1,4 @@
-"""Teacher scores on disk, found again by what they are scores of.
+"""Teacher scores on disk, found again by teacher, query and document.
 
 The key of a score is a hash of the teacher's fingerprint, the query's text and the document's text, so a changed
 teacher, length limit or text finds nothing and an unchanged one finds its score, whatever data set it comes from.
@@ -36,7 +36,7 @@ ABANDONED_SECONDS = 3600  # a temporary file this old belongs to a process that 
 
 
 def pair_keys(fingerprint: str, queries: Sequence[str], documents: Sequence[str]) -> np.ndarray:
-    """Keys [n] of the pairs (queries[i], documents[i]) scored by the teacher with this fingerprint."""
+    """Make the keys [n] of the pairs (queries[i], documents[i]) scored by the teacher with this fingerprint."""
     keys = bytearray()
     prefix, last = None, None
     for query, document in zip(queries, documents, strict=True):
@@ -66,23 +66,23 @@ class ScoreCache:
         self._remove_abandoned()
 
     def lookup(self, keys: np.ndarray) -> np.ndarray:
-        """Scores [n] of sorted distinct `keys` [n], NaN where the cache has none."""
+        """Return the scores [n] of sorted distinct `keys` [n], NaN where the cache has none."""
         scores = np.full(len(keys), np.nan, dtype=np.float32)
         for shard_keys, shard_scores in self.shards():
             slots = np.searchsorted(keys, shard_keys)
             slots[slots == len(keys)] = 0
-            found = keys[slots] == shard_keys if len(keys) else np.zeros(len(slots), dtype=bool)
-            scores[slots[found]] = shard_scores[found]
+            matches = keys[slots] == shard_keys if len(keys) else np.zeros(len(slots), dtype=bool)
+            scores[slots[matches]] = shard_scores[matches]
         return scores
 
     def shards(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Keys and scores of every complete shard; a damaged one is put aside and named in a warning."""
+        """Yield keys and scores of every complete shard; a damaged one is put aside and named in a warning."""
         for path in sorted(self.folder.glob("*.scores")):
             try:
                 data = path.read_bytes()
             except FileNotFoundError:
                 continue  # another process put it aside
-            if damage := damage_of(data):
+            if damage := find_damage(data):
                 self._put_aside(path, damage)
                 continue
             count = (len(data) - HEADER_SIZE) // (KEY.itemsize + SCORE.itemsize)
@@ -150,7 +150,7 @@ class ShardWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Write what was collected, if anything."""
+        """Write the scores that were collected, if any."""
         pending, self._pending = self._pending, []
         if pending:
             self.cache.add(*map(np.concatenate, zip(*pending, strict=True)))
@@ -158,12 +158,12 @@ class ShardWriter:
 
 
 def checksum(data: bytes) -> bytes:
-    """32 bytes that any change of `data` changes."""
+    """Return 32 bytes that any change of `data` changes."""
     return blake2b(data, digest_size=32).digest()
 
 
-def damage_of(data: bytes) -> str | None:
-    """What is wrong with the bytes of a shard; None when they are what was written."""
+def find_damage(data: bytes) -> str | None:
+    """Say what is wrong with the bytes of a shard; None when they are as they were written."""
     if data[: len(MAGIC)] != MAGIC or len(data) < HEADER_SIZE:
         return "not a score shard"
     count = int.from_bytes(data[8:16], "little")

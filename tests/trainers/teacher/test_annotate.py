@@ -13,7 +13,7 @@ from m3se.trainers.data.schema import ROW_FEATURES
 from m3se.trainers.errors import InputError
 from m3se.trainers.storage.arrow import write_rows
 from m3se.trainers.teacher import annotate as annotation
-from m3se.trainers.teacher.annotate import Share, annotate, distinct, fill_cache, row_blocks
+from m3se.trainers.teacher.annotate import ProcessShare, annotate, distinct_keys, fill_cache, row_blocks
 from m3se.trainers.teacher.pair_scorer import PairScorer
 from tests.worlds.teachers import save_classifier, save_cross_encoder, save_roberta, tiny_lists
 
@@ -175,7 +175,7 @@ def test_processes_score_every_pair_once_in_the_batches_of_a_single_one(tmp_path
     annotate(lists, [alone], tmp_path / "alone")
     teachers = [LengthTeacher() for _ in range(world_size)]
     for rank, teacher in enumerate(teachers):
-        fill_cache(lists, [teacher], tmp_path / "shared", Share(rank, world_size))
+        fill_cache(lists, [teacher], tmp_path / "shared", ProcessShare(rank, world_size))
         assert teacher.calls == alone.calls[rank::world_size]
     last = LengthTeacher()
     annotate(lists, [last], tmp_path / "shared")
@@ -225,7 +225,7 @@ def test_the_report_names_teachers_but_no_folder_of_this_machine(tmp_path):
 @given(st.lists(st.binary(min_size=16, max_size=16) | st.sampled_from([b"\0" * 16, b"\1" + b"\0" * 15]), min_size=1))
 def test_distinct_keys_lead_back_to_all_pairs(keys):
     array = np.frombuffer(b"".join(keys), dtype="S16")
-    unique, slots, origins = distinct(array)
+    unique, slots, origins = distinct_keys(array)
     assert unique.tolist() == sorted(set(array.tolist()))
     assert (unique[slots] == array).all()
     assert origins.tolist() == [array.tolist().index(key) for key in unique.tolist()]
