@@ -13,7 +13,7 @@ from transformers import HfArgumentParser
 
 from m3se.run_scripts.cli.app import run
 from m3se.trainers.data import read_data
-from m3se.trainers.processes import Processes
+from m3se.trainers.processes import connect_processes
 from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection, encode_collection, encoding_folder
 from m3se.trainers.retrieval.loading import load_embedder
 
@@ -41,15 +41,12 @@ def make_parser() -> HfArgumentParser:
 
 
 def main(arguments: EncodingArguments) -> None:
-    processes = Processes()
-    first = processes.rank == 0
-    if not first:
+    state = connect_processes()
+    if not state.is_main_process:
         logging.disable(logging.INFO)
-        processes.wait()  # until the first has prepared the collection, which is then only opened
-    scorer = load_embedder(arguments.model, arguments.dtype, arguments.pooling)
-    documents = read_data(arguments.data, arguments.split, arguments.cache_dir, allow_missing=True).documents
-    if first:
-        processes.wait()
+    with state.main_process_first():  # it prepares the collection, which the others only open
+        scorer = load_embedder(arguments.model, arguments.dtype, arguments.pooling)
+        documents = read_data(arguments.data, arguments.split, arguments.cache_dir, allow_missing=True).documents
     folder = arguments.output or encoding_folder(scorer, documents, arguments.cache_dir)
     encode_collection(
         scorer,
@@ -57,12 +54,12 @@ def main(arguments: EncodingArguments) -> None:
         folder,
         arguments.number_format,
         arguments.shard_size,
-        processes.rank,
-        processes.world_size,
+        state.process_index,
+        state.num_processes,
     )
-    processes.wait()
-    processes.end()
-    if first:
+    state.wait_for_everyone()
+    state.destroy_process_group()
+    if state.is_main_process:
         encoded = EmbeddedCollection(folder)
         logger.info("%s: %s documents of %d numbers", folder, f"{len(encoded):,}", encoded.width)
 

@@ -34,7 +34,7 @@ from m3se.trainers.data import (
 )
 from m3se.trainers.data.schema import hash_subset, missing_part
 from m3se.trainers.errors import InputError
-from m3se.trainers.processes import Processes
+from m3se.trainers.processes import connect_processes
 from m3se.trainers.storage.atomic import complete_folder
 from m3se.trainers.teacher.annotate import ProcessShare, annotate, check_teachers, fill_cache
 from m3se.trainers.teacher.calibration import Calibration, calibrate
@@ -94,35 +94,28 @@ class ScoringArguments:
 
 
 def make_parser() -> HfArgumentParser:
+    """Make the parser of the command's options."""
     return HfArgumentParser(ScoringArguments, description=__doc__)
 
 
 def main(arguments: ScoringArguments) -> None:
-    processes = Processes()
-    if processes.rank > 0:
-        logging.disable(logging.INFO)
-    score(arguments, processes)
-
-
-def score(arguments: ScoringArguments, processes: Processes) -> None:
-    """Every process scores its share into the cache; the first then writes and reports what all have scored."""
-    first = processes.rank == 0
-    if first:
+    """Score a share of the pairs into the cache; the first process then writes and reports the scores of all."""
+    state = connect_processes()
+    if state.is_main_process:
         check_output(Path(arguments.output))
         check_export(arguments)
+    else:
+        logging.disable(logging.INFO)
     teachers = load_teachers(arguments)
-    if not first:
-        processes.wait()  # until the first has prepared collection and index, which are then only opened
-    lists = prepare_lists(arguments)
-    if first:
-        processes.wait()
+    with state.main_process_first():  # it prepares collection and index, which the others only open
+        lists = prepare_lists(arguments)
     cache = Path(arguments.cache_dir) / "teacher_scores"
-    if teachers and processes.world_size > 1:
-        share = ProcessShare(processes.rank, processes.world_size)
-        fill_cache(lists, teachers, cache, share, arguments.shard_seconds, progress=first)
-    processes.wait()
-    processes.end()
-    if first:
+    if teachers and state.num_processes > 1:
+        share = ProcessShare(state.process_index, state.num_processes)
+        fill_cache(lists, teachers, cache, share, arguments.shard_seconds, progress=state.is_main_process)
+    state.wait_for_everyone()
+    state.destroy_process_group()
+    if state.is_main_process:
         annotated = annotate(lists, teachers, cache, arguments.shard_seconds) if teachers else lists
         calibration = calibrate(annotated)
         write(annotated, calibration, arguments)
@@ -130,11 +123,9 @@ def score(arguments: ScoringArguments, processes: Processes) -> None:
 
 
 def load_teachers(arguments: ScoringArguments) -> list[PairScorer]:
-    """All teachers, each with the lengths and number format that were asked for."""
-    teachers = [
-        PairScorer.from_pretrained(name, arguments.dtype, arguments.query_length, arguments.document_length)
-        for name in arguments.teacher
-    ]
+    """Load all teachers, each with the lengths and number format of the options."""
+    options = arguments.dtype, arguments.query_length, arguments.document_length
+    teachers = [PairScorer.from_pretrained(name, *options) for name in arguments.teacher]
     if teachers:
         check_teachers(teachers)
     elif arguments.data == "pydocs":
@@ -154,12 +145,12 @@ def check_output(output: Path) -> None:
 
 
 def prepare_lists(arguments: ScoringArguments) -> RankingLists:
-    """The lists of a folder, or those of a collection's queries; of the queries that were asked for."""
+    """Read the lists of a folder, or make those of a collection's queries; of the selected queries."""
     if (Path(arguments.data) / "data_report.json").is_file():
         lists = RankingLists.load(arguments.data)
         queries = lists.rows["query_id"][:]
-        kept = asked_for(set(queries), arguments)
-        lists.rows = lists.rows.select(np.flatnonzero([query in kept for query in queries]))
+        selected = select_queries(set(queries), arguments)
+        lists.rows = lists.rows.select(np.flatnonzero([query in selected for query in queries]))
         return lists
     collection = read_collection(arguments)
     if not arguments.teacher:
@@ -179,7 +170,7 @@ def prepare_lists(arguments: ScoringArguments) -> RankingLists:
 
 
 def read_collection(arguments: ScoringArguments) -> Collection:
-    """What --data names, with the lists of a file of candidates."""
+    """Read the collection of --data, with the lists of a file of candidates."""
     brought = arguments.candidates if Path(arguments.candidates).is_file() else None
     collection = read_data(
         arguments.data,
@@ -189,11 +180,11 @@ def read_collection(arguments: ScoringArguments) -> Collection:
         qrels=arguments.qrels,
         allow_missing=arguments.allow_missing,
     )
-    return collection.only(asked_for(set(collection.queries), arguments))
+    return collection.only(select_queries(set(collection.queries), arguments))
 
 
-def asked_for(queries: set[str], arguments: ScoringArguments) -> set[str]:
-    """The queries that --skip_queries and --max_queries leave; raises InputError when the first leaves none."""
+def select_queries(queries: set[str], arguments: ScoringArguments) -> set[str]:
+    """Select the queries that --skip_queries and --max_queries leave. Raises InputError when the first leaves none."""
     if queries and not 0 <= arguments.skip_queries < len(queries):
         raise InputError(
             f"--skip_queries: expected 0 or more, and fewer than the {len(queries)} queries there are, "
@@ -209,7 +200,7 @@ def check_export(arguments: ScoringArguments) -> None:
 
 
 def write(lists: RankingLists, calibration: Calibration, arguments: ScoringArguments) -> None:
-    """Lists and calibration.json in one folder, which appears only when complete, and the table if asked for.
+    """Write lists and calibration.json as one folder, which appears only when complete, and the table of --export_tsv.
 
     Raises InputError when they cannot be written.
     """

@@ -22,6 +22,7 @@ from importlib import import_module
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 from tqdm import tqdm
 
 from m3se.run_scripts.cli.app import run
@@ -65,6 +66,7 @@ class Run:
                 os.dup2(writer, 2)
                 write_there()
                 os.environ.update(environment)
+                PartialState._reset_state()  # an earlier test of this process may have been a launch of one
                 if largest_file:
                     resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
                 if before:
