@@ -1,11 +1,13 @@
 """Results of a model on the Hub: rows of the card, its model-index, and `.eval_results` files.
 
-`metrics` is the content of a metrics.json: measures by the field's names (`MRR@10`, `nDCG@10`, `Recall@100`), and what
-is needed to read them: `queries`, `ties` (documents that shared their score), `candidate_recall` (of the list that was
-re-ranked; no re-ranking can do better).
+`metrics` is the content of a metrics.json: measures, and what is needed to read them. Measures are spelled as the
+field and ir_measures spell them (`MRR@10`, `nDCG@10`, `AP`, `P(rel=2)@5`), with a capital letter at least. All other
+entries are words in small letters: `queries`, `ties` (documents that shared their score), `candidate_recall` (of the
+list that was re-ranked; no re-ranking can do better).
 """
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import yaml
 from huggingface_hub import EvalResult, EvalResultEntry, eval_result_entries_to_yaml
 
 
-FAMILIES = ("MRR", "nDCG", "Recall")
+MEASURE = re.compile(r"(?P<family>\w*[A-Z]\w*)(\(.*\))?(@[\d.]+)?")
 
 
 @dataclass
@@ -26,7 +28,7 @@ class Benchmark:
 
 
 def parse_benchmark(text: str) -> Benchmark:
-    """ "org/dataset:task:measure" -> its parts; raises ValueError."""
+    """Split "org/dataset:task:measure" into its parts; raises ValueError."""
     parts = text.split(":")
     if len(parts) != 3 or not all(parts) or parts[0].count("/") != 1:
         raise ValueError(f"benchmark must be org/dataset:task:measure, got {text!r}")
@@ -34,22 +36,27 @@ def parse_benchmark(text: str) -> Benchmark:
 
 
 def measures(metrics: dict) -> dict[str, float]:
-    """The measures among the values of a metrics.json, in its order.
+    """Return the measures among the values of a metrics.json, in its order.
 
     Raises:
         ValueError: there is none, or one is not a finite number.
     """
-    found = {name: value for name, value in metrics.items() if name.partition("@")[0] in FAMILIES and "@" in name}
-    if not found:
+    values = {name: value for name, value in metrics.items() if MEASURE.fullmatch(name)}
+    if not values:
         raise ValueError(f"metrics have no measure such as MRR@10, only {sorted(metrics)}")
-    for name, value in found.items():
+    for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise ValueError(f"{name} must be a finite number, got {value!r}")
-    return found
+    return values
+
+
+def families(metrics: dict) -> list[str]:
+    """Return the measures' names as the Hub lists them, without parameters and cutoff: ["mrr", "ndcg"]."""
+    return sorted({MEASURE.fullmatch(name)["family"].lower() for name in measures(metrics)})
 
 
 def model_index(metrics: dict, dataset: str, split: str | None = None) -> list[EvalResult]:
-    """Entries of the card's model-index: one per measure."""
+    """Make the entries of the card's model-index, one per measure."""
     return [
         EvalResult(
             task_type="text-ranking",
@@ -66,7 +73,7 @@ def model_index(metrics: dict, dataset: str, split: str | None = None) -> list[E
 
 
 def write_eval_results(folder: Path, metrics: dict, benchmark: Benchmark) -> Path:
-    """`.eval_results/{benchmark}.yaml`, which the Hub shows on the model page and on the benchmark's leaderboard.
+    """Write `.eval_results/{benchmark}.yaml`, which the Hub shows beside the model and on the leaderboard.
 
     Raises:
         ValueError: the benchmark's measure was not measured.

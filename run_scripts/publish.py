@@ -4,9 +4,9 @@
     python run_scripts/publish.py --model outputs/de-m3se --folder outputs/published/de-m3se --repo org/de-m3se
     python run_scripts/publish.py --collection "Distilled rankers" --members outputs/published/* --folder outputs/study
 
-The first needs no network. The second shows what will change, uploads it in one commit, downloads it again and
-compares scores; the access token is HF_TOKEN's or that of `hf auth login`. The third writes a card that links the
-published models of a study, and with `--repo org` makes a collection of them on the Hub.
+The first needs no network. The second shows what will change, uploads it in one commit and looks that every file has
+arrived; the access token is HF_TOKEN's or that of `hf auth login`. The third writes a card that links the published
+models of a study, and with `--repo org` makes a collection of them on the Hub.
 """
 
 from dataclasses import dataclass, field
@@ -16,15 +16,16 @@ from huggingface_hub import HfApi
 from transformers import HfArgumentParser
 
 from m3se.run_scripts.cli.app import run
-from m3se.run_scripts.publishing.build import build_folder, compare_scores
 from m3se.run_scripts.publishing.card_values import paper_values
 from m3se.run_scripts.publishing.hub_collection import make_collection, write_collection_card
-from m3se.run_scripts.publishing.upload import check_token, downloaded, make_plan, upload
+from m3se.run_scripts.publishing.push import publish
 from m3se.trainers.errors import InputError
 
 
 @dataclass
 class PublishArguments:
+    """Options on the model and where it goes."""
+
     folder: str = field(metadata={"help": "Published folder to write; its name is the model's."})
     model: str | None = field(default=None, metadata={"help": "Directory of the trained model."})
     repo: str | None = field(default=None, metadata={"help": "Hub repository to upload to, such as org/de-m3se."})
@@ -37,6 +38,8 @@ class PublishArguments:
 
 @dataclass
 class CardArguments:
+    """Options on the card's contents."""
+
     metrics: str | None = field(default=None, metadata={"help": "metrics.json of run_scripts/evaluate.py."})
     table: str | None = field(default=None, metadata={"help": "Markdown table for the card's results."})
     significance: str | None = field(default=None, metadata={"help": "Markdown on which differences are real."})
@@ -53,30 +56,38 @@ class CardArguments:
     pictures: list[str] = field(default_factory=list, metadata={"help": "Pictures, each FILE or FILE=caption."})
     base_model: str | None = field(default=None, metadata={"help": "Hub id of the model it was trained from."})
     teacher: str | None = field(default=None, metadata={"help": "Hub id of its teacher (default: the local name)."})
-    license: str | None = field(default=None, metadata={"help": "Licence of the weights, such as apache-2.0."})
-    language: str | None = field(default=None, metadata={"help": "Language of the texts, such as en."})
+    license: str | None = field(
+        default=None, metadata={"help": "Licence of the weights as the Hub names it, such as apache-2.0."}
+    )
+    language: str | None = field(
+        default=None, metadata={"help": "Language of the texts as a code of two or three letters, such as en."}
+    )
     datasets: list[str] = field(default_factory=list, metadata={"help": "Hub ids of the training data."})
     data_notes: str | None = field(default=None, metadata={"help": "A sentence on the data's licence and limits."})
     onnx: bool = field(default=False, metadata={"help": "Add onnx/model.onnx (needs the extra onnx)."})
 
     def card_values(self) -> dict:
-        """Arguments of `build_folder`."""
+        """Return the arguments of `build_folder`: paths as such, a row of the paper and captions looked up."""
         values = {name: value for name, value in vars(self).items() if value not in (None, [])}
         files = values.keys() & {"metrics", "table", "significance", "diagnostics"}
         values |= {name: Path(values[name]) for name in files}
         if "paper" in values:
             values["paper"] = paper_values(self.paper)
         if "pictures" in values:
-            pairs = [(Path(file), caption) for file, _, caption in (text.partition("=") for text in self.pictures)]
-            values["pictures"] = {file: caption or file.stem.replace("_", " ") for file, caption in pairs}
+            values["pictures"] = {}
+            for text in self.pictures:
+                file, _, caption = text.partition("=")
+                values["pictures"][Path(file)] = caption or Path(file).stem.replace("_", " ")
         return values
 
 
 def make_parser() -> HfArgumentParser:
+    """Return the parser of the command's options."""
     return HfArgumentParser((PublishArguments, CardArguments), description=__doc__)
 
 
 def main(arguments: PublishArguments, card: CardArguments) -> None:
+    """Publish a model, or write the card of a collection and make the collection."""
     folder = Path(arguments.folder)
     if arguments.collection is not None:
         members = [Path(member) for member in arguments.members]
@@ -88,42 +99,6 @@ def main(arguments: PublishArguments, card: CardArguments) -> None:
         raise InputError("--model: which directory holds the trained model?")
     hub = {"private": arguments.private, "revision": arguments.revision, "dry_run": arguments.dry_run}
     publish(Path(arguments.model), folder, arguments.repo, **hub, **card.card_values())
-
-
-def publish(
-    model: Path,
-    folder: Path,
-    repo: str | None = None,
-    *,
-    private: bool = False,
-    revision: str = "main",
-    dry_run: bool = False,
-    api: HfApi | None = None,
-    **card_values,
-) -> str | None:
-    """Build the published folder; with `repo` upload it and check what came of it. Returns the commit's id, if any.
-
-    `card_values` are the other arguments of `build_folder`.
-
-    Raises:
-        InputError: something that the user can mend; the repository then is as it was, or complete, and the message
-            says which.
-    """
-    api = api or HfApi()
-    if repo is not None:
-        check_token(api)
-    print(f"published folder: {build_folder(model, folder, load_id=repo, **card_values)}")
-    if repo is None:
-        return None
-    plan = make_plan(api, folder, repo, revision, private)
-    print(plan)
-    if dry_run:
-        return None
-    commit = upload(api, folder, plan, private)
-    with downloaded(api, repo, commit, folder) as copy:
-        compare_scores(model, copy)
-    print(f"{api.endpoint}/{repo}/tree/{commit}: downloaded again, every file and score is the same")
-    return commit
 
 
 if __name__ == "__main__":

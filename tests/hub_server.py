@@ -3,9 +3,10 @@
     with serve() as hub:
         api = HfApi(endpoint=hub.url, token="writer")
 
-It knows two tokens: "writer" may write to the organisation `org` and to nothing else, "reader" may only read. Requests
-can be made to fail (`hub.fail_next`), so that every way an upload can end is tried: refused, limited, broken, cut off
-before or after the server did what was asked.
+It knows three tokens: "writer" may write to the organisation `org` and to nothing else, "reader" may only read, and
+"fine-grained" does not say beforehand that it may write to `fine` only. Requests can be made to fail
+(`hub.fail_next`), so that every way an upload can end is tried: refused, limited, broken, cut off before or after the
+server did what was asked.
 """
 
 import base64
@@ -24,7 +25,7 @@ from tests.hub_state import File, Hub, Refused, Repository
 
 
 LFS_SUFFIXES = (".safetensors", ".bin", ".onnx")
-NAMES = {"writer": "org", "reader": "somebody"}
+NAMES = {"writer": "org", "reader": "somebody", "fine-grained": "fine"}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -52,7 +53,7 @@ class Handler(BaseHTTPRequestHandler):
         if failure.status is None:
             self.close_connection = True
             return self.connection.close()
-        self.send(failure.status, {"error": "injected"}, {"Retry-After": "0"} if failure.status == 429 else {})
+        self.send(failure.status, {"error": failure.message}, {"Retry-After": "0"} if failure.status == 429 else {})
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = handle_request
 
@@ -111,11 +112,13 @@ class Handler(BaseHTTPRequestHandler):
     def check_may_write(self, name: str):
         if self.user() is None:
             raise Refused(401, "Unauthorized")
-        if self.user() != name.partition("/")[0]:
-            raise Refused(403, "Forbidden")
+        owner = name.partition("/")[0]
+        if self.user() != owner:
+            message = f'You don\'t have the rights to create a model under the namespace "{owner}"'
+            raise Refused(403, "Forbidden", message)
 
     def repository(self, name: str) -> Repository:
-        found = self.hub.repositories.get(name)
+        found = self.hub.repositories.get(self.hub.renamed.get(name, name))
         if found is None or (found.private and self.user() != name.partition("/")[0]):
             raise Refused(404 if self.user() else 401, "RepoNotFound")
         return found
@@ -123,14 +126,17 @@ class Handler(BaseHTTPRequestHandler):
     def whoami(self, body):
         if self.user() is None:
             raise Refused(401, "Unauthorized")
-        return 200, {"type": "user", "name": self.user(), "orgs": [], "auth": {"accessToken": {"role": "write"}}}
+        role = {"org": "write", "fine": "fineGrained"}.get(self.user(), "read")
+        return 200, {"type": "user", "name": self.user(), "orgs": [], "auth": {"accessToken": {"role": role}}}
 
     def validate_card(self, body):
         front = re.match(r"---\n(.*?)\n---", json.loads(body)["content"], flags=re.DOTALL)
         try:
-            yaml.safe_load(front[1] if front else "")
+            errors = self.hub.card_errors(yaml.safe_load(front[1] if front else "") or {})
         except yaml.YAMLError as error:
-            raise Refused(400, "BadYaml", errors=[{"message": str(error)}], warnings=[]) from None
+            errors = [str(error)]
+        if errors:
+            raise Refused(400, "BadRequest", errors=[{"message": message} for message in errors], warnings=[])
         return 200, {"errors": [], "warnings": []}
 
     def create(self, body):
@@ -147,6 +153,7 @@ class Handler(BaseHTTPRequestHandler):
         found = self.repository(name)
         commit = found.resolve(revision)
         siblings = [{"rfilename": path} for path in found.commits[commit]]
+        name = self.hub.renamed.get(name, name)
         return 200, {"_id": "0" * 24, "id": name, "sha": commit, "private": found.private, "siblings": siblings}
 
     def tree(self, body, name, revision, folder):

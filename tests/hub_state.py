@@ -65,20 +65,50 @@ class Failure:
     times: int
     status: int | None  # None: the connection is cut
     after: bool  # whether the server first does what was asked
+    message: str
+
+
+LICENSES = ("apache-2.0", "mit", "cc-by-4.0", "other")  # a few of the Hub's long lists
+LANGUAGES = ("en", "de", "fr", "multilingual")
 
 
 @dataclass
 class Hub:
     url: str = ""
     repositories: dict[str, Repository] = field(default_factory=dict)
+    renamed: dict[str, str] = field(default_factory=dict)  # old id → id
     collections: dict[str, dict] = field(default_factory=dict)
     large_files: dict[str, bytes] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     requests: list[tuple[str, str]] = field(default_factory=list)
 
-    def fail_next(self, method: str, path: str, *, times: int = 1, status: int | None = None, after: bool = False):
-        """The next `times` requests that match fail: with a status, or (None) by a cut connection."""
-        self.failures.append(Failure(method, path, times, status, after))
+    def fail_next(
+        self,
+        method: str,
+        path: str,
+        *,
+        times: int = 1,
+        status: int | None = None,
+        after: bool = False,
+        message: str = "injected",
+    ):
+        """Let the next `times` requests that match fail, with a status and a message or (None) by a cut connection."""
+        self.failures.append(Failure(method, path, times, status, after, message))
+
+    def card_errors(self, front: dict) -> list[str]:
+        """Return the Hub's objections to a card's metadata, of the kinds that it has for licence, language and ids."""
+        languages, bases, datasets = (front.get(name) or [] for name in ("language", "base_model", "datasets"))
+        errors = []
+        if front.get("license") not in (None, *LICENSES):
+            errors.append(f'"license" must be one of [{", ".join(LICENSES)}]')
+        for language in [languages] if isinstance(languages, str) else languages:
+            if language not in LANGUAGES:
+                errors.append(f'"language[0]" with value "{language}" is not valid. It must be an ISO 639-1 code')
+        for name, values in (("base_model", bases), ("datasets", datasets)):
+            for value in [values] if isinstance(values, str) else values:
+                if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", value):
+                    errors.append(f'"{name}" with value "{value}" is not valid. Use an id from https://hf.co')
+        return errors
 
     def files(self, repository: str, revision: str = "main") -> dict[str, bytes]:
         found = self.repositories[repository]

@@ -32,7 +32,7 @@ def run(make_parser: Callable[[], HfArgumentParser], main: Callable) -> None:
     and SIGTERM end it with status 130 and 143.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for chatty in ("httpx", "faiss.loader"):
+    for chatty in ("httpx", "httpx2", "faiss.loader"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     transformers_logging.set_verbosity_error()  # a truncated encoder reports every weight that it leaves out
     transformers_logging.disable_progress_bar()

@@ -8,17 +8,19 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from m3se.hub_cards import layouts
 from m3se.hub_cards.card import render_card
+from m3se.hub_cards.metadata import check_metadata
 from m3se.hub_cards.results import parse_benchmark, write_eval_results
 from m3se.modeling import publishing
 from m3se.modeling.checkpoints import FIELDS_KEY
 from m3se.modeling.colbert import ColBERT
 from m3se.modeling.dual_encoder import DualEncoder
 from m3se.run_scripts.publishing.card_values import evaluation_values, example_scores, read_json, training_values
-from m3se.run_scripts.publishing.folder import check_clean, new_folder
+from m3se.run_scripts.publishing.folder import check_clean, check_replaceable, new_folder
 from m3se.run_scripts.publishing.onnx import export_onnx
 from m3se.run_scripts.publishing.pictures import copy_pictures, diagnostic_pictures, draw_learning_curve
+from m3se.trainers.backbones import as_input_errors
 from m3se.trainers.errors import InputError
-from m3se.trainers.storage.checksums import refuse_damaged_model, write_sums
+from m3se.trainers.storage.checksums import refuse_damaged_model
 
 
 # Without one of these, transformers makes up an empty tokenizer to which all texts are the same.
@@ -46,29 +48,38 @@ def build_folder(
     example_documents: tuple[str, ...] = EXAMPLE_DOCUMENTS,
     **card_values,
 ) -> Path:
-    """Write the published folder of the model in `model_dir` and return it; it appears whole or not at all.
+    """Write the published folder of a trained model and return it; it appears whole or not at all.
 
-    `model_dir` holds a checkpoint of one of our classes, its tokenizer, and may hold training.json. `load_id` is the
-    Hub id that the card's snippets load (default: the folder's name). `metrics` is a metrics.json, `table` and
-    `significance` are files of Markdown, `diagnostics` is the output of diagnose.py, `pictures` maps image files to
-    captions, `benchmark` is "org/dataset:task:measure". `onnx` adds the encoder for ONNX Runtime. `card_values` are
-    those of `hub_cards.card`; they win over what training.json says.
+    Args:
+        model_dir: a checkpoint of one of our classes and its tokenizer, perhaps with training.json.
+        folder: the folder to write, new or published before; its name is the card's title.
+        load_id: Hub id that the card's snippets load (default: the folder's name).
+        metrics: a metrics.json of evaluate.py.
+        table: a file of Markdown, the card's results.
+        significance: a file of Markdown on which differences are real.
+        benchmark: "org/dataset:task:measure", a benchmark of the Hub to report to.
+        diagnostics: output folder of diagnose.py.
+        pictures: image file → caption.
+        onnx: add the encoder for ONNX Runtime.
+        example_query: query of the card's snippets.
+        example_documents: their documents.
+        card_values: values of `hub_cards.card`; they win over what training.json says.
 
     Raises:
-        InputError: no model of ours in `model_dir`, a file that is missing or unreadable, or a `folder` that must not
-            be replaced; or a file of the new folder would show a path of this machine or a token.
+        InputError: no model of ours, a file that cannot be read, a `folder` that must not be replaced, metadata that
+            the Hub would refuse, or a file that would show a path of this machine or a token.
     """
     if model_dir.resolve() == folder.resolve():
         raise InputError(f"{folder}: the published folder cannot be the model's own directory")
-    evaluation = evaluation_values(metrics, table, significance, card_values)
-    model, tokenizer = load(model_dir)
-    documents = list(example_documents)
-    scores = example_scores(model, tokenizer, example_query, documents)
-    values = model_values(model, tokenizer) | training_values(model_dir / "training.json") | evaluation
-    values |= {"name": folder.name, "load_id": load_id or folder.name}
-    values |= {"example": {"query": example_query, "documents": documents, "scores": scores}}
-    values |= {name: value for name, value in card_values.items() if value is not None}
-    try:
+    with as_input_errors():
+        check_metadata(card_values)
+        check_replaceable(folder)
+        evaluation = evaluation_values(metrics, table, significance, card_values)
+        model, tokenizer = load(model_dir)
+        example = make_example(model, tokenizer, example_query, list(example_documents))
+        values = model_values(model, tokenizer) | training_values(model_dir / "training.json") | evaluation
+        values |= {"name": folder.name, "load_id": load_id or folder.name, "example": example}
+        values |= {name: value for name, value in card_values.items() if value is not None}
         with new_folder(folder) as staging:
             write_layout(staging, model, tokenizer)
             values["pictures"] = draw_learning_curve(staging, values["name"], values.get("curve", []))
@@ -79,11 +90,17 @@ def build_folder(
                 export_onnx(model, tokenizer, staging / "onnx" / "model.onnx")
                 values["onnx"] = True
             (staging / "README.md").write_text(render_card(**values), encoding="utf-8")
-            write_sums(staging, leave_out=("README.md",))  # which people edit
             check_clean(staging, [model_dir.resolve(), Path.home()], get_token())
-    except ValueError as error:
-        raise InputError(str(error)) from error
     return folder
+
+
+def make_example(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, query: str, documents: list[str]) -> dict:
+    """Return the example of a card's snippets: {"query", "documents", "scores"}."""
+    return {
+        "query": query,
+        "documents": documents,
+        "scores": example_scores(model, tokenizer, query, documents),
+    }
 
 
 def compare_scores(model_dir: Path, published: Path) -> None:

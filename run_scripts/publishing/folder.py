@@ -1,15 +1,13 @@
-"""A published folder appears whole or not at all."""
+"""Where a published folder may be written, and what must not be in it."""
 
 import json
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from m3se.modeling.publishing import code_files
+from m3se.trainers.storage.atomic import complete_folder
 
 
 # What libraries load a repository by. Left there from another model, each of these would spoil one published over it.
@@ -45,20 +43,16 @@ MARKERS = ("m3se", "auto_map")  # one of these is a key of every published confi
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `folder` that takes its name at the end; an exception leaves nothing behind.
+    """Yield an empty folder that takes the name `folder`, and gets checksums, when the block succeeds.
+
+    The card has none, since people edit it.
 
     Raises:
         ValueError: `folder` exists and is not one that was published before.
     """
     check_replaceable(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with complete_folder(folder, without_sums=("README.md",)) as staging:
         yield staging
-        staging.chmod(0o755)
-        replace_folder(staging, folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def check_replaceable(folder: Path) -> None:
@@ -75,20 +69,10 @@ def check_replaceable(folder: Path) -> None:
 
 
 def is_published(folder: Path) -> bool:
+    """Return True for a folder whose config.json is one of ours."""
     path = folder / "config.json"
     config = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return any(marker in config for marker in MARKERS)
-
-
-def replace_folder(staging: Path, folder: Path) -> None:
-    """Give `staging` the name of `folder`, whose old content goes."""
-    if folder.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        os.replace(folder, old)
-        os.replace(staging, folder)
-        shutil.rmtree(old)
-    else:
-        os.replace(staging, folder)
 
 
 def check_clean(folder: Path, private: list[Path], token: str | None) -> None:

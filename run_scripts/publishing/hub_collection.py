@@ -7,7 +7,7 @@ from huggingface_hub import HfApi, ModelCard
 from huggingface_hub.errors import HTTPError
 
 from m3se.hub_cards.card import render_collection
-from m3se.run_scripts.publishing.upload import check_token, explain
+from m3se.run_scripts.publishing.hub_access import check_token, explain
 from m3se.trainers.errors import InputError
 from m3se.trainers.storage.atomic import write_text
 

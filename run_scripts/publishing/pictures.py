@@ -4,7 +4,6 @@ import re
 import shutil
 from pathlib import Path
 
-from m3se.hub_cards.plots import learning_curves
 from m3se.run_scripts.publishing.card_values import read_text
 from m3se.trainers.errors import InputError
 
@@ -14,10 +13,17 @@ DIAGNOSTICS = ("distributions_dev_centred", "margins", "calibration")  # of diag
 
 
 def draw_learning_curve(folder: Path, name: str, rows: list[dict]) -> list[dict]:
-    """nDCG@10 on training and dev queries, from a card's `curve`; nothing without two evaluations of both."""
+    """Draw nDCG@10 on training and dev queries, from a card's `curve` -> {file, caption} of the picture.
+
+    Without two evaluations of both there is none.
+    """
     if len(rows) < 2 or not {"dev nDCG@10", "train nDCG@10"} <= rows[0].keys():
         return []
-    curve = {column: [row[key] for row in rows] for column, key in CURVE_COLUMNS.items()}
+    from m3se.hub_cards.plots import learning_curves  # with matplotlib, a second of every start
+
+    curve = {}
+    for column, key in CURVE_COLUMNS.items():
+        curve[column] = [row[key] for row in rows]
     figure = learning_curves({name: curve}, "nDCG@10", "nDCG@10 on training and on held-out queries")
     path = folder / "images" / "learning_curve.png"
     path.parent.mkdir(exist_ok=True)
@@ -27,7 +33,11 @@ def draw_learning_curve(folder: Path, name: str, rows: list[dict]) -> list[dict]
 
 
 def copy_pictures(folder: Path, pictures: dict[Path, str]) -> list[dict]:
-    """Copy picture files into `folder`/images -> the card's {file, caption} of each."""
+    """Copy picture files into `folder`/images -> the card's {file, caption} of each.
+
+    Raises:
+        InputError: there is no such file.
+    """
     copied = []
     for file, caption in pictures.items():
         if not file.is_file():
@@ -39,7 +49,7 @@ def copy_pictures(folder: Path, pictures: dict[Path, str]) -> list[dict]:
 
 
 def diagnostic_pictures(folder: Path | None) -> dict[Path, str]:
-    """What a card shows of a folder of diagnose.py: picture file -> the heading it has there.
+    """Return the pictures that a card shows of a folder of diagnose.py, each with the heading it has there.
 
     Raises:
         InputError: the folder has no diagnostics.md.

@@ -2,31 +2,26 @@
 
 The access token is HF_TOKEN's or the saved login's, and nobody here ever prints it. A commit arrives whole or not at
 all; whatever goes wrong, the message says which, and the same command can be run again.
+
+The transfer is `HfApi.create_commit`, which leaves unchanged files out. `HfApi.upload_folder` is for larger folders:
+beside hf_xet it repeats a refused commit in smaller ones, and people would load a model of which half is there.
 """
 
-import hashlib
 import logging
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    HfHubHTTPError,
-    HFValidationError,
-    HTTPError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub.errors import EntryNotFoundError, HTTPError, RevisionNotFoundError
 from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.utils.sha import git_hash
 
 from m3se.run_scripts.publishing.folder import LAYOUT
+from m3se.run_scripts.publishing.hub_access import check_card, explain, may_pass
 from m3se.trainers.errors import InputError
-from m3se.trainers.storage.checksums import SUMS
+from m3se.trainers.storage.checksums import SUMS, digest
 
 
 logger = logging.getLogger(__name__)
@@ -48,6 +43,7 @@ class Plan:
     keep: list[str]  # somebody else's, which no library loads a model by
 
     def __str__(self) -> str:
+        """List the files to upload and to delete, and those that stay, one a line."""
         size = sum(self.add.values()) / 1e6
         new = " (new repository)" if not self.exists else " (new branch)" if self.head is None else ""
         where = f"{self.repo}, branch {self.revision}{new}"
@@ -57,42 +53,53 @@ class Plan:
         lines += [f"    {path} stays (not ours)" for path in self.keep]
         return "\n".join(lines)
 
+    def is_done(self) -> bool:
+        """Return True when the branch holds the folder already."""
+        return self.head is not None and not self.add and not self.delete
+
 
 def make_plan(api: HfApi, folder: Path, repo: str, revision: str = "main", private: bool = False) -> Plan:
     """Compare the folder with the repository as it is.
 
+    Args:
+        api: whose endpoint and token are used.
+        folder: a published folder.
+        repo: the repository's id, OWNER/NAME.
+        revision: the branch to compare with.
+        private: refuse a repository that everybody can see.
+
     Raises:
-        InputError: no token, a bad name, no access, no answer; or a public repository where `private` was asked for.
+        InputError: a card that the Hub refuses, no access, no answer, a repository that has another name by now, or a
+            public one where `private` was asked for.
     """
-    check_token(api)
-    local = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    exists, head, remote, earlier = True, None, {}, set()
+    exists, head, remote, earlier = False, None, {}, set()
     try:
-        exists = api.repo_exists(repo)
-        if exists:
-            if private and not api.repo_info(repo).private:
-                raise InputError(f"{repo} is public: --private would not hide what is uploaded there")
+        check_card(api, folder / "README.md")
+        if exists := api.repo_exists(repo):
+            check_repository(api, repo, private)
             head, remote = remote_files(api, repo, revision)
             earlier = published_before(api, repo, head, remote)
-    except HFValidationError as error:
-        raise InputError(f"repo: {first_line(error)}") from error
     except HTTPError as error:
         raise InputError(explain(error, repo)) from error
+    local = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     same = [path for path, file in local.items() if path in remote and same_content(file, remote[path])]
+    add = {path: file.stat().st_size for path, file in local.items() if path not in same}
     others = sorted(remote.keys() - local.keys())
     delete = [path for path in others if path in earlier or path.partition("/")[0] in LAYOUT]
-    add = {path: file.stat().st_size for path, file in local.items() if path not in same}
     return Plan(repo, revision, head, exists, add, same, delete, [path for path in others if path not in delete])
 
 
-def check_token(api: HfApi) -> None:
-    """Raise InputError when there is no access token."""
-    if not (api.token or get_token()):
-        raise InputError("no access token: set HF_TOKEN, or log in once with `hf auth login`")
+def check_repository(api: HfApi, repo: str, private: bool) -> None:
+    """Raise InputError for a repository that was renamed, or is public although `private` was asked for."""
+    about = api.repo_info(repo)
+    if about.id != repo:
+        raise InputError(f"{repo} is called {about.id} now: publish to that name")
+    if private and not about.private:
+        raise InputError(f"{repo} is public: --private would not hide what is uploaded there")
 
 
 def remote_files(api: HfApi, repo: str, revision: str) -> tuple[str | None, dict[str, RepoFile]]:
-    """The last commit of a branch and its files by path; for a new branch None, and main's, which it starts with."""
+    """Return a branch's last commit and its files by path; for a new branch None, and main's, which it starts with."""
     try:
         head = api.repo_info(repo, revision=revision).sha
     except RevisionNotFoundError:
@@ -105,7 +112,7 @@ def remote_files(api: HfApi, repo: str, revision: str) -> tuple[str | None, dict
 
 
 def published_before(api: HfApi, repo: str, head: str | None, remote: dict[str, RepoFile]) -> set[str]:
-    """The files that an earlier publication from here put into the repository, by its list of checksums."""
+    """Return the files that an earlier publication put into the repository, by its list of checksums."""
     if SUMS not in remote:
         return set()
     with tempfile.TemporaryDirectory() as folder:
@@ -114,115 +121,59 @@ def published_before(api: HfApi, repo: str, head: str | None, remote: dict[str, 
 
 
 def same_content(file: Path, remote: RepoFile) -> bool:
-    """Whether a file has the content that the Hub has, by the hash that the Hub keeps of it."""
-    content = file.read_bytes()
-    if remote.lfs is not None:
-        return hashlib.sha256(content).hexdigest() == remote.lfs.sha256
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == remote.blob_id
+    """Compare a file with the hash that the Hub keeps of its own."""
+    return digest(file) == remote.lfs.sha256 if remote.lfs else git_hash(file.read_bytes()) == remote.blob_id
 
 
 def upload(api: HfApi, folder: Path, plan: Plan, private: bool = False) -> str:
-    """Carry the plan out in one commit; returns the commit's id.
+    """Carry the plan out in one commit, look that the Hub has every file of it, and return the commit's id.
 
-    Failures that may pass are tried again; a commit whose answer was lost on the way is recognised.
+    Failures that may pass are tried again. A commit whose answer was lost on the way is recognised.
 
     Raises:
         InputError: it could not be done; the message says what the repository is like now.
     """
     for wait in (*WAITS, None):
+        failure = None
         try:
-            return commit(api, folder, plan, private)
+            commit(api, folder, plan, private)
         except (HTTPError, OSError, RuntimeError, ValueError) as error:
-            reason = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ else error
-            try:
-                now = make_plan(api, folder, plan.repo, plan.revision)
-            except InputError:
-                now = None
-            if now is not None and now.head is not None and not now.add and not now.delete:
-                return now.head
-            if wait is None or not may_pass(reason):
-                raise InputError(f"{explain(reason, plan.repo)}; {state(plan, now)}") from error
-            logger.warning("%s; next try in %d s", explain(reason, plan.repo), wait)
-            time.sleep(wait)
+            failure = error
+        try:
+            now = make_plan(api, folder, plan.repo, plan.revision)
+        except InputError as error:
+            now, failure = None, failure or error
+        if now is not None and now.is_done():
+            return now.head
+        reason = explain(failure, plan.repo) if failure else f"the Hub has another {next(iter(now.add))} than was sent"
+        if wait is None or failure is None or not may_pass(failure):
+            raise InputError(f"{reason}; {state(plan, now)}: run the same command again") from failure
+        logger.warning("%s; next try in %d s", reason, wait)
+        time.sleep(wait)
     raise AssertionError("the last try returns or raises")
 
 
-def commit(api: HfApi, folder: Path, plan: Plan, private: bool) -> str:
-    """One try: repository and branch if they are missing, then the commit, made only if nobody else was faster."""
+def commit(api: HfApi, folder: Path, plan: Plan, private: bool) -> None:
+    """Try once: create repository and branch if they are missing, and commit unless somebody else was faster."""
     if not plan.exists:
         api.create_repo(plan.repo, private=private, exist_ok=True)
     if plan.head is None and plan.revision != "main":
         api.create_branch(plan.repo, branch=plan.revision, exist_ok=True)
-    head = plan.head or api.repo_info(plan.repo, revision=plan.revision).sha
     if not plan.add and not plan.delete:
-        return head
+        return
+    head = plan.head or api.repo_info(plan.repo, revision=plan.revision).sha
     operations = [CommitOperationAdd(path, folder / path) for path in plan.add]
     operations += [CommitOperationDelete(path) for path in plan.delete]
     message = f"Publish {folder.name}"
-    made = api.create_commit(plan.repo, operations, commit_message=message, revision=plan.revision, parent_commit=head)
-    return made.oid
+    api.create_commit(plan.repo, operations, commit_message=message, revision=plan.revision, parent_commit=head)
 
 
 def state(plan: Plan, now: Plan | None) -> str:
-    """What the repository is like after a failure, in words; `now` is the plan as it would be now."""
-    again = "run the same command again"
+    """Describe the repository's state after a failed upload; `now` is the plan as it would be now."""
     if now is None:
-        return f"whether the commit arrived could not be found out: {again}"
+        return "it could not be found out if the commit arrived"
     if not now.exists:
-        return f"nothing was created: {again}"
-    if not plan.exists:
-        return f"{plan.repo} was created and is empty: {again}"
+        return "nothing was created"
     if plan.head in (None, now.head):
-        return f"{plan.repo} holds what it held before: {again}"
-    return f"somebody else has changed {plan.repo} meanwhile: look at it, then {again}"
-
-
-def may_pass(error: Exception) -> bool:
-    """Whether it may help to wait: the Hub is busy or broken, or the connection is."""
-    if isinstance(error, HfHubHTTPError):
-        return error.response.status_code in (429, 500, 502, 503, 504)
-    return isinstance(error, HTTPError)
-
-
-@contextmanager
-def downloaded(api: HfApi, repo: str, commit: str, folder: Path) -> Iterator[Path]:
-    """Every file of a commit, fetched anew (never from the cache) into a temporary folder.
-
-    Raises:
-        InputError: a file of the published `folder` did not come back as it was.
-    """
-    with tempfile.TemporaryDirectory() as name:
-        copy = Path(name)
-        try:
-            api.snapshot_download(repo, revision=commit, local_dir=copy)
-        except (HTTPError, OSError) as error:
-            reason = explain(error, repo)
-            raise InputError(f"{repo} was uploaded, but could not be downloaded for a check: {reason}") from error
-        for path in (path for path in folder.rglob("*") if path.is_file()):
-            again = copy / path.relative_to(folder)
-            if not again.is_file() or again.read_bytes() != path.read_bytes():
-                raise InputError(f"{repo} was uploaded, but {path.relative_to(folder)} comes back changed")
-        yield copy
-
-
-def explain(error: Exception, repo: str) -> str:
-    """One line on what the Hub, or the way to it, objected to."""
-    status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
-    meanings = {
-        401: f"the Hub does not accept the token, or hides {repo} from it (401): check HF_TOKEN or `hf auth login`",
-        403: f"the token may not write to {repo} (403)",
-        412: f"{repo} was changed by somebody else during the upload (412)",
-        413: "a file is too large for the Hub (413)",
-        429: "the Hub asks to wait: too many requests (429)",
-    }
-    if status in meanings:
-        return meanings[status]
-    if isinstance(error, RepositoryNotFoundError):
-        return f"{repo} does not exist or is not yours to see (404)"
-    if status is not None:
-        return f"the Hub failed ({status})"
-    return f"no connection to the Hub ({type(error).__name__}: {first_line(error)})"
-
-
-def first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+        return f"{plan.repo} {'holds what it held before' if plan.exists else 'was created and is empty'}"
+    return f"somebody else has changed {plan.repo} meanwhile, look at it first"

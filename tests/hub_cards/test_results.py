@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from m3se.hub_cards.results import measures, model_index, parse_benchmark, write_eval_results
+from m3se.hub_cards.results import families, measures, model_index, parse_benchmark, write_eval_results
 
 
 METRICS = {
@@ -18,7 +18,13 @@ def test_measures_are_told_from_what_surrounds_them():
     assert measures(METRICS) == {"MRR@10": 0.31459265, "nDCG@10": 0.4, "Recall@100": 1}
 
 
-@pytest.mark.parametrize("metrics", [{}, {"queries": 3}, {"P@10": 0.5}])
+@pytest.mark.parametrize("name", ["AP", "P@5", "P(rel=2)@5", "nDCG@10", "infAP", "IPrec@0.1", "alpha_nDCG@20"])
+def test_any_measure_of_ir_measures_is_one(name):
+    assert measures({"queries": 3, "candidate_recall": 0.5, name: 0.25}) == {name: 0.25}
+    assert families({"queries": 3, "P(rel=2)@5": 0.5, "AP": 0.25, "P@10": 0.5}) == ["ap", "p"]
+
+
+@pytest.mark.parametrize("metrics", [{}, {"queries": 3}, {"candidate_recall": 0.5, "intervals_95": {}}])
 def test_metrics_without_a_measure_are_refused(metrics):
     with pytest.raises(ValueError, match="metrics have no measure such as MRR@10"):
         measures(metrics)

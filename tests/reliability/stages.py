@@ -8,7 +8,7 @@ from pathlib import Path
 
 from huggingface_hub import HfApi, constants
 
-from m3se.run_scripts import publish
+from m3se.run_scripts.publishing import push
 from tests.hub_state import Hub
 from tests.reliability.forked import Run, digests
 from tests.worlds import tiny
@@ -105,7 +105,7 @@ def stages(root: Path, hub: Hub) -> dict[str, Stage]:
 
 def use(hub: Hub) -> None:
     """Let the script talk to the local Hub."""
-    publish.HfApi = partial(HfApi, endpoint=hub.url)
+    push.HfApi = partial(HfApi, endpoint=hub.url)
     constants.HF_HUB_DISABLE_XET = True
 
 

@@ -21,7 +21,7 @@ from m3se.run_scripts import distill, evaluate
 from m3se.run_scripts.cli.app import parse, run
 from m3se.run_scripts.publishing.folder import TOKEN
 from m3se.run_scripts.publishing.push import make_publisher
-from m3se.run_scripts.publishing.upload import downloaded
+from m3se.run_scripts.publishing.upload import make_plan
 from m3se.trainers.backbones import encoder_path
 from m3se.trainers.diagnostics.disagreement import cell
 from m3se.trainers.errors import InputError
@@ -155,11 +155,12 @@ def test_file_names_of_a_repository_cannot_leave_the_download_folder(tmp_path, m
     (tmp_path / "inside").mkdir()
     with serve() as hub:
         repository = Repository.new(private=False)
-        repository.commit("main", {"../../escaped": File(b"x", lfs=False)}, "evil")
+        files = {"../../escaped": b"x", "SHA256SUMS": b"0  ../../escaped\n"}
+        repository.commit("main", {name: File(content, lfs=False) for name, content in files.items()}, "evil")
         hub.repositories["org/evil"] = repository
+        (tmp_path / "README.md").write_text("")
         api = HfApi(endpoint=hub.url, token="writer")
-        with pytest.raises(Exception), downloaded(api, "org/evil", repository.branches["main"], tmp_path / "none"):  # noqa: B017
-            pass
+        assert make_plan(api, tmp_path, "org/evil").delete == ["../../escaped", "SHA256SUMS"]
     assert not list(tmp_path.glob("**/escaped"))
 
 

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
@@ -40,12 +40,13 @@ def complete_file(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def complete_folder(folder: str | Path, replace: bool = True) -> Iterator[Path]:
+def complete_folder(folder: str | Path, replace: bool = True, without_sums: Collection[str] = ()) -> Iterator[Path]:
     """A new folder to fill, which takes the name `folder` only when the block succeeds.
 
     It replaces what had the name; with `replace` off, as for caches whose name says what they hold, the one that was
     there first stays, so that processes that prepare the same at the same time do not disturb each other. It gets the
-    checksums of its files; what processes of this host left when they were killed is removed.
+    checksums of its files, but for those named in `without_sums`; what processes of this host left when they were
+    killed is removed.
     """
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +57,7 @@ def complete_folder(folder: str | Path, replace: bool = True) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
-        write_sums(temporary)
+        write_sums(temporary, leave_out=without_sums)
         if replace and folder.exists():
             os.replace(folder, replaced)
         try:

@@ -114,6 +114,10 @@ def given(**values):
         (given(pictures={Path("missing.png"): "x"}), "missing.png: no such picture"),
         (given(diagnostics=Path("missing")), "diagnostics.md: cannot be read"),
         (given(benchmark="org/b:task:MRR@10"), "metrics have no measure"),
+        (given(license="Apache 2"), "license: expected one of the Hub's, such as apache-2.0, .* got 'Apache 2'"),
+        (given(language="English"), "language: expected an ISO 639 code such as en, .* got 'English'"),
+        (given(base_model="/data/bert"), "base_model: expected an id of the Hub, such as org/name, got '/data/bert'"),
+        (given(datasets=["ms marco"]), "datasets: expected an id of the Hub, such as org/name, got 'ms marco'"),
         (given(example_query="see hf_" + "a" * 34), "README.md would hold an access token"),
     ],
 )

@@ -19,7 +19,7 @@ def names(folder):
 def test_a_folder_appears_with_all_its_files_and_is_readable(tmp_path):
     publish(tmp_path / "a" / "b")
     assert names(tmp_path / "a") == ["b"]
-    assert names(tmp_path / "a" / "b") == ["config.json", "modules.json"]
+    assert names(tmp_path / "a" / "b") == ["SHA256SUMS", "config.json", "modules.json"]
     assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o755
 
 
@@ -27,7 +27,7 @@ def test_an_earlier_publication_is_replaced_as_a_whole(tmp_path):
     publish(tmp_path / "x", "old")
     (tmp_path / "x" / "artifact.metadata").write_text("{}")
     publish(tmp_path / "x", "new")
-    assert names(tmp_path / "x") == ["config.json", "modules.json"]
+    assert names(tmp_path / "x") == ["SHA256SUMS", "config.json", "modules.json"]
     assert (tmp_path / "x" / "modules.json").read_text() == "new"
     assert names(tmp_path) == ["x"]
 
@@ -46,7 +46,7 @@ def test_an_exception_leaves_everything_as_it_was(tmp_path, before):
 def test_an_empty_folder_is_filled(tmp_path):
     (tmp_path / "x").mkdir()
     publish(tmp_path / "x")
-    assert names(tmp_path / "x") == ["config.json", "modules.json"]
+    assert names(tmp_path / "x") == ["SHA256SUMS", "config.json", "modules.json"]
 
 
 @pytest.mark.parametrize(

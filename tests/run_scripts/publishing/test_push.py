@@ -69,7 +69,7 @@ def test_the_branch_that_was_asked_for_is_published_to(lists, tmp_path, hub):
     ],
 )
 def test_what_an_upload_will_need_is_asked_for_before_training(tmp_path, monkeypatch, hub, options, token, message):
-    monkeypatch.setattr("m3se.run_scripts.publishing.upload.get_token", lambda: token or None)
+    monkeypatch.setattr("m3se.run_scripts.publishing.hub_access.get_token", lambda: token or None)
     config = RankingConfig(output_dir=str(tmp_path), push_to_hub=True, **QUIET, **options)
     with pytest.raises(InputError, match=message):
         make_publisher(config)
