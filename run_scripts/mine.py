@@ -20,7 +20,7 @@ from transformers import HfArgumentParser
 
 from m3se.run_scripts.cli.app import run
 from m3se.trainers.data import Collection, RankingLists, mine_negatives, read_data
-from m3se.trainers.data.lists import make_row, positives_of
+from m3se.trainers.data.lists import make_row, positives
 from m3se.trainers.data.mining import Mined
 from m3se.trainers.data.schema import ROW_FEATURES
 from m3se.trainers.errors import InputError
@@ -134,7 +134,7 @@ def mine(found: Run, collection: Collection, teacher: PairScorer | None, argumen
 def teacher_scores(found: Run, collection: Collection, teacher: PairScorer, cache_dir: str) -> Run:
     """The teacher's scores of what was found and of all positives, through the score cache."""
     rows = (
-        make_row(collection, query, list(dict.fromkeys([*positives_of(collection.qrels.get(query, {})), *ids])))
+        make_row(collection, query, list(dict.fromkeys([*positives(collection.qrels.get(query, {})), *ids])))
         for query, ids in found.items()
     )
     lists = RankingLists(write_rows(rows, ROW_FEATURES), collection.documents)

@@ -2,10 +2,12 @@
 
 import json
 import logging
+import re
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
+from typing import Literal
 
 import bm25s
 import numpy as np
@@ -23,12 +25,24 @@ from m3se.trainers.storage.cache import reusable
 logger = logging.getLogger(__name__)
 logging.getLogger("bm25s").setLevel(logging.WARNING)  # it sets itself to DEBUG
 
+Words = Literal["words", "characters"]
+WORD = r"(?u)\b\w\w+\b"
+# Thai, Lao, Burmese, Khmer, kana, bopomofo, Han and half-width kana: scripts without spaces between words.
+CHARACTER = (
+    "\u0e01-\u0e4e\u0e81-\u0ecd\u1000-\u1049\u1780-\u17d3\u3005-\u3007\u3041-\u30ff\u3105-\u312f"
+    "\u3400-\u9fff\uf900-\ufaff\uff66-\uff9d\U00020000-\U0003ffff"
+)
+WORD_OR_CHARACTERS = re.compile(rf"([^\W{CHARACTER}]{{2,}})|([{CHARACTER}]+)")
+
 
 class BM25Index:
     """Lucene's BM25 over a document table; a `CandidateSource`.
 
     `k1` = 0.9 and `b` = 0.4 are the values the MS MARCO literature reports BM25 with (Anserini's defaults).
     """
+
+    ranker = "BM25"
+    is_ranked = True
 
     def __init__(self, documents: DocumentTable, engine: bm25s.BM25, tokenizer: Tokenizer, name: str):
         self.name = name
@@ -44,32 +58,43 @@ class BM25Index:
         b: float = 0.4,
         stemmer: str | None = "english",
         cache_dir: str | Path | None = None,
+        tokenizer: Words = "words",
     ) -> "BM25Index":
         """Index `documents`, or open the index in `cache_dir` that was built of the same texts and parameters.
 
-        `stemmer` names a Snowball stemmer (None: words as they are); English stop words are left out when it is
-        "english". Raises InputError for an empty table, an unknown stemmer, or texts without a single word.
+        Args:
+            documents: the texts to find.
+            k1: how soon a repeated word adds no more.
+            b: how much long documents are held back, 0 to 1.
+            stemmer: a Snowball stemmer; None: words as they are. "english" also leaves out English stop words.
+            cache_dir: where the index is kept; None: nowhere.
+            tokenizer: "words" of two characters or more, as they stand between spaces and punctuation, or
+                "characters": the same, but pairs of neighbouring characters in scripts without spaces.
+
+        Raises:
+            InputError: the table is empty, its texts have not a single word, or stemmer or tokenizer is unknown.
         """
         if len(documents) == 0:
             raise InputError("BM25: the collection has no documents")
-        tokenizer = _tokenizer(stemmer)
-        name = f"BM25 (k1 {k1:g}, b {b:g}, stemmer {stemmer or 'none'})"
+        splitter = _tokenizer(stemmer, tokenizer)
+        characters = [] if tokenizer == "words" else [tokenizer]
+        name = f"BM25 ({', '.join([f'k1 {k1:g}', f'b {b:g}', 'stemmer ' + (stemmer or 'none'), *characters])})"
         if cache_dir is None:
-            return cls(documents, _engine(documents, tokenizer, k1, b), tokenizer, name)
-        key = json.dumps([documents.fingerprint, k1, b, stemmer, bm25s.__version__])
+            return cls(documents, _engine(documents, splitter, k1, b), splitter, name)
+        key = json.dumps([documents.fingerprint, k1, b, stemmer, bm25s.__version__, *characters])
         folder = Path(cache_dir) / f"bm25-{blake2b(key.encode(), digest_size=8).hexdigest()}"
         if reusable(folder):
             logger.info("BM25: reusing %s", folder)
         else:
             with complete_folder(folder, replace=False) as new:
-                engine = _engine(documents, tokenizer, k1, b)
+                engine = _engine(documents, splitter, k1, b)
                 engine.save(new, show_progress=False)
-                tokenizer.save_vocab(new)
-        tokenizer.load_vocab(folder)
-        return cls(documents, bm25s.BM25.load(folder, mmap=True, load_vocab=False), tokenizer, name)
+                splitter.save_vocab(new)
+        splitter.load_vocab(folder)
+        return cls(documents, bm25s.BM25.load(folder, mmap=True, load_vocab=False), splitter, name)
 
     def search(self, queries: Sequence[str], depth: int) -> tuple[list[list[str]], list[list[float]]]:
-        """Ids and scores of each query's best documents, best first, at most `depth`; equal scores in table order.
+        """Return ids and scores of each query's best documents, best first, at most `depth`; ties in table order.
 
         Documents that share no word with the query are no candidates, so a list may be shorter, even empty.
         """
@@ -79,14 +104,27 @@ class BM25Index:
             scores.append(values.tolist())
         return ids, scores
 
-    def ranked(self, collection: Collection, queries: list[str], depth: int) -> Iterator[tuple[str, list[str]]]:
-        """(query id, ids of its best documents) of the collection's queries with these ids."""
-        found = self.positions([collection.queries[query] for query in queries], depth)
-        for query, (positions, _) in zip(queries, found, strict=True):
-            yield query, self.documents.ids_at(positions)
+    def ranked(
+        self, collection: Collection, queries: list[str], depth: int
+    ) -> Iterator[tuple[str, list[str], list[float]]]:
+        """Yield (query id, ids of its best documents, their scores); warn of queries that nothing was found for."""
+        without: list[str] = []
+        matches = self.positions([collection.queries[query] for query in queries], depth)
+        for query, (positions, scores) in zip(queries, matches, strict=True):
+            if len(positions) == 0:
+                without.append(query)
+            yield query, self.documents.ids_at(positions), scores.tolist()
+        if without:
+            logger.warning(
+                "BM25 found nothing for %d of %d queries (%s): no document has a word of theirs (stop words count for "
+                "nothing). Texts without spaces, such as Chinese, Japanese or Thai, need --bm25_tokenizer characters",
+                len(without),
+                len(queries),
+                ", ".join(without[:3]) + (", …" if len(without) > 3 else ""),
+            )
 
     def positions(self, queries: Sequence[str], depth: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """As `search`, one query at a time: row numbers in the document table (int64) and scores (float32)."""
+        """Yield, as `search` finds them, row numbers in the document table (int64) and scores (float32) per query."""
         words = self._tokenizer.tokenize(list(queries), update_vocab=False, allow_empty=False, return_as="stream")
         for query in tqdm(words, desc="BM25", unit="query", total=len(queries)):
             yield _best(self._engine.get_scores(query) if query else np.empty(0, np.float32), depth)
@@ -102,16 +140,35 @@ def _best(scores: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
     return positions[order], scores[positions[order]]
 
 
-def _tokenizer(stemmer: str | None) -> Tokenizer:
+def _tokenizer(stemmer: str | None, words: Words) -> Tokenizer:
     if stemmer is not None and stemmer not in Stemmer.algorithms():
-        known = ", ".join(sorted(Stemmer.algorithms()))
-        raise InputError(f"BM25: unknown stemmer {stemmer!r}; expected one of {known}")
+        algorithms = ", ".join(sorted(Stemmer.algorithms()))
+        raise InputError(f"BM25: unknown stemmer {stemmer!r}; expected one of {algorithms}")
+    if words not in SPLITTERS:
+        raise InputError(f"BM25: expected {' or '.join(SPLITTERS)} as the tokenizer, got {words!r}")
     stopwords = "english" if stemmer == "english" else []
-    return Tokenizer(lower=True, stopwords=stopwords, stemmer=Stemmer.Stemmer(stemmer) if stemmer else None)
+    stem = Stemmer.Stemmer(stemmer) if stemmer else None
+    return Tokenizer(lower=True, splitter=SPLITTERS[words], stopwords=stopwords, stemmer=stem)
+
+
+def split_characters(text: str) -> list[str]:
+    """Split a text into words, and into pairs of neighbouring characters where its script has no spaces.
+
+    A single such character between others stands for itself. "abc 最高的" → abc, 最高, 高的.
+    """
+    tokens: list[str] = []
+    for word, characters in WORD_OR_CHARACTERS.findall(text):
+        if word or len(characters) == 1:
+            tokens.append(word or characters)
+        tokens += [characters[place : place + 2] for place in range(len(characters) - 1)]
+    return tokens
+
+
+SPLITTERS = {"words": WORD, "characters": split_characters}
 
 
 def _engine(documents: DocumentTable, tokenizer: Tokenizer, k1: float, b: float) -> bm25s.BM25:
-    texts = (text for _, some in documents.batches() for text in some)
+    texts = (text for _, batch in documents.batches() for text in batch)
     bar = tqdm(texts, desc="BM25: reading", total=len(documents), unit="document")
     tokens = FlatTokens(tokenizer.streaming_tokenize(bar, update_vocab=True, allow_empty=False))
     if not tokens.flat:

@@ -27,14 +27,22 @@ def mine_negatives(
     teacher_scores: Scores | None = None,
     margin: float = 0.0,
 ) -> Mined:
-    """The `count` best ranked documents of every query in `run` that are not judged relevant.
+    """Take the `count` best ranked documents of every query in `run` that are not judged relevant.
 
-    The first `skip` ranks are passed over and ranks beyond `depth` not looked at (both count positives too). With
-    `teacher_scores` a document is taken for an unjudged positive, and passed over, when the teacher scores it above
-    the query's lowest positive minus `margin`; so it is when its teacher score is unknown, and for a query none of
-    whose positives has one. Equal scores stay in the order of the run. A query may get fewer than `count`, even none.
+    Equal scores stay in the order of the run. A query may get fewer than `count`, even none.
 
-    Raises InputError when `count` is below 1, `skip` or `margin` is negative, or `depth` leaves nothing after `skip`.
+    Args:
+        run: the ranking to mine.
+        qrels: judgments; labels above 0 are relevant.
+        count: negatives of a query.
+        skip: best ranks to pass over, positives among them included.
+        depth: ranks to look at, from the first; None: all.
+        teacher_scores: guard against unjudged positives. A document is passed over when the teacher scores it above
+            the query's lowest positive minus `margin`, when its score is not known, and when that of no positive is.
+        margin: distance that a negative must keep below the lowest positive.
+
+    Raises:
+        InputError: `count` is below 1, `skip` or `margin` is negative, or `depth` leaves nothing after `skip`.
     """
     if count < 1 or skip < 0 or margin < 0 or (depth is not None and depth <= skip):
         raise InputError(
@@ -46,18 +54,18 @@ def mine_negatives(
     for query, scores in run.items():
         positives = {document for document, label in qrels.get(query, {}).items() if label > 0}
         ranked = sorted(scores, key=scores.__getitem__, reverse=True)[skip:depth]
-        others = [document for document in ranked if document not in positives]
-        counts["positives_passed_over"] += len(ranked) - len(others)
+        unjudged = [document for document in ranked if document not in positives]
+        counts["positives_passed_over"] += len(ranked) - len(unjudged)
         if teacher_scores is not None:
-            known = teacher_scores.get(query, {})
-            safe = [document for document in others if _is_safe(document, positives, known, margin)]
-            counts["likely_positives_passed_over"] += len(others) - len(safe)
-            others = safe
-        counts["queries_with_too_few_negatives"] += len(others) < count
-        negatives[query] = others[:count]
+            by_teacher = teacher_scores.get(query, {})
+            safe = [document for document in unjudged if _is_safe(document, positives, by_teacher, margin)]
+            counts["likely_positives_passed_over"] += len(unjudged) - len(safe)
+            unjudged = safe
+        counts["queries_with_too_few_negatives"] += len(unjudged) < count
+        negatives[query] = unjudged[:count]
     return Mined(negatives, {reason: number for reason, number in counts.items() if number})
 
 
 def _is_safe(document: str, positives: set[str], teacher_scores: Mapping[str, float], margin: float) -> bool:
-    known = [teacher_scores[positive] for positive in positives if positive in teacher_scores]
-    return bool(known) and document in teacher_scores and teacher_scores[document] <= min(known) - margin
+    scores = [teacher_scores[positive] for positive in positives if positive in teacher_scores]
+    return bool(scores) and document in teacher_scores and teacher_scores[document] <= min(scores) - margin

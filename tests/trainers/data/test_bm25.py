@@ -1,9 +1,11 @@
+import logging
 import math
 
 import pytest
 
-from m3se.trainers.data.bm25 import BM25Index
+from m3se.trainers.data.bm25 import BM25Index, split_characters
 from m3se.trainers.data.documents import DocumentTable
+from m3se.trainers.data.schema import Collection
 from m3se.trainers.errors import InputError
 
 
@@ -67,6 +69,7 @@ def test_an_index_is_reused_for_the_same_texts_and_parameters_only(documents, tm
     [
         ([], {}, "no documents"),
         (["...", "the"], {}, "no document has a word"),
+        (["cats"], {"tokenizer": "letters"}, "expected words or characters as the tokenizer, got 'letters'"),
         (["cats"], {"stemmer": "klingon"}, "unknown stemmer 'klingon'; expected one of arabic"),
     ],
 )
@@ -74,3 +77,46 @@ def test_what_cannot_be_indexed_is_an_input_error(texts, options, message):
     table = DocumentTable.from_texts([str(i) for i in range(len(texts))], texts)
     with pytest.raises(InputError, match=message):
         BM25Index.build(table, **options)
+
+
+CHINESE = [
+    "长颈鹿是世界上最高的动物",
+    "鸵鸟是现存体型最大的鸟类",
+    "面包是由面粉和水制成的食品",
+    "玻璃是一种透明的材料",
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("abc 最高的動物。a péché", ["abc", "最高", "高的", "的動", "動物", "péché"]),
+        ("長 カメラ、iphone15の写真", ["長", "カメ", "メラ", "iphone15", "の写", "写真"]),
+        ("สวัสดี", ["สว", "วั", "ัส", "สด", "ดี"]),
+        ("", []),
+    ],
+)
+def test_scripts_without_spaces_are_split_into_pairs_of_characters(text, tokens):
+    assert split_characters(text) == tokens
+
+
+def test_chinese_is_found_by_its_characters(tmp_path):
+    documents = DocumentTable.from_texts(list("abcd"), CHINESE)
+    queries = ["最高的动物", "最大的鸟类", "面包的原料", "透明的材料"]
+    assert BM25Index.build(documents).search(queries, 1)[0] == [[], [], [], []]
+    for _ in range(2):  # built, then from the cache
+        index = BM25Index.build(documents, cache_dir=tmp_path, tokenizer="characters")
+        assert index.search(queries, 1)[0] == [["a"], ["b"], ["c"], ["d"]]
+    assert index.name == "BM25 (k1 0.9, b 0.4, stemmer english, characters)"
+
+
+def test_queries_that_nothing_is_found_for_are_named_with_the_way_out(caplog):
+    documents = DocumentTable.from_texts(list("abcd"), CHINESE)
+    queries = {"q1": "最高的动物", "q2": "to be or not to be", "q3": CHINESE[0]}
+    collection = Collection("zh", documents, queries, {})
+    with caplog.at_level(logging.WARNING):
+        ranked = list(BM25Index.build(documents).ranked(collection, list(queries), 2))
+    assert [ids for _, ids, _ in ranked] == [[], [], ["a"]]
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith("BM25 found nothing for 2 of 3 queries (q1, q2)")
+    assert "--bm25_tokenizer characters" in caplog.messages[0]

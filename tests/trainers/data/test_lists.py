@@ -4,7 +4,7 @@ import pytest
 
 from m3se.trainers.data.bm25 import BM25Index
 from m3se.trainers.data.documents import DocumentTable
-from m3se.trainers.data.lists import candidate_lists, pooled_lists, training_lists
+from m3se.trainers.data.lists import candidate_lists, training_lists
 from m3se.trainers.data.schema import Collection
 from m3se.trainers.errors import InputError
 
@@ -96,18 +96,3 @@ def test_rows_can_be_streamed_to_a_file(collection, index, tmp_path):
     lists = candidate_lists(collection, index, 3, path=tmp_path / "rows.arrow")
     assert lists.rows.cache_files[0]["filename"] == str(tmp_path / "rows.arrow")
     assert lists.rows.to_list() == candidate_lists(collection, index, 3).rows.to_list()
-
-
-def test_the_pool_has_all_positives_then_the_best_others_then_drawn_ones(collection, index):
-    lists = pooled_lists(collection, index, depth=3, random=4, seed=5)
-    ids = lists.rows[0]["document_ids"]
-    assert ids[:5] == ["d19", "d2", "d0", "d1", "d3"] and lists.rows[0]["labels"] == [2, 1] + [0] * 7
-    assert len(set(ids)) == 9
-    assert pooled_lists(collection, index, depth=3, random=4, seed=5).rows.to_list() == lists.rows.to_list()
-    assert pooled_lists(collection, index, depth=3, random=4, seed=6).rows[0]["document_ids"][5:] != ids[5:]
-
-
-def test_the_pool_is_no_larger_than_the_collection(collection, index):
-    assert sorted(pooled_lists(collection, index, depth=100, random=100).rows[0]["document_ids"]) == sorted(
-        collection.documents.ids
-    )
