@@ -1,17 +1,15 @@
-"""What an evaluation leaves behind: a run, its numbers, each query's numbers, and one table over all systems."""
+"""The files of an evaluation: a run, its numbers, each query's numbers, and one table over all systems."""
 
 import json
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
-from m3se.trainers.evaluation.markdown import escaped
-from m3se.trainers.evaluation.run_metrics import Evaluation
+from m3se.trainers.evaluation.markdown import NONE, escaped, p_value, table
+from m3se.trainers.evaluation.run_metrics import Evaluation, is_binary, parse_measures
 from m3se.trainers.evaluation.runs import Run, write_run
 from m3se.trainers.evaluation.significance import PERMUTATIONS, Comparison
 from m3se.trainers.storage.atomic import write_text
-
-
-COLUMNS = ("MRR@10", "nDCG@10")
 
 
 @dataclass
@@ -27,7 +25,7 @@ class System:
 
 
 def write_system(folder: Path, system: System, setting: dict, comparison: Comparison) -> None:
-    """`run.trec`, `per_query.jsonl` and, written last, `metrics.json` (values, then what they were measured on)."""
+    """Write `run.trec`, `per_query.jsonl` and, last, `metrics.json` (values, then what they were measured on)."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "metrics.json").unlink(missing_ok=True)
     write_run(folder / "run.trec", system.run, tag="-".join(system.name.split()) or "run")
@@ -38,7 +36,7 @@ def write_system(folder: Path, system: System, setting: dict, comparison: Compar
 
 
 def metrics(system: System, setting: dict, comparison: Comparison) -> dict:
-    """The content of metrics.json."""
+    """Return the content of metrics.json; the measures among its entries are those that have an interval."""
     evaluation = system.evaluation
     values = {
         **evaluation.values,
@@ -56,26 +54,31 @@ def metrics(system: System, setting: dict, comparison: Comparison) -> dict:
     return values
 
 
-def markdown_table(systems: list[System], setting: dict, comparison: Comparison) -> str:
-    """One row per system: 95% intervals, p-values, candidate recall and speed where known; the setting below."""
-    columns = list(COLUMNS) if "candidate_recall" in setting else list(systems[0].evaluation.values)
+def markdown_table(
+    systems: list[System], setting: dict, comparison: Comparison, columns: list[str] | None = None
+) -> str:
+    """Return one row per system: 95% intervals, p-values, candidate recall and speed where known; the setting below.
+
+    `columns` are the measures to show. By default recall is left out of re-ranking, where that of the candidates says
+    more.
+    """
+    if columns is None:
+        measured = systems[0].evaluation.values
+        columns = [name for name in measured if "candidate_recall" not in setting or not name.startswith("Recall")]
     rows = [make_row(system, columns, setting, comparison) for system in systems]
-    header = [name for name in dict.fromkeys(name for row in rows for name in row)]
-    lines = [header, ["---", *["---:"] * (len(header) - 1)]]
-    lines += [[row.get(name, "–") for name in header] for row in rows]
-    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-    return f"{table}\n\n{caption(systems, setting, comparison)}\n"
+    header = list(dict.fromkeys(chain.from_iterable(rows)))
+    lines = table(header, [[row.get(name, NONE) for name in header] for row in rows])
+    return f"{lines}\n\n{caption(systems, setting, comparison)}\n"
 
 
 def make_row(system: System, columns: list[str], setting: dict, comparison: Comparison) -> dict[str, str]:
-    """Column → cell of one system."""
+    """Return column → cell of one system."""
     row = {"model": escaped(system.name)}
     for measure in columns:
         low, high = comparison.intervals[system.name][measure]
-        row[measure] = f"{system.evaluation.values[measure]:.4f} [{low:.3f}, {high:.3f}]"
+        row[escaped(measure)] = f"{system.evaluation.values[measure]:.4f} [{low:.3f}, {high:.3f}]"
     for measure in columns if comparison.p_values else ():
-        p_value = comparison.p_values.get(system.name, {}).get(measure)
-        row[f"p {measure}"] = "–" if p_value is None else "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
+        row[f"p {escaped(measure)}"] = p_value(comparison.p_values.get(system.name, {}).get(measure))
     if setting.get("candidate_recall") is not None:
         row["candidate recall"] = f"{setting['candidate_recall']:.4f}"
     if "documents_per_second" in system.facts:
@@ -86,21 +89,21 @@ def make_row(system: System, columns: list[str], setting: dict, comparison: Comp
 
 
 def caption(systems: list[System], setting: dict, comparison: Comparison) -> str:
-    """What the numbers were measured on, and by which conventions."""
+    """Say what the numbers were measured on, and by which conventions."""
     evaluation = systems[0].evaluation
     ties = {system.name: system.evaluation.ties for system in systems if system.evaluation.ties}
     tied = ", ".join(f"{count:,} ({escaped(name)})" for name, count in ties.items()) or "none"
-    binary = ", ".join(name for name in evaluation.values if not name.startswith("nDCG"))
     verb = "re-ranking" if "candidate_recall" in setting else "searching"
-    of = ", ".join(escaped(setting[name]) for name in ("data", "split") if setting[name] is not None)
+    source = ", ".join(escaped(setting[name]) for name in ("data", "split") if setting[name] is not None)
     lines = [
-        f"{of}: {evaluation.queries:,} queries, {verb} {escaped(setting['candidates'])}.",
-        f"{binary}: relevant from grade {evaluation.relevance_level} ({deep_learning(evaluation.relevance_level)}); "
-        "nDCG: graded, linear gain.",
+        f"{source}: {evaluation.queries:,} queries, {verb} {escaped(setting['candidates'])}.",
+        grades(evaluation),
         "Every query counts, also where no relevant document was found.",
         f"Ties are broken against the model; tied documents: {tied}.",
         "In brackets: 95% bootstrap interval over queries.",
     ]
+    if left_out := setting.get("identical_ids_left_out"):
+        lines.insert(1, f"As in BEIR, a query is no answer to itself: {left_out:,} documents with its id left out.")
     if comparison.p_values:
         lines.append(
             f"p: paired randomisation test against {escaped(comparison.against)}, two-sided, {PERMUTATIONS:,} "
@@ -109,6 +112,20 @@ def caption(systems: list[System], setting: dict, comparison: Comparison) -> str
     return " ".join(lines)
 
 
+def grades(evaluation: Evaluation) -> str:
+    """Say which measures count documents from which grade, and which use the grades as they are."""
+    measures = {name: measure for measure, name in parse_measures(list(evaluation.values)).items()}
+    binary = [name for name, measure in measures.items() if is_binary(measure) and "(rel=" not in name]
+    graded = [name for name, measure in measures.items() if not is_binary(measure) and not name.startswith("nDCG")]
+    level = evaluation.relevance_level
+    parts = [f"{escaped(', '.join(binary))}: relevant from grade {level} ({deep_learning(level)})"] if binary else []
+    if any(name.startswith("nDCG") for name in measures):
+        parts.append("nDCG: graded, linear gain")
+    if graded:
+        parts.append(f"{escaped(', '.join(graded))}: as ir_measures defines it")
+    return f"{'; '.join(parts)}." if parts else ""
+
+
 def deep_learning(relevance_level: int) -> str:
-    """How this level stands to the convention of the TREC Deep Learning tracks."""
+    """Compare this level with the convention of the TREC Deep Learning tracks."""
     return "as TREC Deep Learning counts" if relevance_level == 2 else "TREC Deep Learning counts from 2"

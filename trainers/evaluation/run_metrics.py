@@ -4,24 +4,27 @@ Libraries disagree on equal scores: some sort them by id upwards, some downwards
 MRR of 1. Here every run is rewritten to ranks before it is measured: of documents with equal scores the least relevant
 ranks first. How many documents were tied is counted.
 
-MRR and Recall are binary: a document counts from `relevance_level` on (1 by default; the TREC Deep Learning tracks use
-2). nDCG uses the grades as they are.
+Binary measures such as MRR and Recall count a document from `relevance_level` on (1 by default; the TREC Deep Learning
+tracks use 2). nDCG uses the grades as they are.
 """
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from subprocess import CalledProcessError
 
 import ir_measures
 
-from m3se.trainers.errors import InputError
+from m3se.trainers.errors import InputError, first_line
 from m3se.trainers.evaluation.runs import Run
 
 
 Qrels = dict[str, dict[str, float]]  # query id → document id → relevance
 MEASURES = ("MRR@10", "nDCG@10", "Recall@100")
-IR_MEASURES_NAMES = {"MRR": "RR(rel={level})@{k}", "nDCG": "nDCG@{k}", "Recall": "R(rel={level})@{k}"}
+EXPECTED = "MRR@K, nDCG@K, Recall@K, MAP, P@K or another name of ir_measures"
+SPELLING = {"RR": "MRR", "R": "Recall", "AP": "MAP"}  # ir_measures' name → the field's; all others are the same
 
 
 @dataclass
@@ -36,6 +39,7 @@ class Evaluation:
 
     @property
     def queries(self) -> int:
+        """Return the number of queries measured."""
         return len(self.per_query)
 
 
@@ -46,39 +50,75 @@ def evaluate_run(
     measures: Sequence[str] = MEASURES,
     relevance_level: int = 1,
 ) -> Evaluation:
-    """Measure `run` on `queries` (default: all of `qrels`).
+    """Measure `run` on `queries`.
 
-    Every one of them is in the mean, with 0 when the run does not have it or none of its documents is relevant: what a
-    candidate generator missed stays missed. Raises InputError when there is no query, one has no judgment, a score is
-    NaN, a grade is not a whole number, or a measure is not known.
+    Every query is in the mean, with 0 when the run does not have it or none of its documents is relevant: what a
+    candidate generator missed stays missed.
+
+    Args:
+        run: query id → document id → score.
+        qrels: query id → document id → grade, a whole number.
+        queries: ids of the queries to measure; None: all of `qrels`.
+        measures: names as `parse_measures` takes them.
+        relevance_level: grade from which binary measures count a document.
+
+    Raises:
+        InputError: there is no query, one has no judgment, a score is NaN, a grade is not a whole number, or a measure
+            is not known.
     """
-    asked = parse_measures(measures, relevance_level)
+    names = parse_measures(measures, relevance_level)
     judged = judgments(qrels, queries)
     ties = sum(tied_documents(run.get(query, {}).values()) for query in judged)
-    ranked = {query: pessimistic_ranks(query, run[query], judged[query]) for query in judged if run.get(query)}
-    per_query = {query: dict.fromkeys(measures, 0.0) for query in judged}
+    # Numbers in place of query ids: some providers of measures cannot read other ids.
+    numbered = {str(number): query for number, query in enumerate(judged) if run.get(query)}
+    ranked = {number: pessimistic_ranks(query, run[query], judged[query]) for number, query in numbered.items()}
+    per_query = {query: dict.fromkeys(names.values(), 0.0) for query in judged}
     if ranked:
-        for metric in ir_measures.iter_calc(list(asked), judged, ranked):
-            per_query[metric.query_id][asked[metric.measure]] = float(metric.value)
-    values = {name: math.fsum(row[name] for row in per_query.values()) / len(per_query) for name in measures}
+        grades = {number: judged[query] for number, query in numbered.items()}
+        for metric in ir_measures.iter_calc(list(names), grades, ranked):
+            per_query[numbered[metric.query_id]][names[metric.measure]] = float(metric.value)
+    values = {name: math.fsum(row[name] for row in per_query.values()) / len(per_query) for name in names.values()}
     return Evaluation(values, per_query, ties, relevance_level)
 
 
 def parse_measures(names: Sequence[str], relevance_level: int = 1) -> dict[ir_measures.measures.Measure, str]:
-    """Measures of ir_measures by our names (`MRR@10`, `nDCG@10`, `Recall@100`) -> name. Raises InputError."""
-    parsed = {}
+    """Parse measures of ir_measures, by its names or the field's: measure → name as the field spells it.
+
+    Binary measures get `relevance_level`, unless their name says `(rel=N)`. Raises InputError for an unknown name.
+    """
+    measures = {}
     for name in names:
-        family, _, cutoff = name.partition("@")
-        if family not in IR_MEASURES_NAMES or not cutoff.isdecimal() or int(cutoff) < 1:
-            known = ", ".join(f"{family}@K" for family in IR_MEASURES_NAMES)
-            raise InputError(f"unknown measure {name!r}; expected {known}, with a whole number K")
-        text = IR_MEASURES_NAMES[family].format(level=relevance_level, k=int(cutoff))
-        parsed[ir_measures.parse_measure(text)] = name
-    return parsed
+        try:
+            measure = ir_measures.parse_measure(name)
+        except (NameError, ValueError, SyntaxError) as error:
+            raise InputError(f"unknown measure {name!r}; expected {EXPECTED} ({first_line(error)})") from error
+        options = str(measure).removeprefix(measure.NAME)
+        if "rel" in measure.params:
+            options = re.sub(r"^\w+", "", name)  # as given: ir_measures leaves (rel=1) out
+        elif is_binary(measure):
+            measure = measure(rel=relevance_level)
+        measures[measure] = SPELLING.get(measure.NAME, measure.NAME) + options
+    return measures
+
+
+def check_measures(names: Sequence[str], relevance_level: int = 1) -> None:
+    """Raise InputError for a measure that is unknown, lacks its cut-off, or needs a package that is not installed."""
+    for measure, name in parse_measures(names, relevance_level).items():
+        if measure.params.get("cutoff", 1) < 1:
+            raise InputError(f"unknown measure {name!r}; expected {EXPECTED}")
+        try:
+            list(ir_measures.iter_calc([measure], {"1": {"a": 1}}, {"1": {"a": 1.0}}))
+        except (AssertionError, ValueError, OSError, CalledProcessError) as error:
+            raise InputError(f"measure {name}: cannot be computed here: {' '.join(str(error).split())}") from error
+
+
+def is_binary(measure: ir_measures.measures.Measure) -> bool:
+    """Tell whether a measure counts documents from a grade on; others use the grades as they are."""
+    return "rel" in measure.SUPPORTED_PARAMS
 
 
 def judgments(qrels: Qrels, queries: Iterable[str] | None) -> dict[str, dict[str, int]]:
-    """Judgments of `queries` with whole-number grades; below 0 (TREC's mark for spam) means not relevant."""
+    """Return the judgments of `queries` with whole-number grades; those below 0 (TREC's mark for spam) become 0."""
     chosen = list(qrels) if queries is None else list(queries)
     if not chosen:
         raise InputError("there is no query to evaluate")
@@ -94,7 +134,7 @@ def judgments(qrels: Qrels, queries: Iterable[str] | None) -> dict[str, dict[str
 
 
 def pessimistic_ranks(query: str, scores: dict[str, float], judged: dict[str, int]) -> dict[str, float]:
-    """New scores with the same order and no ties: n for the first of n documents, 1 for the last."""
+    """Return new scores with the same order and no ties: n for the first of n documents, 1 for the last."""
     for document, score in scores.items():
         if math.isnan(score):
             raise InputError(f"query {query}: the score of document {document} is NaN")
@@ -103,5 +143,5 @@ def pessimistic_ranks(query: str, scores: dict[str, float], judged: dict[str, in
 
 
 def tied_documents(scores: Iterable[float]) -> int:
-    """How many of the scores occur more than once."""
+    """Count the scores that occur more than once."""
     return sum(count for count in Counter(scores).values() if count > 1)

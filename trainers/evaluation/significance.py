@@ -3,7 +3,8 @@
 Smucker, Allan & Carterette (2007) compare the tests on retrieval runs; randomisation asks least of the data.
 """
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +19,11 @@ DRAWS_PER_CALL = 2**22  # random numbers in memory
 
 @dataclass
 class Comparison:
-    """What is known of each system beside its mean, by measure: `intervals` (95%, bootstrap) and, but for the system
-    `against` that the others are tested against, `p_values` (two-sided, Holm-corrected per measure)."""
+    """Intervals and p-values of each system, by measure.
+
+    `intervals` are 95% bootstrap intervals. `p_values` (two-sided, Holm-corrected per measure) are of all systems but
+    `against`, the one that they are tested against.
+    """
 
     against: str | None
     intervals: dict[str, dict[str, tuple[float, float]]]
@@ -27,40 +31,44 @@ class Comparison:
 
 
 def compare(evaluations: dict[str, Evaluation], against: str | None) -> Comparison:
-    """Intervals of all systems, p-values of all but `against` (None: no tests).
+    """Compute intervals of all systems, p-values of all but `against` (None: no tests).
 
     Raises InputError when `against` is not among them or two systems were not measured on the same queries.
     """
     if against is not None and against not in evaluations:
         raise InputError(f"no system {against!r} to compare with; there are {', '.join(evaluations)}")
     queries = [set(evaluation.per_query) for evaluation in evaluations.values()]
-    if any(some != queries[0] for some in queries):
+    if any(names != queries[0] for names in queries):
         raise InputError("systems can only be compared on the same queries")
-    names = sorted(queries[0])
-    columns = {
-        system: {measure: np.array([evaluation.per_query[q][measure] for q in names]) for measure in evaluation.values}
-        for system, evaluation in evaluations.items()
-    }
-    intervals = {
-        system: {measure: bootstrap_interval(values) for measure, values in measured.items()}
-        for system, measured in columns.items()
-    }
-    others = [system for system in evaluations if against is not None and system != against]
-    p_values: dict[str, dict[str, float]] = {system: {} for system in others}
-    for measure in columns[against] if others else ():
-        raw = [randomisation_test(columns[system][measure], columns[against][measure]) for system in others]
-        for system, corrected in zip(others, holm(raw), strict=True):
+    columns = {system: values_by_measure(evaluation) for system, evaluation in evaluations.items()}
+    intervals: dict[str, dict[str, tuple[float, float]]] = {}
+    for system, measured in columns.items():
+        intervals[system] = {measure: bootstrap_interval(values) for measure, values in measured.items()}
+    tested = [system for system in evaluations if against is not None and system != against]
+    p_values: dict[str, dict[str, float]] = {system: {} for system in tested}
+    for measure in columns[against] if tested else ():
+        raw = [randomisation_test(columns[system][measure], columns[against][measure]) for system in tested]
+        for system, corrected in zip(tested, holm(raw), strict=True):
             p_values[system][measure] = corrected
     return Comparison(against, intervals, p_values)
+
+
+def values_by_measure(evaluation: Evaluation) -> dict[str, np.ndarray]:
+    """Return the values of every measure [n], the queries in the order of their ids."""
+    rows = [evaluation.per_query[query] for query in sorted(evaluation.per_query)]
+    return {measure: np.array([row[measure] for row in rows]) for measure in evaluation.values}
 
 
 def randomisation_test(
     first: np.ndarray, second: np.ndarray, permutations: int = PERMUTATIONS, seed: int = 0
 ) -> float:
-    """Two-sided p-value of the difference of two paired samples [n].
+    """Return the two-sided p-value of the difference of two paired samples [n].
 
     If it did not matter which system a value comes from, each query's difference could as well have the other sign: p
     is the share of random signs whose mean is at least as far from 0 as the real one, the real one counted among them.
+
+    `scipy.stats.permutation_test` gives the same up to the draw of the signs. With its draws every published p-value
+    would change.
     """
     differences = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
     observed = abs(differences.sum()) - 1e-9 * np.abs(differences).sum()  # sums in another order round otherwise
@@ -73,7 +81,7 @@ def randomisation_test(
 
 
 def holm(p_values: list[float]) -> list[float]:
-    """Holm's step-down correction (1979) of m p-values: the smallest times m, the next times m − 1, …; at most 1."""
+    """Correct m p-values as Holm does (1979): the smallest times m, the next times m − 1, …; at most 1."""
     order = sorted(range(len(p_values)), key=p_values.__getitem__)
     corrected = [0.0] * len(p_values)
     largest = 0.0
@@ -86,9 +94,8 @@ def holm(p_values: list[float]) -> list[float]:
 def bootstrap_interval(
     values: np.ndarray, level: float = 0.95, samples: int = PERMUTATIONS, seed: int = 0
 ) -> tuple[float, float]:
-    """Percentile interval of the mean of `values` [n] over samples of n of them, drawn with replacement."""
-    means = np.concatenate([values[drawn].mean(axis=1) for drawn in resamples(len(values), samples, seed)])
-    return percentiles(means, level)
+    """Return the percentile interval of the mean of `values` [n] over samples of n, drawn with replacement."""
+    return percentiles(bootstrap(np.mean, [values], samples, seed), level)
 
 
 def share_interval(
@@ -99,32 +106,51 @@ def share_interval(
     samples: int = PERMUTATIONS,
     seed: int = 0,
 ) -> tuple[float, float] | None:
-    """As `bootstrap_interval`, of the share (value − low) / (high − low) of the gap between two systems' means that a
-    third one closes, all measured on the same n queries; None where samples without a gap reach into the interval."""
-    means = [
-        [column[drawn].mean(axis=1) for column in (value, low, high)] for drawn in resamples(len(value), samples, seed)
-    ]
-    values, lows, highs = np.concatenate(means, axis=1)
-    gap = highs - lows
-    if (gap <= 0).mean() > (1 - level) / 2:
-        return None
-    return percentiles((values - lows)[gap > 0] / gap[gap > 0], level)
+    """Return the bootstrap interval of the share of a gap that is closed: (value − low) / (high − low) of the means.
+
+    None where samples without a gap reach into the interval.
+
+    Args:
+        value: of the system between, [n], one number a query.
+        low, high: of the systems that leave the gap, [n], on the same queries.
+        level: probability that the interval covers.
+        samples: how many are drawn, with replacement.
+        seed: of the draws.
+    """
+
+    def share(value: np.ndarray, low: np.ndarray, high: np.ndarray, axis: int) -> np.ndarray:
+        means = [column.mean(axis=axis) for column in (value, low, high)]
+        gap = means[2] - means[1]
+        return np.divide(means[0] - means[1], gap, out=np.full_like(gap, np.nan), where=gap > 0)
+
+    shares = bootstrap(share, [value, low, high], samples, seed)
+    without_gap = np.isnan(shares)
+    return None if without_gap.mean() > (1 - level) / 2 else percentiles(shares[~without_gap], level)
 
 
-def resamples(size: int, samples: int, seed: int) -> Iterator[np.ndarray]:
-    """`samples` rows of `size` indices drawn with replacement, some rows at a time."""
+def bootstrap(statistic: Callable, columns: list[np.ndarray], samples: int, seed: int) -> np.ndarray:
+    """Return the statistic of each of `samples` samples of the columns [n], drawn with replacement and together."""
+    from scipy import stats  # takes half a second to import
+
+    columns = [np.asarray(column, dtype=np.float64) for column in columns]
+    if len(columns[0]) < 2:  # which scipy refuses
+        return np.atleast_1d(statistic(*columns, axis=0))
+    batch = next(parts(samples, len(columns[0])))
     generator = np.random.default_rng(seed)
-    for count in parts(samples, size):
-        yield generator.integers(0, size, size=(count, size))
+    options = {"paired": True, "vectorized": True, "method": "percentile"}
+    with warnings.catch_warnings(action="ignore", category=stats.DegenerateDataWarning):
+        drawn = stats.bootstrap(columns, statistic, n_resamples=samples, batch=batch, rng=generator, **options)
+    return drawn.bootstrap_distribution
 
 
 def percentiles(values: np.ndarray, level: float) -> tuple[float, float]:
+    """Return the interval that holds the middle `level` of the values."""
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
 def parts(total: int, width: int) -> Iterator[int]:
-    """Row counts that add up to `total`, so few at a time that a matrix of `width` columns stays small."""
+    """Yield row counts that add up to `total`, so few at a time that a matrix of `width` columns stays small."""
     step = max(1, DRAWS_PER_CALL // max(width, 1))
     for start in range(0, total, step):
         yield min(step, total - start)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from m3se.trainers.errors import InputError
-from m3se.trainers.evaluation.run_metrics import evaluate_run
+from m3se.trainers.evaluation.run_metrics import check_measures, evaluate_run
 
 
 QRELS = {"q1": {"a": 1.0, "b": 0.0}, "q2": {"c": 1.0}}
@@ -68,8 +68,8 @@ def test_negative_grades_mean_not_relevant():
         ({"q1": {"a": math.nan}}, {}, "query q1: the score of document a is NaN"),
         ({}, {"queries": []}, "no query to evaluate"),
         ({}, {"queries": ["q9"]}, "query q9 has no judgment"),
-        ({}, {"measures": ["MAP@10"]}, "unknown measure 'MAP@10'; expected MRR@K, nDCG@K, Recall@K"),
-        ({}, {"measures": ["MRR"]}, "unknown measure 'MRR'"),
+        ({}, {"measures": ["MRP@10"]}, "unknown measure 'MRP@10'; expected MRR@K, nDCG@K, Recall@K, MAP, P@K or"),
+        ({}, {"measures": ["MRR@ten"]}, "unknown measure 'MRR@ten'"),
     ],
 )
 def test_what_cannot_be_measured_is_named(run, arguments, message):
@@ -97,3 +97,23 @@ def test_agrees_with_ir_measures_on_tie_free_runs(data):
     for ours, theirs in names.items():
         expected = ir_measures.calc_aggregate([ir_measures.parse_measure(theirs)], qrels, run)
         assert evaluation.values[ours] == pytest.approx(next(iter(expected.values())))
+
+
+def test_every_measure_of_ir_measures_is_known_and_spelled_as_the_field_does():
+    run, qrels = {"q one": {"a": 3.0, "b": 2.0, "c": 1.0}}, {"q one": {"a": 0, "b": 1, "c": 2, "d": 1}}
+    names = ["RR@10", "AP", "MAP@2", "P@2", "R@2", "Success@1", "Rprec", "ERR@20", "RR(rel=2)@10"]
+    values = evaluate_run(run, qrels, measures=names).values
+    expected = {"MRR@10": 1 / 2, "MAP": (1 / 2 + 2 / 3) / 3, "MAP@2": 1 / 6, "P@2": 1 / 2, "Recall@2": 1 / 3}
+    expected |= {"Success@1": 0.0, "Rprec": 2 / 3, "MRR(rel=2)@10": 1 / 3}
+    err = values.pop("ERR@20")  # gains (2^grade − 1) / 16: 0, 1/16, 3/16
+    assert err == pytest.approx(1 / 16 / 2 + 15 / 16 * 3 / 16 / 3, abs=1e-5)
+    assert values == pytest.approx(expected)
+    strict = evaluate_run(run, qrels, measures=["P@2", "MAP", "MRR(rel=1)@10"], relevance_level=2).values
+    assert strict == pytest.approx({"P@2": 0.0, "MAP": 1 / 3, "MRR(rel=1)@10": 1 / 2})
+
+
+@pytest.mark.parametrize("name", ["Recall", "MRR@0", "MRR@1.5", "SDCG@10"])
+def test_a_measure_that_cannot_be_computed_is_refused_before_the_work(name):
+    with pytest.raises(InputError, match="unknown measure|cannot be computed here"):
+        check_measures([name])
+    check_measures(["MRR@10", "nDCG@10", "Recall@100", "MAP", "ERR@20"])

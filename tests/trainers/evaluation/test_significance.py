@@ -2,6 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation import significance
@@ -16,6 +17,26 @@ def test_the_p_value_is_near_that_of_all_permutations():
     exact = np.mean([value >= abs(differences.sum()) - 1e-12 for value in sums])
     assert randomisation_test(first, second) == pytest.approx(exact, abs=0.015)
     assert randomisation_test(second, first) == pytest.approx(exact, abs=0.015)
+
+
+def test_p_values_are_those_of_scipy_up_to_the_draw():
+    generator = np.random.default_rng(11)
+    for shift in (0.0, 0.1, 0.2):
+        first, second = generator.normal(size=(2, 60)) + [[shift], [0.0]]
+        expected = stats.permutation_test(
+            (first - second,), np.mean, permutation_type="samples", n_resamples=10_000, vectorized=True, rng=generator
+        )
+        assert randomisation_test(first, second) == pytest.approx(expected.pvalue, abs=0.02)
+
+
+def test_intervals_are_those_of_scipy():
+    values = np.random.default_rng(12).choice([0, 0.1, 1 / 3, 1], 70)
+    options = {"n_resamples": 10_000, "method": "percentile", "rng": np.random.default_rng(0)}
+    expected = stats.bootstrap((values,), np.mean, **options)
+    assert bootstrap_interval(values) == pytest.approx(tuple(expected.confidence_interval), rel=1e-12)
+    # The numbers of published reports, drawn before scipy was used:
+    assert bootstrap_interval(np.linspace(0, 1, 7) ** 2) == (0.12301587301587302, 0.6309523809523808)
+    assert bootstrap_interval(np.array([0.5])) == (0.5, 0.5)
 
 
 def test_equal_systems_have_p_1_and_a_clear_difference_the_smallest_p():
