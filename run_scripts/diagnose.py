@@ -9,17 +9,19 @@ and tables, and beside each of them its data as parquet. --stage CA@0=DIR … ad
 """
 
 import logging
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from transformers import HfArgumentParser
 
 from m3se.run_scripts.cli.app import run
-from m3se.run_scripts.diagnosis import sections as sections
+from m3se.run_scripts.cli.arguments import REQUIRED, CandidateArguments, ScorerArguments, option
+from m3se.run_scripts.cli.candidates import find_candidates
+from m3se.run_scripts.diagnosis import sections
 from m3se.run_scripts.diagnosis.report import Report
-from m3se.run_scripts.evaluate import EvaluationArguments, check_models, find_candidates, load
-from m3se.trainers.data.schema import hash_subset
+from m3se.run_scripts.evaluate import check_models, load
+from m3se.trainers.data import hash_subset, lists_relevant_from
 from m3se.trainers.diagnostics import quantities as diagnostics
 from m3se.trainers.diagnostics.scored_lists import ScoredLists, scored_lists
 from m3se.trainers.errors import InputError
@@ -32,41 +34,39 @@ from m3se.trainers.retrieval.loading import embedding_size
 logger = logging.getLogger(__name__)
 
 
-@dataclass
-class DiagnosisArguments:
-    model: list[str] = field(metadata={"help": "NAME=FOLDER of each model: the teacher first, then its students."})
-    output: str = field(metadata={"help": "Folder for diagnostics.md, pictures and parquet files."})
-    stage: list[str] = field(default_factory=list, metadata={"help": "NAME@STEP=FOLDER of earlier checkpoints."})
-    size: list[str] = field(default_factory=list, metadata={"help": "NAME=FOLDER of models of other embedding sizes."})
-    data: str = field(default="pydocs", metadata={"help": "pydocs, or another collection."})
-    split: str = field(default="dev", metadata={"help": "The held-out queries."})
-    train_split: str = field(default="train", metadata={"help": "The queries trained on; none: leave them out."})
-    candidates: str = field(default="bm25", metadata={"help": "bm25, or a run file or folder of lists for --split."})
-    allow_missing: bool = field(
-        default=False, metadata={"help": "Leave out judgments and candidates that name unknown documents."}
-    )
-    depth: int = field(default=50, metadata={"help": "Candidates of a query."})
-    max_queries: int = field(default=200, metadata={"help": "Queries of each split, the first by hash of their id."})
-    capacity_queries: int = field(default=64, metadata={"help": "Rows of the teacher's score matrix."})
-    capacity_documents: int = field(default=128, metadata={"help": "Its columns: candidates of those queries."})
-    top: int = field(default=20, metadata={"help": "Rows of the table of disagreements."})
-    dtype: str = field(default="auto", metadata={"help": "float32, bfloat16, or auto: bfloat16 where it is fast."})
-    pooling: str | None = field(default=None, metadata={"help": "cls or mean, for bare encoders only."})
-    cache_dir: str = field(default="outputs/cache", metadata={"help": "Where prepared collections and indexes go."})
+@dataclass(kw_only=True)
+class DiagnosisArguments(CandidateArguments, ScorerArguments):
+    """Models to compare, the queries to compare them on, and where to write the report."""
+
+    model: list[str] = option("NAME=FOLDER of each model: the teacher first, then its students.", REQUIRED)
+    output: str = option("Folder for diagnostics.md, pictures and parquet files.", REQUIRED)
+    stage: list[str] = option("NAME@STEP=FOLDER of earlier checkpoints.", list)
+    size: list[str] = option("NAME=FOLDER of models of other embedding sizes.", list)
+    split: str = option("The held-out queries.", "dev")
+    train_split: str = option("The queries trained on; none: leave them out.", "train")
+    candidates: str = option("bm25, or a run file or folder of lists for --split.", "bm25")
+    depth: int = option("Candidates of a query.", 50)
+    max_queries: int = option("Queries of each split, the first by hash of their id.", 200)
+    capacity_queries: int = option("Rows of the teacher's score matrix.", 64)
+    capacity_documents: int = option("Its columns: candidates of those queries.", 128)
+    top: int = option("Rows of the table of disagreements.", 20)
 
 
 def make_parser() -> HfArgumentParser:
+    """Return the parser of this command's options."""
     return HfArgumentParser(DiagnosisArguments, description=__doc__)
 
 
 def main(arguments: DiagnosisArguments) -> None:
+    """Score the lists with every model and write the report."""
     models, stages, sizes = (named_folders(option) for option in (arguments.model, arguments.stage, arguments.size))
     check(arguments, models, stages, sizes)
-    splits = {"dev": lists_from_run(arguments, arguments.split, arguments.candidates)}
+    splits = {"dev": judged_candidates(arguments)}
     if arguments.train_split != "none":
-        splits["train"] = lists_from_run(arguments, arguments.train_split, "bm25")
+        options = {"split": arguments.train_split, "candidates": "bm25", "qrels": None}
+        splits["train"] = judged_candidates(replace(arguments, **options))
     scores = {model: score(arguments, model[1], splits) for model in models + sizes}
-    scored = {split: scored_lists(c.lists, of_split(scores, models, split)) for split, c in splits.items()}
+    scored = {split: scored_lists(c.lists, scores_for_split(scores, models, split)) for split, c in splits.items()}
     for split, lists in scored.items():
         if not any(diagnostics.pairs_of_lists(lists.labels, lists.labels, lists.rows)):
             raise InputError(f"{split}: no query has both a relevant and another document among its candidates")
@@ -75,13 +75,15 @@ def main(arguments: DiagnosisArguments) -> None:
     sections.learning_curves(report, models)
     if sizes and "train" in splits:
         queries = {split: len(candidates.qrels) for split, candidates in splits.items()}
-        sections.embedding_sizes(report, size_points(models + sizes, splits, scores), queries)
+        sections.embedding_sizes(
+            report, size_points(models + sizes, splits, scores, arguments.relevance_level), queries
+        )
     for split, lists in scored.items():
         sections.distributions(report, lists, split)
     if stages:
         dev = {"dev": splits["dev"]}
         earlier = {stage: score(arguments, stage[1], dev) for stage in stages}
-        all_stages = of_split(earlier, stages, "dev") | of_split(scores, models, "dev")
+        all_stages = scores_for_split(earlier, stages, "dev") | scores_for_split(scores, models, "dev")
         sections.stage_distributions(report, scored_lists(splits["dev"].lists, all_stages))
     sections.margins(report, scored["dev"])
     sections.calibration(report, scored["dev"])
@@ -93,7 +95,7 @@ def main(arguments: DiagnosisArguments) -> None:
 
 
 def named_folders(options: list[str]) -> list[tuple[str, str]]:
-    """NAME=FOLDER options as pairs."""
+    """Split NAME=FOLDER options into pairs. Raises InputError for what is none."""
     pairs = [tuple(option.split("=", 1)) for option in options]
     if wrong := [option for option, pair in zip(options, pairs, strict=True) if len(pair) != 2 or not all(pair)]:
         raise InputError(f"expected NAME=FOLDER, got {wrong[0]!r}")
@@ -112,60 +114,54 @@ def check(arguments: DiagnosisArguments, models: list, stages: list, sizes: list
     if wrong := [name for name, _ in stages if name.partition("@")[0] not in names or "@" not in name]:
         raise InputError(f"--stage: expected NAME@STEP=FOLDER with a NAME of {', '.join(names)}, got {wrong[0]!r}")
     values = asdict(arguments)
-    for option in ("depth", "max_queries", "capacity_queries", "capacity_documents", "top"):
-        if values[option] < 1:
-            raise InputError(f"--{option}: expected at least 1, got {values[option]}")
+    for name in ("depth", "max_queries", "capacity_queries", "capacity_documents", "top"):
+        if values[name] < 1:
+            raise InputError(f"--{name}: expected at least 1, got {values[name]}")
     check_models([folder for _, folder in models + stages + sizes], arguments.dtype, arguments.pooling)
 
 
-def lists_from_run(arguments: DiagnosisArguments, split: str, source: str) -> Candidates:
-    """The queries of a split and their candidates, as `evaluate.py` would take them."""
-    return find_candidates(
-        EvaluationArguments(
-            output="",
-            data=arguments.data,
-            split=split,
-            candidates=source,
-            allow_missing=arguments.allow_missing,
-            depth=arguments.depth,
-            max_queries=arguments.max_queries,
-            cache_dir=arguments.cache_dir,
-        )
-    )
+def judged_candidates(arguments: DiagnosisArguments) -> Candidates:
+    """Find candidates whose labels are above 0 only from `--relevance_level` on."""
+    candidates = find_candidates(arguments)
+    return replace(candidates, lists=lists_relevant_from(candidates.lists, arguments.relevance_level))
 
 
 def score(arguments: DiagnosisArguments, folder: str, splits: dict[str, Candidates]) -> dict[str, list[list[float]]]:
-    """The model's scores of each split's lists."""
+    """Score each split's lists with a model."""
     logger.info("scoring with %s", folder)
     scorer = load(folder, arguments.dtype, arguments.pooling)
     return {split: scorer.score_lists(candidates.lists) for split, candidates in splits.items()}
 
 
-def of_split(scores: dict, models: list[tuple[str, str]], split: str) -> dict[str, list[list[float]]]:
-    """Name → scores of one split."""
+def scores_for_split(scores: dict, models: list[tuple[str, str]], split: str) -> dict[str, list[list[float]]]:
+    """Return name → scores of one split."""
     return {name: scores[name, folder][split] for name, folder in models}
 
 
-def size_points(models: list[tuple[str, str]], splits: dict[str, Candidates], scores: dict) -> dict[str, dict]:
-    """Name → embedding sizes, and the measure on both splits at each."""
+def size_points(
+    models: list[tuple[str, str]], splits: dict[str, Candidates], scores: dict, relevance_level: int
+) -> dict[str, dict]:
+    """Return name → embedding sizes, and the measure on both splits at each."""
     points: dict[str, dict[str, list]] = {}
     for name, folder in models:
         values = points.setdefault(name, {"size": [], "train": [], "dev": []})
         values["size"].append(embedding_size(folder))
         for split, candidates in splits.items():
             ranked = run_from_scores(candidates.lists, scores[name, folder][split])
-            values[split].append(evaluate_run(ranked, candidates.qrels).values[sections.MEASURE])
+            evaluation = evaluate_run(ranked, candidates.qrels, relevance_level=relevance_level)
+            values[split].append(evaluation.values[sections.MEASURE])
     return points
 
 
 def score_matrix(arguments: DiagnosisArguments, folder: str, scored: ScoredLists) -> np.ndarray:
-    """The teacher's scores [B, N] of some queries and of documents that are candidates of some of them."""
-    rows = sorted(int(row) for row in hash_subset([str(r) for r in set(scored.rows)], arguments.capacity_queries))
+    """Score [B, N] some queries with documents that are candidates of some of them."""
+    names = [str(row) for row in set(scored.rows)]
+    rows = sorted(int(row) for row in hash_subset(names, arguments.capacity_queries))
     queries = [scored.lists.rows[row]["query"] for row in rows]
     candidates = list(dict.fromkeys(scored.document_ids[np.isin(scored.rows, rows)]))
-    names = sorted(hash_subset(candidates, arguments.capacity_documents))
+    documents = sorted(hash_subset(candidates, arguments.capacity_documents))
     scorer = load(folder, arguments.dtype, arguments.pooling)
-    matrix = scorer.score_matrix(queries, scored.lists.documents.texts(names))
+    matrix = scorer.score_matrix(queries, scored.lists.documents.texts(documents))
     return matrix[:, np.isfinite(matrix).all(axis=0)]
 
 

@@ -12,22 +12,24 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from transformers import HfArgumentParser
 
 from m3se.run_scripts.cli.app import run
-from m3se.trainers.data import Collection, RankingLists, mine_negatives, read_data
+from m3se.run_scripts.cli.arguments import REQUIRED, CollectionArguments, SearchedArguments, option
+from m3se.run_scripts.cli.encodings import open_encoding
+from m3se.trainers.data import Collection, RankingLists, mine_negatives, read_data, relevant_from
+from m3se.trainers.data.candidates import identical_ids
 from m3se.trainers.data.lists import make_row, positives
 from m3se.trainers.data.mining import Mined
 from m3se.trainers.data.schema import ROW_FEATURES
 from m3se.trainers.errors import InputError
-from m3se.trainers.evaluation.runs import Run, write_run
-from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection, cached_encoding
-from m3se.trainers.retrieval.exact_search import retrieve
+from m3se.trainers.evaluation.runs import Run, check_collection, without_identical, write_run
 from m3se.trainers.retrieval.loading import load_embedder
+from m3se.trainers.retrieval.search import retrieve
 from m3se.trainers.storage.arrow import write_rows
 from m3se.trainers.teacher.annotate import annotate
 from m3se.trainers.teacher.pair_scorer import PairScorer
@@ -38,32 +40,30 @@ logger = logging.getLogger(__name__)
 QUERIES_AT_ONCE = 10_000
 
 
-@dataclass
-class MiningArguments:
-    model: str = field(metadata={"help": "Folder or Hub id of a model that embeds documents in one vector."})
-    output: str = field(metadata={"help": "The TREC run file to write."})
-    data: str = field(default="pydocs", metadata={"help": "pydocs, or another collection."})
-    split: str = field(default="train", metadata={"help": "Which queries of it."})
-    qrels: str | None = field(default=None, metadata={"help": "File of judgments (default: the data's own)."})
-    allow_missing: bool = field(default=False, metadata={"help": "Drop and count what names unknown documents."})
-    count: int = field(default=20, metadata={"help": "Negatives of a query."})
-    skip: int = field(default=0, metadata={"help": "Pass over this many best ranked documents."})
-    depth: int = field(default=100, metadata={"help": "Look at this many ranks."})
-    teacher: str | None = field(default=None, metadata={"help": "Cross-encoder that guards against false negatives."})
-    margin: float = field(default=0.0, metadata={"help": "How far below the lowest positive a negative must score."})
-    encoding: str | None = field(
-        default=None, metadata={"help": "Folder that encode.py wrote (default: in the cache)."}
-    )
-    dtype: str = field(default="auto", metadata={"help": "float32, bfloat16, or auto: bfloat16 where it is fast."})
-    pooling: str | None = field(default=None, metadata={"help": "cls or mean, for bare encoders only."})
-    cache_dir: str = field(default="outputs/cache", metadata={"help": "Collections, embeddings and teacher scores."})
+@dataclass(kw_only=True)
+class MiningArguments(CollectionArguments, SearchedArguments):
+    """What to mine with, from what, and where to write it."""
+
+    model: str = option("Folder or Hub id of a model that embeds documents in one vector.", REQUIRED)
+    output: str = option("The TREC run file to write.", REQUIRED)
+    split: str = option("Which queries of the data.", "train")
+    count: int = option("Negatives of a query.", 20)
+    skip: int = option("Pass over this many best ranked documents.", 0)
+    depth: int = option("Look at this many ranks.", 100)
+    teacher: str | None = option("Cross-encoder that guards against false negatives.")
+    margin: float = option("How far below the lowest positive a negative must score.", 0.0)
+    relevance_level: int = option("Grade from which a document is relevant, and no negative.", 1)
+    keep_identical_ids: bool = option("Let a document be mined for a query that has its id.", False)
+    cache_dir: str = option("Collections, embeddings and teacher scores.", "outputs/cache")
 
 
 def make_parser() -> HfArgumentParser:
+    """Return the parser of this command's options."""
     return HfArgumentParser(MiningArguments, description=__doc__)
 
 
 def main(arguments: MiningArguments) -> None:
+    """Mine negatives for every query and write them."""
     check(arguments)
     scorer = load_embedder(arguments.model, arguments.dtype, arguments.pooling)
     teacher = PairScorer.from_pretrained(arguments.teacher) if arguments.teacher else None
@@ -74,13 +74,19 @@ def main(arguments: MiningArguments) -> None:
         qrels=arguments.qrels,
         allow_missing=arguments.allow_missing,
     )
-    if arguments.encoding is None:
-        encoded = cached_encoding(scorer, collection.documents, arguments.cache_dir)
-    else:
-        encoded = EmbeddedCollection(arguments.encoding)
-        encoded.check(scorer.fingerprint, collection.documents.fingerprint)
-    found = (retrieve(scorer, queries, encoded, arguments.depth) for queries in blocks(collection.queries))
-    counts = write_mined(found, collection, teacher, arguments)
+    check_collection(collection)
+    collection = relevant_from(collection, arguments.relevance_level)
+    encoded = open_encoding(arguments, scorer, collection.documents)
+    identical = set() if arguments.keep_identical_ids else identical_ids(collection)
+    runs = (
+        without_identical(
+            retrieve(scorer, queries, encoded, arguments.depth + bool(identical)), identical, arguments.depth
+        )
+        for queries in blocks(collection.queries)
+    )
+    counts = write_mined(runs, collection, teacher, arguments)
+    if identical:
+        counts["documents_with_the_id_of_their_query_passed_over"] = len(identical)
     if not counts["negatives"]:
         raise InputError(f"no negative left for any of {len(collection.queries)} queries: {dict(counts)}")
     for reason, count in counts.items():
@@ -96,7 +102,7 @@ def check(arguments: MiningArguments) -> None:
 
 
 def blocks(queries: dict[str, str]) -> Iterator[dict[str, str]]:
-    """The queries in their order, `QUERIES_AT_ONCE` at a time: memory does not grow with their number."""
+    """Yield the queries in their order, `QUERIES_AT_ONCE` at a time: memory does not grow with their number."""
     names = list(queries)
     for start in range(0, len(names), QUERIES_AT_ONCE):
         yield {name: queries[name] for name in names[start : start + QUERIES_AT_ONCE]}
@@ -105,16 +111,18 @@ def blocks(queries: dict[str, str]) -> Iterator[dict[str, str]]:
 def write_mined(
     runs: Iterator[Run], collection: Collection, teacher: PairScorer | None, arguments: MiningArguments
 ) -> Counter[str]:
-    """Mine run by run into one file, which appears only when complete and not empty; what was counted."""
+    """Mine run by run into one file, which appears only when complete and not empty; return what was counted."""
     output = Path(arguments.output)
     output.parent.mkdir(parents=True, exist_ok=True)
     counts: Counter[str] = Counter(negatives=0)
     with TemporaryDirectory(dir=output.parent, prefix=".mined-") as folder:
         part, whole = Path(folder) / "part", Path(folder) / "whole"
         with open(whole, "wb") as file:
-            for found in runs:
-                mined = mine(found, collection, teacher, arguments)
-                negatives = {query: {d: found[query][d] for d in ids} for query, ids in mined.negatives.items()}
+            for run_ in runs:
+                mined = mine(run_, collection, teacher, arguments)
+                negatives = {}
+                for query, ids in mined.negatives.items():
+                    negatives[query] = {document: run_[query][document] for document in ids}
                 write_run(part, negatives, "mined")
                 file.write(part.read_bytes())
                 counts += Counter(mined.counts) + Counter(negatives=sum(map(len, mined.negatives.values())))
@@ -123,19 +131,19 @@ def write_mined(
     return counts
 
 
-def mine(found: Run, collection: Collection, teacher: PairScorer | None, arguments: MiningArguments) -> Mined:
-    """The negatives of the queries of one run."""
-    scores = teacher_scores(found, collection, teacher, arguments.cache_dir) if teacher else None
+def mine(run_: Run, collection: Collection, teacher: PairScorer | None, arguments: MiningArguments) -> Mined:
+    """Mine the negatives of the queries of one run."""
+    scores = score_run(run_, collection, teacher, arguments.cache_dir) if teacher else None
     return mine_negatives(
-        found, collection.qrels, arguments.count, arguments.skip, arguments.depth, scores, arguments.margin
+        run_, collection.qrels, arguments.count, arguments.skip, arguments.depth, scores, arguments.margin
     )
 
 
-def teacher_scores(found: Run, collection: Collection, teacher: PairScorer, cache_dir: str) -> Run:
-    """The teacher's scores of what was found and of all positives, through the score cache."""
+def score_run(run_: Run, collection: Collection, teacher: PairScorer, cache_dir: str) -> Run:
+    """Score the documents of a run and all positives with the teacher, through the score cache."""
     rows = (
-        make_row(collection, query, list(dict.fromkeys([*positives(collection.qrels.get(query, {})), *ids])))
-        for query, ids in found.items()
+        make_row(collection, query, list(dict.fromkeys([*positives(collection.qrels.get(query, {})), *scores])))
+        for query, scores in run_.items()
     )
     lists = RankingLists(write_rows(rows, ROW_FEATURES), collection.documents)
     scored = annotate(lists, [teacher], Path(cache_dir) / "teacher_scores").rows

@@ -62,7 +62,7 @@ def main(arguments: QuickstartArguments) -> None:
     logger.info("\n[%d/%d] write the published folder", len(STAGES) + 1, len(STAGES) + 1)
     folder = publish(Path(parsed["de_m3se"][-1].output_dir), parsed["evaluate"][0])
     print(f"\nDone in {(time.perf_counter() - started) / 60:.1f} minutes. Next, search your Python's documentation:\n")
-    print(f'  python run_scripts/search.py --model {folder} --collection pydocs "eigenvalues of a symmetric matrix"\n')
+    print(f'  python run_scripts/search.py --model {folder} --data pydocs "eigenvalues of a symmetric matrix"\n')
     print("or load the folder anywhere, without this package:\n")
     print(f"  python -c \"from transformers import AutoModel; print(AutoModel.from_pretrained('{folder}'))\"")
 

@@ -4,11 +4,16 @@ A command inherits the options of the data and models that it reads, and declare
 meaning is its own. The training commands take encoder, dev queries and run as groups of their own.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
+
+
+REQUIRED = MISSING
 
 
 def option(help: str, default=None):
-    """Return a dataclass field with a default and the text that --help shows."""
+    """Return a dataclass field with its --help and its default: a value, `list` (an empty one) or `REQUIRED`."""
+    if default is list:
+        return field(default_factory=list, metadata={"help": help})
     return field(default=default, metadata={"help": help})
 
 
@@ -34,6 +39,34 @@ class CollectionArguments(DocumentArguments):
     split: str = option("Which queries of the data.", "test")
     qrels: str | None = option("File of judgments (default: the data's own).")
     allow_missing: bool = option("Drop and count what names unknown documents.", False)
+
+
+@dataclass(kw_only=True)
+class RankingArguments:
+    """How candidates are found, and which are left out."""
+
+    bm25_tokenizer: str = option(
+        "What BM25 compares: words, or characters (pairs of them) of scripts without spaces such as Chinese, Japanese "
+        "and Thai.",
+        "words",
+    )
+    keep_identical_ids: bool = option(
+        "Keep a document that has the id of its query. As in BEIR it is left out, unless it is judged relevant.", False
+    )
+
+
+@dataclass(kw_only=True)
+class CandidateArguments(CollectionArguments, RankingArguments):
+    """Queries of a collection, and the candidates of each."""
+
+    candidates: str = option(
+        "bm25; own: lists that the data bring; a TREC run or another file of lists; or a folder of ranking lists "
+        "(then --data is not read).",
+        "bm25",
+    )
+    depth: int = option("Candidates of a query. Lists in no order are taken whole.", 100)
+    max_queries: int | None = option("Only so many queries, the first by hash of their id.")
+    relevance_level: int = option("Grade from which MRR and Recall count a document; TREC Deep Learning uses 2.", 1)
 
 
 @dataclass(kw_only=True)

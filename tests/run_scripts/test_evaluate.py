@@ -189,7 +189,7 @@ def test_max_queries_takes_the_same_queries_whatever_the_models(beir, tmp_path):
         (["--model", "{model}", "--name", "a", "b"], "2 names for 1 models"),
         (["--model", "{model}", "--name", "bm25"], "'bm25' would stand for two rows"),
         (["--candidates", "nothing.trec"], "nothing.trec does not exist"),
-        (["--candidates", "own"], "bring no lists of their own"),
+        (["--candidates", "own"], "brings no lists of its own"),
         (["--depth", "0"], "--depth: expected at least 1"),
         (["--max_queries", "0"], "--max_queries: expected at least 1"),
         (["--baseline", "CA"], "no row is called 'CA'"),

@@ -25,7 +25,7 @@ def search(*argv):
 
 
 def test_prints_the_documents_with_the_highest_inner_products(beir, model, capsys):
-    search("--model", model, "--collection", beir, "--top", 3, "--dtype", "float32", "vector sum", "read the file")
+    search("--model", model, "--data", beir, "--top", 3, "--dtype", "float32", "vector sum", "read the file")
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("7 documents searched")
     scorer, documents = load_embedder(model, "float32"), read_data(beir, "test").documents
@@ -43,14 +43,14 @@ def test_the_second_search_encodes_nothing(beir, model, capsys, monkeypatch):
     search("--model", model, "--collection", beir, "sum")
     first = capsys.readouterr().out.splitlines()[1:]
     monkeypatch.setattr(encoded, "write_shard", None)
-    search("--model", model, "--collection", beir, "sum")
+    search("--model", model, "--data", beir, "sum")
     assert capsys.readouterr().out.splitlines()[1:] == first
 
 
 def test_a_cross_encoder_cannot_search(beir, tmp_path):
     model = tiny.save_cross_encoder(tmp_path / "teacher")
     with pytest.raises(InputError, match="is a cross_encoder model; expected one that embeds a text in one vector"):
-        search("--model", model, "--collection", beir, "sum")
+        search("--model", model, "--data", beir, "sum")
 
 
 def test_an_encoding_of_another_model_is_refused(beir, model, tmp_path):
@@ -58,4 +58,4 @@ def test_an_encoding_of_another_model_is_refused(beir, model, tmp_path):
     scorer, documents = load_embedder(other), read_data(beir, "test").documents
     encoded.encode_collection(scorer, documents, tmp_path / "encoding")
     with pytest.raises(InputError, match="encoded with model"):
-        search("--model", model, "--collection", beir, "--encoding", tmp_path / "encoding", "sum")
+        search("--model", model, "--data", beir, "--encoding", tmp_path / "encoding", "sum")

@@ -49,12 +49,12 @@ class OwnCandidates:
     Raises InputError when it has none.
     """
 
-    name = "own lists"
     ranker = ""
 
-    def __init__(self, collection: Collection):
+    def __init__(self, collection: Collection, name: str = "own lists"):
         if collection.candidates is None:
             raise InputError(f"{collection.name}: brings no lists of its own; use BM25 candidates, or name a file")
+        self.name = name
         self.is_ranked = collection.candidates_ranked
         self._rows = collection.candidates
         self._places = {query: place for place, query in enumerate(self._rows["query_id"])}

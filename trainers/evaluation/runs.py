@@ -1,16 +1,19 @@
 """Runs: which documents a system returned for each query, with what score. TREC's text format on disk."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
+from itertools import chain
 from pathlib import Path
 
 from m3se.trainers.data.readers.trec import is_trec_run, read_run
+from m3se.trainers.data.schema import Collection
 from m3se.trainers.errors import InputError, shorten
 from m3se.trainers.storage.atomic import complete_file
 
 
-__all__ = ["Run", "check_ids", "is_trec_run", "ranking", "read_run", "top", "write_run"]
+__all__ = ["Run", "check_collection", "check_ids", "is_trec_run", "read_run", "without_identical", "write_run"]
 
+IDS_AT_ONCE = 100_000
 Run = dict[str, dict[str, float]]  # query id → document id → score
 
 
@@ -33,15 +36,27 @@ def write_run(path: str | Path, run: Run, tag: str) -> None:
 
 
 def ranking(scores: dict[str, float]) -> list[str]:
-    """Documents of one query, best first; equal scores in the order given."""
+    """Return the documents of one query, best first; equal scores in the order given."""
     return sorted(scores, key=scores.__getitem__, reverse=True)
 
 
-def top(run: Run, depth: int) -> Run:
-    """The run cut to the best `depth` documents of each query, best first."""
-    return {
-        query: {document: scores[document] for document in ranking(scores)[:depth]} for query, scores in run.items()
-    }
+def without_identical(run: Run, identical: Container[str], depth: int) -> Run:
+    """Return the best `depth` documents of each query, without itself for the queries in `identical`."""
+    result = {}
+    for query, scores in run.items():
+        documents = [document for document in ranking(scores) if document != query or query not in identical]
+        result[query] = {document: scores[document] for document in documents[:depth]}
+    return result
+
+
+def check_collection(collection: Collection) -> None:
+    """Raise InputError for an id of a query or document that `write_run` could not write.
+
+    To be asked before a collection is embedded, any of whose documents may be in a run.
+    """
+    ids = collection.documents.ids
+    blocks = (ids[start : start + IDS_AT_ONCE] for start in range(0, len(ids), IDS_AT_ONCE))
+    check_ids(collection.queries, chain.from_iterable(blocks))
 
 
 def check_ids(queries: Iterable[str], documents: Iterable[str]) -> None:
@@ -52,6 +67,8 @@ def check_ids(queries: Iterable[str], documents: Iterable[str]) -> None:
         refuse_white_space("document id", document)
 
 
-def refuse_white_space(what: str, text: str) -> None:
+def refuse_white_space(subject: str, text: str) -> None:
+    """Raise InputError for an id or tag that is empty or holds white space."""
     if not text or text.split() != [text]:
-        raise InputError(f"{what} {shorten(text)} cannot be written to a TREC run file: ids there have no white space")
+        reason = "cannot be written to a TREC run file: ids there have no white space"
+        raise InputError(f"{subject} {shorten(text)} {reason}")

@@ -1,9 +1,8 @@
-"""The best documents of a whole collection, exactly: every document is scored, the best k of each query are kept.
+"""Exact search of embeddings: every document is scored, the best k of each query are kept.
 
 Memory is that of one block of documents, one block of scores and k results per query, whatever the collection's size.
+`torch.topk` and `faiss.knn` leave open which of equal scores they return; here it is the first in the collection.
 """
-
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -11,12 +10,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 from tqdm import tqdm
 
-from m3se.trainers.data.documents import DocumentTable
 from m3se.trainers.errors import InputError
-from m3se.trainers.evaluation.runs import Run
 from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection
-from m3se.trainers.retrieval.faiss_index import open_index, recall_against, search_index
-from m3se.trainers.retrieval.scorers import DenseScorer, Scorer, inner_products
+from m3se.trainers.retrieval.scorers import inner_products
 
 
 # Entries of one [B, n] block of scores, 16 MiB: larger ones take twice as long to compute on a CPU, because their
@@ -54,6 +50,7 @@ class BestScores:
             self.sort_in()
 
     def sort_in(self) -> None:
+        """Merge the scores that have gathered since the last time."""
         scores = torch.cat([self.scores, *(values for values, _ in self.waiting)], dim=1)
         rows = torch.cat([self.rows, *(rows for _, rows in self.waiting)], dim=1)
         scores, order = scores.sort(dim=1, descending=True, stable=True)
@@ -61,38 +58,40 @@ class BestScores:
         self.waiting = []
 
     def result(self) -> tuple[np.ndarray, np.ndarray]:
-        """Scores float32, highest first, and rows int64, [B, k] each (fewer when there were fewer documents)."""
+        """Return scores float32, highest first, and rows int64, [B, k] each (fewer of fewer documents)."""
         self.sort_in()
         return self.scores.cpu().numpy(), self.rows.cpu().numpy()
 
 
 def above(scores: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
-    """The entries of each row of scores [B, n] that are higher than least [B, 1] -> values and columns [B, most of any
-    row], columns ascending; shorter rows are filled with −inf."""
+    """Select the entries of each row of scores [B, n] that are higher than least [B, 1].
+
+    Returns values and columns [B, the most of any row], columns ascending; shorter rows are filled with −inf.
+    """
     groups = in_groups(scores.T)  # transposed, as `search` lays them out
     # Most groups have no such entry, and looking for the highest of each is three times as fast as at every entry.
     group, row = (groups.amax(1) > least.T).nonzero(as_tuple=True)
     hit, place = (groups[group, :, row] > least[row]).nonzero(as_tuple=True)
-    found, rows = group[hit] * GROUP + place, row[hit]
+    entries, rows = group[hit] * GROUP + place, row[hit]
     rows, order = rows.sort(stable=True)
-    found, counts = found[order], rows.bincount(minlength=len(scores))
+    entries, counts = entries[order], rows.bincount(minlength=len(scores))
     places = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
     values = scores.new_full((len(scores), max(counts.tolist(), default=0)), -torch.inf)
     columns = torch.zeros_like(values, dtype=torch.long)
-    values[rows, places] = scores[rows, found]
-    columns[rows, places] = found
+    values[rows, places] = scores[rows, entries]
+    columns[rows, places] = entries
     return values, columns
 
 
 def in_groups(scores: Tensor) -> Tensor:
-    """[n, B] -> [ceil(n / GROUP), GROUP, B], the last group filled with −inf."""
+    """Reshape [n, B] to [ceil(n / GROUP), GROUP, B], the last group filled with −inf."""
     if missing := -len(scores) % GROUP:
         scores = pad(scores, (0, 0, 0, missing), value=-torch.inf)
     return scores.unflatten(0, (-1, GROUP))
 
 
 def stable_top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The highest k of each row of scores [B, n] -> values and columns [B, k], k ≤ n; of equals the lower column."""
+    """Return the highest k ≤ n of each row of scores [B, n], values and columns; of equals the lower column."""
     values, columns = scores.topk(min(k + 1, scores.shape[1]), dim=1)
     # topk may pick any of the documents that tie with the last place.
     tied = (values[:, k - 1 : k] == values[:, k:]).any(dim=1)
@@ -112,10 +111,20 @@ def search(
     device: torch.device | str = "cpu",
     progress: bool = True,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k documents with the highest inner product: queries [B, H] float32 -> scores float32 and rows int64 [B, k].
+    """Find the k documents with the highest inner product: scores float32 and rows int64, [B, k] each.
 
     The scores are computed once more as re-ranking computes them, so that both give the same number. Where more than
     `SPARE` documents are within rounding of the k-th score, it is left open which of these are found.
+
+    Args:
+        queries: embeddings [B, H] float32.
+        collection: the documents' embeddings.
+        k: documents of a query.
+        device: where blocks are multiplied.
+        progress: show a bar.
+
+    Raises:
+        InputError: the documents' embeddings have another width.
     """
     if queries.shape[1] != collection.width:
         raise InputError(
@@ -136,62 +145,14 @@ def search(
 
 
 def rescored(queries: np.ndarray, collection: EmbeddedCollection, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and rows [B, k] in the order of the scores of `inner_products`; of equal scores the lower row first."""
+    """Return scores and rows [B, k] in the order of `inner_products`' scores; of equal scores the lower row first."""
     scores = np.empty(rows.shape, dtype=np.float32)
     rows = np.sort(rows, axis=1)
     step = max(ROWS_PER_READ // max(rows.shape[1], 1), 1)
     for start in range(0, len(queries), step):
         distinct, places = np.unique(rows[start : start + step], return_inverse=True)
         embeddings = collection.embeddings(distinct)
-        for query, found in enumerate(places.reshape(-1, rows.shape[1]), start=start):
-            scores[query] = inner_products(queries[query], embeddings[found])
+        for query, matches in enumerate(places.reshape(-1, rows.shape[1]), start=start):
+            scores[query] = inner_products(queries[query], embeddings[matches])
     order = np.argsort(-scores, axis=1, kind="stable")
     return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
-
-
-def retrieve(
-    scorer: DenseScorer, queries: dict[str, str], collection: EmbeddedCollection, k: int, progress: bool = True
-) -> Run:
-    """The best k documents of every query (id → text), best first."""
-    embeddings = scorer.encode(list(queries.values()), "query", None)
-    scores, rows = search(embeddings, collection, k, scorer.device, progress)
-    return named(list(queries), scores, rows, collection.ids)
-
-
-def retrieve_by_index(
-    scorer: DenseScorer,
-    queries: dict[str, str],
-    collection: EmbeddedCollection,
-    k: int,
-    factory: str,
-    probes: int | None = None,
-) -> tuple[Run, float]:
-    """What the FAISS index `factory` finds of the best k, and the share of the exact best k that is among it."""
-    index = open_index(collection, factory)
-    embeddings = scorer.encode(list(queries.values()), "query", None)
-    scores, rows = search_index(index, embeddings, k, probes)
-    _, exact = search(embeddings, collection, k, scorer.device)
-    return named(list(queries), scores, rows, collection.ids), recall_against(exact, rows)
-
-
-def retrieve_by_scoring(
-    scorer: Scorer, queries: dict[str, str], documents: DocumentTable, k: int, block_size: int = 4_096
-) -> Run:
-    """As `retrieve`, for models that cannot embed a document in one vector: every pair is scored."""
-    best = BestScores(len(queries), k)
-    with tqdm(total=len(documents), desc="scoring all", unit="document") as bar:
-        for ids, texts in documents.batches(block_size):
-            scores = scorer.score_matrix(list(queries.values()), texts)
-            best.update(torch.from_numpy(scores), bar.n)
-            bar.update(len(ids))
-    return named(list(queries), *best.result(), documents.ids_at)
-
-
-def named(queries: list[str], scores: np.ndarray, rows: np.ndarray, ids: Callable[[np.ndarray], list[str]]) -> Run:
-    """Scores and rows [B, k] as a run; `ids` gives the document ids of rows. A row of −1 is no document."""
-    distinct = np.unique(rows[rows >= 0])
-    names = dict(zip(distinct.tolist(), ids(distinct), strict=True))
-    return {
-        query: {names[row]: score for row, score in zip(found, values, strict=True) if row >= 0}
-        for query, values, found in zip(queries, scores.tolist(), rows.tolist(), strict=True)
-    }

@@ -2,8 +2,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from m3se.trainers.data import Collection, DocumentTable
 from m3se.trainers.errors import InputError
-from m3se.trainers.evaluation.runs import is_trec_run, read_run, top, write_run
+from m3se.trainers.evaluation.runs import check_collection, is_trec_run, read_run, without_identical, write_run
 
 
 def test_the_file_is_trec_format_best_first(tmp_path):
@@ -65,5 +66,15 @@ def test_a_run_is_told_from_other_files(tmp_path):
     assert not is_trec_run(tmp_path)
 
 
-def test_top_keeps_the_best_of_each_query():
-    assert top({"q": {"a": 1.0, "b": 3.0, "c": 2.0}}, 2) == {"q": {"b": 3.0, "c": 2.0}}
+def test_no_query_is_its_own_hit_and_the_next_best_takes_the_place():
+    run = {"q": {"a": 1.0, "q": 9.0, "b": 3.0, "c": 2.0}, "p": {"p": 2.0, "a": 1.0}}
+    assert without_identical(run, {"q"}, 2) == {"q": {"b": 3.0, "c": 2.0}, "p": {"p": 2.0, "a": 1.0}}
+
+
+def test_ids_of_a_collection_that_no_run_can_hold_are_named():
+    documents = DocumentTable.from_texts(["a", "New York"], ["A", "B"])
+    with pytest.raises(InputError, match="document id 'New York' cannot be written to a TREC run file"):
+        check_collection(Collection("places", documents, {"q": "?"}, {}))
+    with pytest.raises(InputError, match="query id '' cannot be written"):
+        check_collection(Collection("places", documents, {"": "?"}, {}))
+    check_collection(Collection("places", DocumentTable.from_texts(["a"], ["A"]), {"q": "?"}, {}))

@@ -11,9 +11,10 @@ from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.reranking import run_from_scores
 from m3se.trainers.retrieval import exact_search as retrieval
 from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection, encode_collection
-from m3se.trainers.retrieval.exact_search import BestScores, retrieve, retrieve_by_scoring, search
+from m3se.trainers.retrieval.exact_search import BestScores, search
 from m3se.trainers.retrieval.loading import load_embedder, load_scorer
 from m3se.trainers.retrieval.scorers import DenseScorer
+from m3se.trainers.retrieval.search import retrieve, retrieve_by_scoring
 from m3se.trainers.storage.arrow import write_rows
 
 
