@@ -1,9 +1,9 @@
-"""Draw docs/losses.png: every loss, and its gradient, as the student's score of one document moves.
+"""Picture of every loss and its gradient, as the student's score of one document moves: docs/losses.png.
 
     python docs/plot_losses.py
 
-One query with a positive and two negatives. The teacher gives them 4, 1 and -1 and the student 3, 2 and 0; upper row:
-the positive's score moves, lower row: that of the negative which the teacher puts last.
+One query has a positive and two negatives. The teacher gives them 4, 1 and -1 and the student 3, 2 and 0. In the upper
+row the positive's score moves, in the lower row that of the negative which the teacher puts last.
 """
 
 from pathlib import Path
@@ -34,7 +34,7 @@ COLOURS = dict(zip(LOSSES, plt.get_cmap("tab10").colors, strict=False))
 
 
 def values_and_gradients(name: str, document: int) -> tuple[Tensor, Tensor]:
-    """A loss at every score of RANGE for one document, and its derivative by that score, [len(RANGE)] each."""
+    """Compute a loss at every score of RANGE for one document, and its derivative: [len(RANGE)] each."""
     scores = STUDENT.repeat(len(RANGE), 1)
     scores[:, document] = RANGE
     scores.requires_grad_()
@@ -44,28 +44,28 @@ def values_and_gradients(name: str, document: int) -> tuple[Tensor, Tensor]:
     return values.detach(), gradients[:, document]
 
 
-def draw(axes: Axes, names: tuple[str, ...], document: int, which: int) -> None:
-    """Curves of some losses (`which` 0: values, 1: gradients) into one panel."""
+def draw(axes: Axes, names: tuple[str, ...], document: int, order: int) -> None:
+    """Draw the curves of several losses into one panel: values for `order` 0, gradients for 1."""
     for name in names:
-        curve = values_and_gradients(name, document)[which]
+        curve = values_and_gradients(name, document)[order]
         style = "--" if name == "rankdistil_b" else "-"  # mse shows through where both are the same
         axes.plot(RANGE, curve, style, label=name, color=COLOURS[name], linewidth=2)
     axes.axvline(TEACHER[0, document], color="0.6", linestyle=":", linewidth=1.5)
     axes.axhline(0, color="0.8", linewidth=0.8, zorder=0)
     axes.grid(alpha=0.25)
     limit = {0: (-1, 30), 1: (-14, 14)} if names is SQUARES else {0: (-0.2, 6), 1: (-1.3, 1.3)}
-    axes.set_ylim(limit[which])
+    axes.set_ylim(limit[order])
 
 
 def main(path: Path = PICTURE) -> None:
-    """Two rows of four panels as a PNG at `path`."""
+    """Write two rows of four panels as a PNG at `path`."""
     figure, panels = plt.subplots(2, 4, figsize=(15, 7), layout="constrained", sharex=True)
-    for row, (words, document) in enumerate(MOVED.items()):
-        for column, (names, which) in enumerate([(SQUARES, 0), (SQUARES, 1), (ENTROPIES, 0), (ENTROPIES, 1)]):
+    for row, (title, document) in enumerate(MOVED.items()):
+        for column, (names, order) in enumerate([(SQUARES, 0), (SQUARES, 1), (ENTROPIES, 0), (ENTROPIES, 1)]):
             axes = panels[row, column]
-            draw(axes, names, document, which)
-            axes.set_title(f"{'gradient' if which else 'loss'}, {words} moves", fontsize=11)
-            if row == 0 and which == 0:
+            draw(axes, names, document, order)
+            axes.set_title(f"{'gradient' if order else 'loss'}, {title} moves", fontsize=11)
+            if row == 0 and order == 0:
                 axes.legend(fontsize=9, loc="upper right")
         where = {"x": TEACHER[0, document] - 0.15, "y": -0.5, "ha": "right", "va": "bottom"}
         panels[row, 0].text(s="teacher's score", fontsize=8, color="0.4", **where)

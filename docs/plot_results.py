@@ -1,4 +1,4 @@
-"""Draw the two pictures of the results from docs/results/*/results.json.
+"""Two pictures of the results, drawn from docs/results/*/results.json.
 
     python docs/plot_results.py
 

@@ -25,6 +25,7 @@ READABLE = [name for name in WRITTEN if name not in ("docs/data.md", "docs/evalu
 SCRIPT = re.compile(r"^    .*?\b(?:run_scripts/(\w+)\.py|m3se (\w+)) (\S.*)$", re.M)
 COMMANDS = sorted({match.groups() for name in WRITTEN for match in SCRIPT.finditer(TEXTS[name])}, key=str)
 BLOCKS = [code for text in TEXTS.values() for code in re.findall(r"^```python\n(.*?)```", text, re.S | re.M)]
+QUOTED = sorted({(name, file) for name in WRITTEN for file in re.findall(r"`(\w+/[\w/]+\.(?:py|md))`", TEXTS[name])})
 LINKS = sorted({(name, link) for name in TEXTS for link in re.findall(r"\]\(((?!http)[^)\s]+)\)", TEXTS[name])})
 
 MOST_NUMERALS = 5  # of 100 words
@@ -88,6 +89,17 @@ def test_a_link_of_a_page_leads_somewhere(page, link):
     target = (ROOT / page).parent / path if path else ROOT / page
     assert target.exists()
     assert not anchor or anchor in anchors(target.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(("page", "file"), QUOTED)
+def test_a_file_that_a_page_names_exists(page, file):
+    assert (ROOT / file).exists()
+
+
+def test_a_test_that_a_page_names_exists():
+    tests = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    quoted = {name for page in WRITTEN for name in re.findall(r"`(test_\w+)`", TEXTS[page])}
+    assert [name for name in sorted(quoted) if f"def {name}(" not in tests] == []
 
 
 @pytest.mark.parametrize("page", READABLE)
