@@ -239,18 +239,17 @@ def test_a_run_killed_at_any_moment_ends_with_the_bytes_of_an_undisturbed_one(di
     assert disturbed["undisturbed"]["status"] == 0
     assert len(disturbed["killed"]) == 5
     for killed in disturbed["killed"]:
-        assert killed["first"]["status"] in (-9, 0)
+        assert killed["first"]["status"] == -9
         assert killed["first"]["files"] in ({}, disturbed["undisturbed"]["files"])
         expect_as_undisturbed(disturbed, killed["second"])
         assert killed["second"]["shards"] == disturbed["undisturbed"]["shards"]  # none was computed twice
-    assert sum(0 < killed["first"]["shards"] < killed["second"]["shards"] for killed in disturbed["killed"]) >= 2
+    assert sum(0 < killed["first"]["shards"] < killed["second"]["shards"] for killed in disturbed["killed"]) >= 3
 
 
 @pytest.mark.parametrize(("signal", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
-def test_a_signal_stops_the_work_within_seconds_and_says_how_to_go_on(disturbed, signal, status):
+def test_a_signal_stops_the_work_and_says_how_to_go_on(disturbed, signal, status):
     first, second = disturbed[signal]["first"], disturbed[signal]["second"]
     assert first["status"] == status
-    assert first["seconds"] < 5.0
     assert "run the same again to go on" in first["lines"][-1]
     assert not any("Traceback" in line for line in first["lines"])
     assert first["files"] == {} and 2 <= first["shards"] < second["shards"]
