@@ -45,7 +45,7 @@ class Run:
         below: Where changes of files are counted.
         moment: When the process sends itself a signal: before the change of that number, or before the first one for
             which this function says so. Its own count does not depend on how fast it or its parent is.
-        number: That signal. SIGKILL is for its whole group.
+        number: That signal. None: SIGKILL to its whole group.
         largest_file: Size in bytes that a file may have, as on a full disk.
         before: Is called in the process first.
     """
@@ -56,7 +56,7 @@ class Run:
         flags: dict[str, object],
         below: Path,
         moment: Moment = None,
-        number: int = signal.SIGKILL,
+        number: int | None = None,
         largest_file: int | None = None,
         before: Callable[[], None] | None = None,
         **environment: str,
@@ -141,7 +141,7 @@ def limit_files(size: int) -> None:
 
 
 def status_of(
-    script: str, flags: dict[str, object], below: Path, moment: Moment = None, number: int = signal.SIGKILL
+    script: str, flags: dict[str, object], below: Path, moment: Moment = None, number: int | None = None
 ) -> int:
     """Run the script in this process; return its exit status. The moment is that of `Run`."""
     tqdm.set_lock(threading.RLock())  # the lock that forks share stays taken when one is killed while it draws a bar
@@ -166,7 +166,7 @@ def parts(value: object) -> list[str]:
     return [str(part) for part in value] if isinstance(value, list) else [str(value)]
 
 
-def count_changes(below: str, moment: Moment, number: int) -> list[int]:
+def count_changes(below: str, moment: Moment, number: int | None) -> list[int]:
     """Count changes to files below a folder from now on, in the one entry of a list; send a signal at a moment."""
     count, due = [0], [moment is not None]
 
@@ -178,7 +178,7 @@ def count_changes(below: str, moment: Moment, number: int) -> list[int]:
         count[0] += 1
         if due[0] and (moment() if callable(moment) else count[0] == moment):
             due[0] = False
-            os.killpg(0, number) if number == signal.SIGKILL else os.kill(os.getpid(), number)
+            os.killpg(0, signal.SIGKILL) if number is None else os.kill(os.getpid(), number)
 
     sys.addaudithook(notice)
     return count

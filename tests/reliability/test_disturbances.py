@@ -9,6 +9,9 @@ from m3se.run_scripts.cli import signals
 from tests.reliability.disturbances import FULL, KILLS, READ_ONLY, disturb
 
 
+pytestmark = [pytest.mark.linux, pytest.mark.slow]
+
+
 @pytest.fixture(scope="module")
 def disturbed(tmp_path_factory):
     return disturb(tmp_path_factory.mktemp("disturbed"))
