@@ -146,9 +146,9 @@ def test_the_first_lines_say_what_it_learned_from_and_how_well_it_ranks():
     assert len(first) == 2
     assert first[1] == (
         "Distilled from a cross-encoder with the loss `m3se` of *In defense of dual-encoders for neural ranking* "
-        "(Menon et al., 2022), on 12,000 queries of pydocs; on ms_marco, dev: MRR@10 0.315, nDCG@10 0.400."
+        "(Menon et al., 2022), on 12,000 queries of pydocs. On ms_marco, dev: MRR@10 0.315, nDCG@10 0.400."
     )
-    assert "- It has seen texts of pydocs only" in text
+    assert "- It was trained on texts of pydocs only" in text
 
 
 @pytest.mark.parametrize(("steps", "shown"), [(500, "| max steps | 500 |"), (-1, "| num train epochs | 2.0 |")])
@@ -191,7 +191,7 @@ def test_every_snippet_is_python_whatever_the_texts_are(kind, custom_code):
     example = {"query": 'a "quoted" \\ line\nand é', "documents": ["'", '"""'], "scores": [1.0, 2.0]}
     text = render(kind, custom_code=custom_code, custom_code_reason="it is odd", example=example, load_id='o/"x')
     blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
-    assert len(blocks) == (1 if custom_code else 4)
+    assert len(blocks) == (2 if custom_code else 4)
     for block in blocks:
         compile(block, "snippet", "exec")
 

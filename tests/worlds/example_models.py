@@ -26,7 +26,8 @@ def dual_encoder(**fields):
 
 
 def cross_encoder(num_labels=1):
-    return CrossEncoder(CrossEncoderConfig(encoder_config=bert(num_labels=num_labels)))
+    lengths = {"query_length": 20, "document_length": 40}  # together within the encoder's positions
+    return CrossEncoder(CrossEncoderConfig(encoder_config=bert(num_labels=num_labels), **lengths))
 
 
 def colbert(**fields):

@@ -25,7 +25,7 @@ def test_the_cards_onnx_snippet_prints_the_scores_that_the_card_states(build, tm
     monkeypatch.chdir(tmp_path)
     exec(snippets(folder)["ONNX Runtime"], {})
     found = numbers(capsys.readouterr().out)
-    stated = numbers(re.search(r"so are the scores[^:]*: (.*)\.\n", (folder / "README.md").read_text())[1])
+    stated = numbers(re.search(r"same scores[^:]*: (.*)\.\n", (folder / "README.md").read_text())[1])
     torch.testing.assert_close(torch.tensor(found), torch.tensor(stated), atol=2e-4, rtol=1e-4)
 
 
