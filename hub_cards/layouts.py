@@ -35,14 +35,22 @@ TOKENIZER_TRACES = (
 def write_dual_encoder(
     folder: Path,
     state_dict: dict[str, Tensor],
+    width: int,
     encoder_config: dict,
     fields: dict,
     save_tokenizer: SaveTokenizer,
 ) -> None:
-    """A tied dual encoder without projection: the backbone in its own format, and sentence-transformers files.
+    """Write a tied dual encoder without projection: the backbone in its own format, and sentence-transformers files.
 
     Loads in `AutoModel`, `SentenceTransformer` (dot product) and `DualEncoder`, none of them with custom code.
-    `state_dict` and `encoder_config` are the backbone's.
+
+    Args:
+        folder: empty folder to fill.
+        state_dict: the backbone's weights.
+        width: numbers of an embedding, which backbones' configs name in many ways.
+        encoder_config: the backbone's config.
+        fields: the fields of our own config.
+        save_tokenizer: saves the tokenizer into a folder.
     """
     write_backbone(folder, state_dict, encoder_config, {"model_type": "dual_encoder", **fields})
     write_tokenizer(folder, save_tokenizer, fields["document_length"])
@@ -70,7 +78,7 @@ def write_dual_encoder(
     write_json(
         folder / "1_Pooling" / "config.json",
         {
-            "word_embedding_dimension": encoder_config["hidden_size"],
+            "word_embedding_dimension": width,
             "pooling_mode_cls_token": fields["pooling"] == "cls",
             "pooling_mode_mean_tokens": fields["pooling"] == "mean",
             "pooling_mode_max_tokens": False,
@@ -86,9 +94,16 @@ def write_cross_encoder(
     fields: dict,
     save_tokenizer: SaveTokenizer,
 ) -> None:
-    """A cross-encoder as a stock classifier: `AutoModelForSequenceClassification`, `CrossEncoder` of both libraries.
+    """Write a cross-encoder as a classifier: `AutoModelForSequenceClassification`, `CrossEncoder` of both libraries.
 
     sentence-transformers would put one logit through a sigmoid; the activation named here keeps it raw.
+
+    Args:
+        folder: empty folder to fill.
+        state_dict: the classifier's weights.
+        encoder_config: the classifier's config.
+        fields: the fields of our own config.
+        save_tokenizer: saves the tokenizer into a folder.
     """
     activation = {"activation_fn": "torch.nn.modules.linear.Identity", "version": "5.0.0"}
     fields = {"model_type": "cross_encoder", **fields}
@@ -107,10 +122,17 @@ def write_colbert(
     metadata: dict,
     save_tokenizer: SaveTokenizer,
 ) -> None:
-    """ColBERT in the layout of Stanford's own checkpoints: `MultiVectorEncoder`, PyLate, `AutoModel`.
+    """Write ColBERT in the layout of Stanford's own checkpoints: `MultiVectorEncoder`, PyLate, `AutoModel`.
 
-    `projection` [dim, H] becomes `linear.weight`; backbone weights are named `{prefix}.*` ("bert" for BERT);
-    `metadata` is the content of artifact.metadata.
+    Args:
+        folder: empty folder to fill.
+        state_dict: the backbone's weights.
+        projection: matrix [dim, H], written as `linear.weight`.
+        prefix: the backbone's weights are named `{prefix}.*` ("bert" for BERT).
+        encoder_config: the backbone's config.
+        fields: the fields of our own config.
+        metadata: the content of artifact.metadata.
+        save_tokenizer: saves the tokenizer into a folder.
     """
     weights = {f"{prefix}.{name}": tensor for name, tensor in state_dict.items()} | {"linear.weight": projection}
     config = {**encoder_config, "architectures": ["HF_ColBERT"]}
@@ -126,10 +148,19 @@ def write_custom_code(
     code_files: Iterable[Path],
     save_tokenizer: SaveTokenizer,
 ) -> None:
-    """A model no stock class can hold (untied encoders, projection, output norm), with the code that can.
+    """Write a model that no stock class can hold (untied encoders, projection, output norm), and the code that can.
 
-    `config` is our own, with its `auto_map`; `code_files` are the flat Python files that the map leads to. Loads in
-    `AutoModel` with `trust_remote_code=True`.
+    Loads in `AutoModel` with `trust_remote_code=True`.
+
+    Args:
+        folder: empty folder to fill.
+        state_dict: the weights of our class.
+        config: our own config, with its `auto_map`.
+        code_files: the flat Python files that the map leads to.
+        save_tokenizer: saves the tokenizer into a folder.
+
+    Raises:
+        ValueError: the config has no `auto_map`.
     """
     if "auto_map" not in config:
         raise ValueError("config has no auto_map: nobody could find the code")
@@ -142,7 +173,7 @@ def write_custom_code(
 
 
 def write_backbone(folder: Path, state_dict: dict[str, Tensor], config: dict, fields: dict) -> None:
-    """config.json and model.safetensors of a stock model, our fields under their key."""
+    """Write config.json and model.safetensors of a stock model, our fields under their key."""
     if "model_type" not in config:
         raise ValueError(f"the backbone's config has no model_type, only {sorted(config)}")
     write_weights(folder, state_dict)
@@ -150,12 +181,12 @@ def write_backbone(folder: Path, state_dict: dict[str, Tensor], config: dict, fi
 
 
 def write_tokenizer(folder: Path, save_tokenizer: SaveTokenizer, length: int) -> None:
-    """Tokenizer files that cut at `length` tokens when asked to truncate, without traces of where they were made."""
+    """Write tokenizer files that cut at `length` tokens when asked to, and do not tell where they were made."""
     save_tokenizer(str(folder))
     path = folder / "tokenizer_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
-    kept = {key: value for key, value in config.items() if key not in TOKENIZER_TRACES}
-    write_json(path, {**kept, "model_max_length": length})
+    public = {key: value for key, value in config.items() if key not in TOKENIZER_TRACES}
+    write_json(path, {**public, "model_max_length": length})
     fast = folder / "tokenizer.json"
     if fast.exists():
         # Whatever the last call padded or cut to is saved with it, and older readers would apply it.
@@ -163,10 +194,12 @@ def write_tokenizer(folder: Path, save_tokenizer: SaveTokenizer, length: int) ->
 
 
 def without_paths(config: dict) -> dict:
+    """Return a config without the place it was loaded from."""
     return {key: value for key, value in config.items() if key != "_name_or_path"}
 
 
 def write_weights(folder: Path, state_dict: dict[str, Tensor]) -> None:
+    """Write model.safetensors, readable for everybody."""
     path = folder / "model.safetensors"
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}
     save_file(tensors, path, metadata={"format": "pt"})
@@ -174,4 +207,5 @@ def write_weights(folder: Path, state_dict: dict[str, Tensor]) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
+    """Write a value as indented JSON with sorted keys, the same bytes for the same value."""
     path.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")

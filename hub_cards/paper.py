@@ -25,8 +25,13 @@ class PaperTable:
     notes: tuple[str, ...] = ()
 
     def value(self, row: str, column: str) -> float | None:
-        """The cell; raises KeyError or ValueError for a row or column that the table does not have."""
+        """Return a cell; raises KeyError or ValueError for a row or column that the table does not have."""
         return self.rows[row][self.columns.index(column)]
+
+
+def cells(row: str, *columns: str) -> frozenset[Place]:
+    """Return the places of a row's cells in these columns."""
+    return frozenset((row, column) for column in columns)
 
 
 MSMARCO = ("MSMARCO re-rank MRR@10", "MSMARCO re-rank nDCG@10")
@@ -51,10 +56,8 @@ TABLE_1 = PaperTable(
         "M3SE": (0.349, 0.406, 0.337, 0.394, 0.852, 0.714, 0.699, 0.625),
         "Softmax CE": (0.346, 0.405, 0.334, 0.392, 0.846, 0.726, 0.682, 0.607),
     },
-    quoted=frozenset(
-        {(BM25, column) for column in (*MSMARCO, *RETRIEVAL, *TREC)} | {(ANCE, RETRIEVAL[0]), (ANCE, TREC[1])}
-    ),
-    doubtful=frozenset({(row, column) for row in ("MSE", "RankDistil-B") for column in (*RETRIEVAL, *TREC)}),
+    quoted=cells(BM25, *MSMARCO, *RETRIEVAL, *TREC) | cells(ANCE, RETRIEVAL[0], TREC[1]),
+    doubtful=cells("MSE", *RETRIEVAL, *TREC) | cells("RankDistil-B", *RETRIEVAL, *TREC),
     notes=(
         "MSE and RankDistil-B have 0.000 with a question mark for retrieval and for TREC DL19. The text explains poor "
         "retrieval by overfitting to the annotated documents; it does not explain a re-ranking nDCG of 0 by models "
@@ -92,30 +95,6 @@ TABLE_2 = PaperTable(
     notes=(
         "The one-hot dual encoder small-bert-6-768 has three training MRRs: 0.518 here, 0.394 in Table 8 (no "
         "smoothing) and 0.619 in Table 9 (baseline), with a test MRR of 0.310, 0.308 and 0.310.",
-    ),
-)
-
-# Query, passage: the cross-attention model scores the pair low, the dual encoder high.
-TABLE_3 = (
-    (
-        "effects of yeast on body",
-        "The Side Effects of Chemotherapy on the Body. Chemotherapy drugs are powerful enough to kill rapidly growing "
-        "cancer cells, but they also can harm perfectly healthy cells, causing side effects throughout the body.",
-    ),
-    (
-        "age not to take off shoes at airline security",
-        "Airline Identification Requirements. Airlines do not typically require identification from passengers under "
-        "the age of 18, but there are exceptions. …",
-    ),
-    (
-        "actress who plays alice on the magicians",
-        "… Then portrayed as the animated Alice's real life counterpart by actress Mia Wasikowska as a more mature, "
-        "grown up Alice in Disney's 2010 semi-sequel, live action/CGI film Alice and Wonderland …",
-    ),
-    (
-        "can you absorb metals from plants",
-        "Answer 1: Photosynthesis is the ability of plants to absorb the energy of light, and convert it into energy "
-        "for the plant. …",
     ),
 )
 
@@ -183,9 +162,7 @@ TABLE_7 = PaperTable(
         "M3SE": (0.371, 0.430, 0.875, 0.726),
         "Softmax CE": (0.376, 0.437, 0.835, 0.737),
     },
-    quoted=frozenset(
-        {("MSE", column) for column in MSMARCO} | {("Margin MSE", column) for column in (*MSMARCO, *TREC)}
-    ),
+    quoted=cells("MSE", *MSMARCO) | cells("Margin MSE", *MSMARCO, *TREC),
 )
 
 TABLE_8 = PaperTable(
@@ -217,18 +194,6 @@ TABLE_9 = PaperTable(
         "Focal loss": (0.546, 0.307),
     },
     notes=("The baseline's training MRR is 0.619 here, 0.518 in Table 2 and 0.394 in Table 8.",),
-)
-
-# Queries of TREC DL19 whose five best passages by margin MSE and softmax CE are shown side by side.
-TABLE_10 = ("who is robert gray", "define visceral?", "what is the daily life of thai people")
-TABLE_11 = (
-    "what are the three percenters?",
-    "how are some sharks warm blooded",
-    "what are the social determinants of health",
-)
-SIDE_BY_SIDE_NOTES = (
-    "The tables call softmax CE RankDistil-SM.",
-    "Of 43 queries the losses are said to agree on 10, with 6 in favour of margin MSE and 4 of softmax CE: 20 in all.",
 )
 
 TABLE_12 = PaperTable(

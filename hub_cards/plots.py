@@ -24,7 +24,10 @@ Numbers = Sequence[float] | np.ndarray
 
 
 def learning_curves(curves: Mapping[str, Mapping[str, Numbers]], measure: str, title: str) -> Figure:
-    """Figure 4: a measure against steps, train dashed, dev solid; model → {"step", "train", "dev"} of one length."""
+    """Draw a measure against steps, train dashed and dev solid (Figure 4).
+
+    `curves` are model → {"step", "train", "dev"} of one length.
+    """
     figure, (axes,) = panels(1, 4.0, title)
     for index, (model, curve) in enumerate(curves.items()):
         colour = COLOURS[index % len(COLOURS)]
@@ -35,8 +38,11 @@ def learning_curves(curves: Mapping[str, Mapping[str, Numbers]], measure: str, t
 
 
 def embedding_sizes(points: Mapping[str, Mapping[str, Numbers]], measure: str, title: str) -> Figure:
-    """Figures 1 and 3: a measure against embedding size; model → {"size", "train", "dev"}. A model of one size is
-    drawn as a line across, since its score does not depend on the others' size."""
+    """Draw a measure against embedding size (Figures 1 and 3).
+
+    `points` are model → {"size", "train", "dev"}. A model of one size is drawn as a line across, since its score does
+    not depend on the others' size.
+    """
     figure, axes = panels(2, 3.6, title, share_y=True)
     for split, panel in zip(("train", "dev"), axes, strict=True):
         for index, (model, values) in enumerate(points.items()):
@@ -53,8 +59,10 @@ def embedding_sizes(points: Mapping[str, Mapping[str, Numbers]], measure: str, t
 
 
 def score_distributions(models: Mapping[str, tuple[Numbers, Numbers]], title: str, same_scale: bool = False) -> Figure:
-    """Figures 2, 5 and 6: densities of the scores of positives and negatives, one panel per model; model →
-    (positives, negatives). On the same scale it shows which model's scores are spread widest."""
+    """Draw densities of the scores of positives and negatives, one panel per model (Figures 2, 5 and 6).
+
+    `models` are model → (positives, negatives). On the same scale it shows which model's scores are spread widest.
+    """
     figure, axes = panels(len(models), 2.9, title, share_x=same_scale)
     for panel, (model, (positives, negatives)) in zip(axes, models.items(), strict=True):
         draw_densities(panel, positives, negatives)
@@ -63,8 +71,10 @@ def score_distributions(models: Mapping[str, tuple[Numbers, Numbers]], title: st
 
 
 def stage_distributions(stages: Mapping[str, Mapping[str, tuple[Numbers, Numbers]]], title: str) -> Figure:
-    """Figure 7: as `score_distributions`, one row per stage of training; stage → model → (positives, negatives). The
-    last stage has every model, in the order of the columns."""
+    """Draw `score_distributions`, one row per stage of training (Figure 7).
+
+    `stages` are stage → model → (positives, negatives). The last stage has every model, in the order of the columns.
+    """
     names = list(list(stages.values())[-1])
     figure = Figure(figsize=(WIDTH, 2.2 * len(stages) + 0.5), layout="constrained", dpi=150)
     figure.suptitle(title, fontsize=LETTERS + 1)
@@ -81,8 +91,10 @@ def stage_distributions(stages: Mapping[str, Mapping[str, tuple[Numbers, Numbers
 
 
 def margin_distributions(models: Mapping[str, Numbers], title: str) -> Figure:
-    """Figures 2 (right) and 8: densities of the normalised margins (s⁺ − s⁻)/ρ; model → margins. Left of 0 the
-    negative document ranks first."""
+    """Draw densities of the normalised margins (s⁺ − s⁻)/ρ (Figures 2, right, and 8).
+
+    `models` are model → margins. Left of 0 the negative document ranks first.
+    """
     figure, (axes,) = panels(1, 3.6, title)
     edges = common_bins(list(models.values()))
     for index, (model, values) in enumerate(models.items()):
@@ -96,13 +108,16 @@ def margin_distributions(models: Mapping[str, Numbers], title: str) -> Figure:
 def calibrations(
     teacher: str, scores: Mapping[str, tuple[Numbers, Numbers]], taus: Mapping[str, Numbers], title: str
 ) -> Figure:
-    """Teacher against student scores (student → (teacher scores, its own)): the darker a cell, the fewer documents;
-    below, Kendall's τ of each query."""
+    """Draw teacher against student scores, and below them Kendall's τ of each query.
+
+    `scores` are student → (teacher scores, student scores), `taus` student → τ of each query. The darker a cell, the
+    fewer documents.
+    """
     figure = Figure(figsize=(WIDTH, 5.4), layout="constrained", dpi=150)
     figure.suptitle(title, fontsize=LETTERS + 1)
     above, below = figure.subplots(2, len(scores), squeeze=False)
-    for panel, (student, (theirs, own)) in zip(above, scores.items(), strict=True):
-        panel.hexbin(theirs, own, gridsize=40, bins="log", cmap="cividis", mincnt=1)
+    for panel, (student, (teacher_scores, student_scores)) in zip(above, scores.items(), strict=True):
+        panel.hexbin(teacher_scores, student_scores, gridsize=40, bins="log", cmap="cividis", mincnt=1)
         panel.xaxis.set_major_locator(MaxNLocator(5))
         label(panel, f"{teacher} score", f"{student} score", legend=False)
     for panel, student in zip(below, scores, strict=True):
@@ -113,22 +128,27 @@ def calibrations(
 
 
 def capacity(ranks: Numbers, errors: Mapping[str, Numbers], singular_values: Numbers, title: str) -> Figure:
-    """Section 3.1: what the best dot product of each size misses (name → relative error per rank), and the singular
-    values."""
-    figure, (left, right) = panels(2, 3.4, title)
+    """Draw the error of the best dot product of each size, and the singular values (Section 3.1).
+
+    `errors` are name → relative error per rank.
+    """
+    figure, (losses, spectrum) = panels(2, 3.4, title)
     for index, (name, values) in enumerate(errors.items()):
-        left.plot(ranks, values, LINES[index], marker="o", markersize=3, color=COLOURS[index], label=name)
-    sizes_axis(left, ranks)
-    left.set_ylim(bottom=0)
-    label(left, "embedding size r", "relative error, share lost")
-    right.plot(np.arange(1, len(singular_values) + 1), singular_values, color=COLOURS[0])
-    right.set_yscale("log")
-    label(right, "index", "singular value", legend=False)
+        losses.plot(ranks, values, LINES[index], marker="o", markersize=3, color=COLOURS[index], label=name)
+    sizes_axis(losses, ranks)
+    losses.set_ylim(bottom=0)
+    label(losses, "embedding size r", "relative error, share lost")
+    spectrum.plot(np.arange(1, len(singular_values) + 1), singular_values, color=COLOURS[0])
+    spectrum.set_yscale("log")
+    label(spectrum, "index", "singular value", legend=False)
     return figure
 
 
 def gradient_ratios(temperatures: Numbers, ratios: Mapping[str, Numbers], title: str) -> Figure:
-    """Proposition 3: τ² times the gradient of softmax cross-entropy over ⅛ of margin MSE's; name → ratio per τ."""
+    """Draw τ² times the gradient of softmax cross-entropy over ⅛ of margin MSE's (Proposition 3).
+
+    `ratios` are name → ratio per τ.
+    """
     figure, (axes,) = panels(1, 3.6, title)
     for index, (name, values) in enumerate(ratios.items()):
         style = {"color": COLOURS[index % len(COLOURS)], "linestyle": LINES[index % len(LINES)]}
@@ -146,8 +166,15 @@ def comparison(
     share: str,
     title: str,
 ) -> Figure:
-    """The rows of a table: row → (mean, interval); beside it the share of a gap that a row closes, row → (ours,
-    interval, the paper's), the last two None where they are not known."""
+    """Draw the rows of a table, and beside them the share of a gap that each row closes.
+
+    Args:
+        values: row → (mean, interval or None).
+        shares: row → (share, interval or None, the paper's share or None).
+        measure: label of the means.
+        share: label of the shares.
+        title: title of the figure.
+    """
     figure, axes = panels(1 + bool(shares), 0.32 * len(values) + 1.3, title, share_y=True)
     places = {name: place for place, name in enumerate(values)}
     for name, (mean, interval) in values.items():
@@ -156,9 +183,9 @@ def comparison(
     axes[0].invert_yaxis()
     label(axes[0], measure, "", legend=False)
     if shares:
-        for name, (ours, interval, _) in shares.items():
-            draw_interval(axes[1], places[name], ours, interval)
-        papers = [(theirs, places[name]) for name, (*_, theirs) in shares.items() if theirs is not None]
+        for name, (closed, interval, _) in shares.items():
+            draw_interval(axes[1], places[name], closed, interval)
+        papers = [(printed, places[name]) for name, (*_, printed) in shares.items() if printed is not None]
         style = {"marker": "D", "facecolors": "none", "edgecolors": COLOURS[1], "zorder": 3}
         if papers:
             axes[1].lines[0].set_label("ours")
@@ -171,7 +198,7 @@ def comparison(
 
 
 def draw_interval(axes: Axes, place: int, value: float, interval: tuple[float, float] | None) -> None:
-    """A dot, and a bar where the interval is known."""
+    """Draw a dot, and a bar where the interval is known."""
     axes.plot([value], [place], "o", color=COLOURS[0])
     if interval:
         axes.hlines(place, *interval, color=COLOURS[0], linewidth=1.8)
@@ -180,14 +207,22 @@ def draw_interval(axes: Axes, place: int, value: float, interval: tuple[float, f
 def panels(
     count: int, height: float, title: str, share_x: bool = False, share_y: bool = False
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with `count` panels in a row under one title."""
+    """Make a figure with panels in a row under one title.
+
+    Args:
+        count: number of panels.
+        height: inches.
+        title: title of the figure.
+        share_x: whether the panels share a horizontal axis.
+        share_y: whether they share a vertical one.
+    """
     figure = Figure(figsize=(WIDTH, height), layout="constrained", dpi=150)
     figure.suptitle(title, fontsize=LETTERS + 1)
     return figure, list(figure.subplots(1, count, squeeze=False, sharex=share_x, sharey=share_y)[0])
 
 
 def draw_densities(axes: Axes, positives: Numbers, negatives: Numbers) -> None:
-    """Histograms of both on the same bins, each of area 1."""
+    """Draw histograms of positives and negatives on the same bins, each of area 1."""
     edges = common_bins([positives, negatives])
     for values, name, colour, hatch in (
         (negatives, "negative", NEGATIVE, ""),
@@ -199,14 +234,14 @@ def draw_densities(axes: Axes, positives: Numbers, negatives: Numbers) -> None:
 
 
 def common_bins(samples: Sequence[Numbers]) -> np.ndarray:
-    """Edges of bins for all samples, few enough that the smallest one does not fall apart into single documents."""
+    """Return edges of bins for all samples, so few that the smallest does not fall apart into single documents."""
     smallest = min((len(values) for values in samples if len(values)), default=0)
     count = int(np.clip(2 * np.sqrt(smallest), FEWEST_BINS, MOST_BINS))
     return np.histogram_bin_edges(np.concatenate([np.asarray(values) for values in samples]), count)
 
 
 def sizes_axis(axes: Axes, sizes: Numbers) -> None:
-    """A logarithmic axis with a mark at each size, as far apart as their numbers need."""
+    """Make the axis logarithmic, with a mark at each size, as far apart as their numbers need."""
     axes.set_xscale("log", base=2)
     marked: list[float] = []
     for size in np.unique(sizes):
@@ -217,7 +252,7 @@ def sizes_axis(axes: Axes, sizes: Numbers) -> None:
 
 
 def label(axes: Axes, x: str, y: str, legend: bool = True) -> None:
-    """Names of the axes and, if wanted, the legend, in one size of letters; only the two axes are framed."""
+    """Name the axes and, if wanted, draw the legend, in one size of letters; only the two axes are framed."""
     axes.set_xlabel(x, fontsize=LETTERS)
     axes.set_ylabel(y, fontsize=LETTERS)
     axes.tick_params(labelsize=LETTERS - 1)

@@ -38,6 +38,8 @@ STAGES: dict[str, tuple] = {
 
 @dataclass
 class QuickstartArguments:
+    """Options of the quickstart."""
+
     recipes: str = field(
         default="run_scripts/recipes/quickstart",
         metadata={"help": f"Folder with a recipe for each stage: {', '.join(STAGES)}."},
@@ -48,10 +50,12 @@ class QuickstartArguments:
 
 
 def make_parser() -> HfArgumentParser:
+    """Return the parser of the command's options."""
     return HfArgumentParser(QuickstartArguments, description=__doc__)
 
 
 def main(arguments: QuickstartArguments) -> None:
+    """Run every stage with its recipe, write the published folder, and print what to do with it."""
     started = time.perf_counter()
     recipes = {name: str(Path(arguments.recipes) / f"{name}.yaml") for name in STAGES}
     parsed = {name: parse(STAGES[name][1].make_parser(), ["--recipe", path]) for name, path in recipes.items()}
@@ -68,7 +72,10 @@ def main(arguments: QuickstartArguments) -> None:
 
 
 def run_stage(script: ModuleType, options: list[str]) -> None:
-    """A stage is a process of its own: its memory ends with it. Its failure, already explained, ends this one."""
+    """Run a stage in a process of its own, so that its memory ends with it.
+
+    Its failure, already explained, ends this process with the same status.
+    """
     process = PROCESSES.Process(target=script_process, args=(script.__name__, options))
     process.start()
     try:
@@ -80,13 +87,14 @@ def run_stage(script: ModuleType, options: list[str]) -> None:
 
 
 def script_process(name: str, options: list[str]) -> None:
+    """Run a script, named by its module, with these options on the command line."""
     script = import_module(name)
     sys.argv = [script.__file__, *options]
     run(script.make_parser, script.main)
 
 
 def publish(model: Path, evaluation: evaluate.EvaluationArguments) -> Path:
-    """The published folder of the M3SE student, beside the checkpoints, with the table on its card."""
+    """Write the published folder of the M3SE student beside the checkpoints, with the table on its card; return it."""
     output = Path(evaluation.output)
     row = evaluation.name[evaluation.model.index(str(model))]
     return build_folder(

@@ -154,7 +154,8 @@ def write_layout(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedToke
         return
     weights = publishing.encoder_weights(model)
     if isinstance(model, DualEncoder):
-        layouts.write_dual_encoder(folder, weights, config, fields, save_tokenizer)
+        width = model.encoder.config.hidden_size
+        layouts.write_dual_encoder(folder, weights, width, config, fields, save_tokenizer)
     elif isinstance(model, ColBERT):
         projection, prefix = publishing.projection_weight(model), model.encoder.base_model_prefix
         metadata = publishing.stanford_metadata(model, tokenizer)

@@ -1,4 +1,4 @@
-"""What a card says of a model: read from the model itself and from the record of its training."""
+"""Values of a card, read from the model itself and from the records of its training and evaluation."""
 
 import json
 import re
@@ -9,18 +9,20 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from m3se.hub_cards.paper import TABLES
 from m3se.trainers.errors import InputError
+from m3se.trainers.models.text_inputs import TextInputs
 
 
 DATA_NOTES = {
     "msmarco": "The training data is MS MARCO, which its licence restricts to non-commercial research.",
     "pydocs": "The training texts are docstrings of Python libraries, each under its library's licence.",
 }
+SPLITS = {"eval": "dev", "train": "train"}  # prefix of a metric in Trainer's log → its queries
 # Values of training.json that say where something lay or who was allowed, not how the model was trained.
 PRIVATE = re.compile(r"(^|_)(dir|token|path|file|files|hub|name|checkpoint|callback|port|address)(_|$)")
 
 
 def training_values(path: Path) -> dict:
-    """Card values from the record of a training run; none if there is no record."""
+    """Read card values from the record of a training run; none if there is no record."""
     if not path.exists():
         return {}
     record = read_json(path)
@@ -40,8 +42,8 @@ def training_values(path: Path) -> dict:
     return values
 
 
-def evaluation_values(metrics: Path | None, table: Path | None, significance: Path | None, given: dict) -> dict:
-    """Card values from the files of an evaluation; `given` may hold the name of the data set they lack.
+def evaluation_values(metrics: Path | None, table: Path | None, significance: Path | None, card_values: dict) -> dict:
+    """Read card values from the files of an evaluation; `card_values` may hold the data set and split they lack.
 
     Raises:
         InputError: a file cannot be read, or nobody says which data the metrics were measured on.
@@ -51,15 +53,15 @@ def evaluation_values(metrics: Path | None, table: Path | None, significance: Pa
     if metrics is None:
         return values
     values["metrics"] = read_json(metrics)
-    values["dataset"] = given.get("dataset") or values["metrics"].get("data")
-    values["split"] = given.get("split") or values["metrics"].get("split")
+    values["dataset"] = card_values.get("dataset") or values["metrics"].get("data")
+    values["split"] = card_values.get("split") or values["metrics"].get("split")
     if values["dataset"] is None:
         raise InputError(f"{metrics} does not say which data it was measured on: name the dataset")
     return values
 
 
 def paper_values(text: str) -> dict:
-    """ "table1:M3SE:MSMARCO re-rank" -> the card's `paper`: of a row of the paper, the columns of one task.
+    """Look up "table1:M3SE:MSMARCO re-rank" -> the card's `paper`: a row of the paper, in the columns of one task.
 
     Raises:
         InputError: the paper has no such table, row or task; the message lists those it has.
@@ -67,49 +69,47 @@ def paper_values(text: str) -> dict:
     table, row, task = (text.split(":") + ["", ""])[:3]
     if table not in TABLES:
         raise InputError(f"paper: no table {table!r}; expected TABLE:ROW:TASK with one of {', '.join(TABLES)}")
-    found = TABLES[table]
-    if row not in found.rows:
-        raise InputError(f"paper: {table} has no row {row!r}, only {', '.join(found.rows)}")
-    prefix = f"{task} " if task else ""
-    measures = {
-        column.removeprefix(prefix): found.value(row, column)
-        for column in found.columns
-        if column.startswith(prefix) and " " not in column.removeprefix(prefix) and (row, column) not in found.doubtful
-    }
-    measures = {measure: value for measure, value in measures.items() if value is not None}
+    printed = TABLES[table]
+    if row not in printed.rows:
+        raise InputError(f"paper: {table} has no row {row!r}, only {', '.join(printed.rows)}")
+    prefix, measures = f"{task} " if task else "", {}
+    for column in printed.columns:
+        measure, value = column.removeprefix(prefix), printed.value(row, column)
+        is_of_task = column.startswith(prefix) and " " not in measure
+        if is_of_task and value is not None and (row, column) not in printed.doubtful:
+            measures[measure] = value
     if not measures:
-        columns = ", ".join(found.columns)
+        columns = ", ".join(printed.columns)
         raise InputError(f"paper: {table}, {row} has no numbers for {task!r}; its columns are {columns}")
     source = ", ".join(filter(None, [f"Table {table.removeprefix('table')}", task]))
     return {"source": source, "model": row, "measures": measures}
 
 
 def data_summary(data: dict) -> dict:
-    """{name, queries, documents, documents_per_query} of the training lists, as far as the record has them."""
+    """Return {name, queries, documents, documents_per_query} of the training lists, as far as the record has them."""
     lists, collection = data.get("lists", {}), data.get("collection", {})
     summary = {
         "queries": lists.get("rows"),
         "documents": collection.get("documents"),
         "documents_per_query": lists.get("documents_per_query"),
     }
-    return {name: value for name, value in summary.items() if value is not None} | {
-        name: value for name, value in data.items() if name not in ("lists", "collection")
-    }
+    present = {name: value for name, value in summary.items() if value is not None}
+    return present | {name: value for name, value in data.items() if name not in ("lists", "collection")}
 
 
 def data_notes(name: str) -> str | None:
-    """What the licence of a known data set asks of a model trained on it; None for any other."""
-    plain = re.sub(r"[^a-z]", "", name.lower())
-    return next((notes for known, notes in DATA_NOTES.items() if known in plain), None)
+    """Return what the licence of a data set asks of a model trained on it; None for data that is not known here."""
+    letters = re.sub(r"[^a-z]", "", name.lower())
+    return next((notes for dataset, notes in DATA_NOTES.items() if dataset in letters), None)
 
 
 def public_name(name: str) -> str:
-    """A Hub id as it is, a local path by its last part."""
+    """Return a Hub id as it is, a local path by its last part."""
     return Path(name).name if Path(name).exists() or Path(name).is_absolute() else name
 
 
 def public_hyperparameters(hyperparameters: dict) -> dict:
-    """The hyperparameters that say how a model was trained; nothing of the machine, no option left at None."""
+    """Return the hyperparameters that say how a model was trained; nothing of the machine, no option left at None."""
     return {
         name: value
         for name, value in hyperparameters.items()
@@ -118,37 +118,32 @@ def public_hyperparameters(hyperparameters: dict) -> dict:
 
 
 def learning_curve(log_history: list[dict]) -> list[dict]:
-    """Dev and training metrics of each evaluation: rows {step, "dev nDCG@10", "train nDCG@10", …}."""
+    """Return dev and training metrics of each evaluation: rows {step, "dev nDCG@10", "train nDCG@10", …}."""
     rows = []
     for entry in log_history:
-        found = {
-            f"{'dev' if prefix == 'eval' else prefix} {measure}": value
-            for name, value in entry.items()
-            for prefix, _, measure in [name.partition("_")]
-            if prefix in ("eval", "train") and "@" in measure
-        }
-        if found:
-            rows.append({"step": entry["step"], **found})
+        row = {}
+        for name, value in entry.items():
+            prefix, _, measure = name.partition("_")
+            if prefix in SPLITS and "@" in measure:
+                row[f"{SPLITS[prefix]} {measure}"] = value
+        if row:
+            rows.append({"step": entry["step"], **row})
     return [row for row in rows if row.keys() == rows[0].keys()]
 
 
 def example_scores(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, query: str, documents: list[str]
 ) -> list[float]:
-    """Scores of `documents` for `query`, as the model was trained to give them."""
-
-    def encode(texts: list[str], length: int) -> tuple[torch.Tensor, torch.Tensor]:
-        batch = tokenizer(texts, padding=True, truncation=True, max_length=length, return_tensors="pt")
-        return batch["input_ids"], batch["attention_mask"]
-
-    query_inputs = encode([query], model.config.query_length)
-    document_inputs = encode(documents, model.config.document_length)
+    """Score `documents` for `query`, as the model was trained to."""
+    inputs = TextInputs(tokenizer, model.config.query_length, model.config.document_length)
+    index = torch.arange(len(documents))[None]
     with torch.no_grad():
-        index = torch.arange(len(documents))[None]
-        return model(*query_inputs, *document_inputs, document_index=index).scores[0].tolist()
+        batch = *inputs([query], "query"), *inputs(documents, "document")
+        return model(*batch, document_index=index).scores[0].tolist()
 
 
 def read_text(path: Path) -> str:
+    """Read a text file; raises InputError naming it."""
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -156,7 +151,7 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path) -> dict:
-    """A JSON object; raises InputError naming the file."""
+    """Read a JSON object; raises InputError naming the file."""
     try:
         value = json.loads(read_text(path))
     except json.JSONDecodeError as error:

@@ -19,7 +19,14 @@ NOTE_LIMIT = 500  # characters, on the Hub
 def write_collection_card(
     title: str, members: list[Path], folder: Path, namespace: str | None, datasets: list[str]
 ) -> Path:
-    """`folder`/README.md with a row for each published folder; the links are those of `namespace` on the Hub.
+    """Write `folder`/README.md with a row for each published folder, and return its path.
+
+    Args:
+        title: title of the collection.
+        members: published folders.
+        folder: where the card is written.
+        namespace: owner of the models on the Hub, whom the links name; None for no links.
+        datasets: Hub ids of the training data.
 
     Raises:
         InputError: no member, or one without a card.
@@ -34,9 +41,16 @@ def write_collection_card(
 
 
 def make_collection(api: HfApi, title: str, members: list[Path], namespace: str, datasets: list[str]) -> str:
-    """A collection of the members' repositories and the data sets, teachers first; returns its address.
+    """Make a collection of the members' repositories and the data sets, teachers first; return its address.
 
-    What is already there stays: a second call adds what is missing.
+    Items that are already there stay: a second call adds those that are missing.
+
+    Args:
+        api: whose endpoint and token are used.
+        title: title of the collection.
+        members: published folders.
+        namespace: owner of the collection and of the models.
+        datasets: Hub ids of the training data.
 
     Raises:
         InputError: no token, no access, or a member that is not on the Hub yet.
@@ -57,7 +71,7 @@ def make_collection(api: HfApi, title: str, members: list[Path], namespace: str,
 
 
 def describe(member: Path, namespace: str | None) -> dict:
-    """{name, id, role, base_model, results} of a published folder, from its card."""
+    """Return {name, id, role, kind, results, dataset} of a published folder, from its card."""
     try:
         card = ModelCard((member / "README.md").read_text(encoding="utf-8")).data
     except (OSError, ValueError, yaml.YAMLError) as error:
@@ -74,5 +88,6 @@ def describe(member: Path, namespace: str | None) -> dict:
 
 
 def note(row: dict) -> str:
+    """Return the note beside a model in a collection: role, kind and results, as long as the Hub allows."""
     measured = ", ".join(f"{name} {value:.3f}" for name, value in row["results"].items())
     return f"{row['role']}: {row['kind']}{'; ' + measured if measured else ''}"[:NOTE_LIMIT]

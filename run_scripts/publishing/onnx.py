@@ -18,6 +18,7 @@ class Encoder(torch.nn.Module):
         self.encoder, self.inputs, self.output = encoder, inputs, output
 
     def forward(self, *values: torch.Tensor) -> torch.Tensor:
+        """Return the backbone's output for inputs in the order of their names."""
         return self.encoder(**dict(zip(self.inputs, values, strict=True)))[self.output]
 
 
@@ -63,14 +64,22 @@ def export_onnx(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path
 
 
 def check_parity(session, encoder: Encoder, tokenizer, paired: bool, names: list[str]) -> None:
-    """Raise InputError unless ONNX Runtime agrees with torch to 1e-4, on a batch of another shape than exported."""
+    """Raise InputError unless ONNX Runtime agrees with torch to 1e-4, on a batch of another shape than exported.
+
+    Args:
+        session: ONNX Runtime's session of the exported file.
+        encoder: the same in torch.
+        tokenizer: makes the batch.
+        paired: whether texts are read in pairs.
+        names: names of the inputs.
+    """
     texts = ["one", "two texts of different lengths, and this one goes on for a while", "three"]
     batch = tokenizer(texts, texts[::-1] if paired else None, padding=True, return_tensors="pt")
     with torch.no_grad():
         expected = encoder(*(batch[name] for name in names))
-    found = torch.from_numpy(session.run(None, {name: batch[name].numpy() for name in names})[0])
+    output = torch.from_numpy(session.run(None, {name: batch[name].numpy() for name in names})[0])
     if not paired:
-        expected, found = expected[batch["attention_mask"].bool()], found[batch["attention_mask"].bool()]
-    difference = (found - expected).abs().max().item()
+        expected, output = expected[batch["attention_mask"].bool()], output[batch["attention_mask"].bool()]
+    difference = (output - expected).abs().max().item()
     if not difference <= 1e-4 * max(1.0, expected.abs().max().item()):
         raise InputError(f"onnx: ONNX Runtime and torch differ by {difference:.2g}")

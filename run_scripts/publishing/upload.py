@@ -84,9 +84,9 @@ def make_plan(api: HfApi, folder: Path, repo: str, revision: str = "main", priva
     local = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     same = [path for path, file in local.items() if path in remote and same_content(file, remote[path])]
     add = {path: file.stat().st_size for path, file in local.items() if path not in same}
-    others = sorted(remote.keys() - local.keys())
-    delete = [path for path in others if path in earlier or path.partition("/")[0] in LAYOUT]
-    return Plan(repo, revision, head, exists, add, same, delete, [path for path in others if path not in delete])
+    absent = sorted(remote.keys() - local.keys())
+    delete = [path for path in absent if path in earlier or path.partition("/")[0] in LAYOUT]
+    return Plan(repo, revision, head, exists, add, same, delete, [path for path in absent if path not in delete])
 
 
 def check_repository(api: HfApi, repo: str, private: bool) -> None:

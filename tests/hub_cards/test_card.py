@@ -212,4 +212,4 @@ def test_a_collection_card_has_a_column_for_every_measure():
     assert "| model | role | kind | MRR@10 |\n|---|---|---|---:|\n" in text
     assert "| ca | teacher | cross-encoder | – |\n" in text
     assert "| [de](https://huggingface.co/o/de) | student | dense | 0.500 |\n" in text
-    assert "Measured on x; " in text
+    assert "Measured on x. " in text
