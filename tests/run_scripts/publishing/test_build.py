@@ -4,7 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import AutoConfig
 
+from m3se import DualEncoder, DualEncoderConfig
 from m3se.run_scripts.publishing.build import build_folder
 from m3se.trainers.errors import InputError
 from tests.worlds import tiny
@@ -43,6 +46,28 @@ def test_the_card_tells_the_run_and_shows_its_pictures(tmp_path):
     assert "![Normalised margins](images/margins.png)" in text and "stages" not in text
     assert sorted(path.name for path in (folder / "images").iterdir()) == ["learning_curve.png", "margins.png"]
     assert (folder / "images" / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_backbone_whose_config_names_its_width_otherwise_is_published(tmp_path):
+    sizes = {"dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 32, "max_position_embeddings": 256}
+    config = AutoConfig.for_model("distilbert", vocab_size=len(TOKENIZER), **sizes)
+    model = DualEncoder(DualEncoderConfig(encoder_config=config, pooling="mean"))
+    folder = build_folder(save(model, tmp_path / "trained"), tmp_path / "de")
+    pooling = json.loads((folder / "1_Pooling" / "config.json").read_text())
+    assert pooling["word_embedding_dimension"] == 16
+    assert "| embedding | 16 dimensions, " in (folder / "README.md").read_text(encoding="utf-8")
+    assert torch.equal(
+        DualEncoder.from_pretrained(folder).encoder.embeddings.word_embeddings.weight,
+        model.encoder.embeddings.word_embeddings.weight,
+    )
+
+
+@pytest.mark.parametrize("metrics", [{"candidate_recall": None, "ties": None}, {}])
+def test_metrics_without_candidates_or_ties_are_published(tmp_path, metrics):
+    directory = save(dual_encoder(), tmp_path / "trained")
+    (tmp_path / "metrics.json").write_text(json.dumps({"MRR@10": 0.5, "data": "x", **metrics}))
+    folder = build_folder(directory, tmp_path / "de", metrics=tmp_path / "metrics.json")
+    assert "Measured on x.\n" in (folder / "README.md").read_text(encoding="utf-8")
 
 
 def test_a_curve_of_one_point_is_not_drawn(tmp_path):
