@@ -15,12 +15,12 @@ SHORTEST_SHARE = 0.85  # a text this much shorter than the longest of a block st
 
 
 def block_tokens(device: torch.device) -> int:
-    """Tokens of one block. A CPU works best on activations that stay in its caches; a GPU wants few, large kernels."""
+    """Return the tokens of one block: few on a CPU, whose caches must hold them, many on a GPU, for large kernels."""
     return 2048 if device.type == "cpu" else 131072
 
 
 def length_blocks(lengths: list[int], most_tokens: int, block_rows: int | None = None) -> list[list[int]]:
-    """Row numbers of texts grouped by similar length, longest first.
+    """Group row numbers of texts by similar length, longest first.
 
     A block holds at most `most_tokens` padded tokens (at least one text), at most `block_rows` texts, and no text
     shorter than 85% of its longest unless the block would be too small to use the processor well.

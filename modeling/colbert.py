@@ -1,30 +1,31 @@
 """ColBERT: one embedding per token, and each query token meets the document token it likes best (MaxSim)."""
 
 import string
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
 from torch.utils.checkpoint import checkpoint
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoTokenizer
 
+from .base import RankingModel, RankingModelConfig
 from .batching import run_in_blocks
-from .checkpoints import hub_arguments, refuse_others
-from .colbert_checkpoints import layout, read_checkpoint
+from .colbert_checkpoints import Checkpoint, layout, read_checkpoint
 from .colbert_inputs import add_mask_tokens, insert_marker, token_fields, truncate
-from .dual_encoder import freeze_poolers, load_encoder
+from .encoders import freeze_poolers, load_encoder, set_dropout
 from .gathering import gather_rows
 from .outputs import RankingOutput
+from .repository import hub_arguments
 from .scoring import maxsim_scores
 
 
-class ColBERTConfig(PreTrainedConfig):
-    """What changes a score is saved with the weights. Lengths count [CLS], the marker and [SEP]."""
+class ColBERTConfig(RankingModelConfig):
+    """Everything that changes a score, saved with the weights. Lengths count [CLS], the marker and [SEP]."""
 
     model_type = "colbert"
-    sub_configs = {"encoder_config": AutoConfig}
 
-    encoder_config: dict | PreTrainedConfig | None = None
     query_length: int = 32
     document_length: int = 200
     projection_size: int | None = 128  # width of the token embeddings; None: the encoder's own
@@ -41,28 +42,21 @@ class ColBERTConfig(PreTrainedConfig):
     embedding_dropout: float = 0.1  # Appendix B
 
     def __post_init__(self, **kwargs):
-        if isinstance(self.encoder_config, dict):
-            self.encoder_config = AutoConfig.for_model(**self.encoder_config)
-        if self.reduction not in ("mean", "sum"):
-            raise ValueError(f"reduction must be 'mean' or 'sum', got {self.reduction!r}")
-        if self.mask_augmentation not in ("fill", "append", "none"):
-            raise ValueError(f"mask_augmentation must be 'fill', 'append' or 'none', got {self.mask_augmentation!r}")
+        """Refuse fields that do not exist or do not go together; raises ValueError."""
+        self.check_choice("reduction", "mean", "sum")
+        self.check_choice("mask_augmentation", "fill", "append", "none")
         if self.mask_augmentation != "none" and self.encoder_config is not None and self.mask_token_id is None:
             raise ValueError(f"mask_augmentation {self.mask_augmentation!r} needs mask_token_id")
         super().__post_init__(**kwargs)
 
 
-class ColBERT(PreTrainedModel):
+class ColBERT(RankingModel):
     """Token embeddings of queries and documents by one encoder, scored by (mean or summed) MaxSim.
 
     Takes plain token ids, `[CLS] text [SEP]`: markers and [MASK] tokens are added here.
     """
 
     config_class = ColBERTConfig
-    base_model_prefix = "encoder"
-    supports_gradient_checkpointing = True
-    accepts_loss_kwargs = False
-    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True
 
     def __init__(self, config: ColBERTConfig):
         super().__init__(config)
@@ -72,7 +66,6 @@ class ColBERT(PreTrainedModel):
             width = config.encoder_config.hidden_size
             self.projection = nn.Linear(width, config.projection_size, bias=config.projection_bias)
         self.dropout = nn.Dropout(config.embedding_dropout)
-        self.chunk_size: int | None = None
         freeze_poolers(self)
         self.post_init()
 
@@ -82,62 +75,80 @@ class ColBERT(PreTrainedModel):
         name_or_path: str,
         *,
         layers: int | None = None,
+        dropout: float | None = None,
         markers: tuple[str, str] | None = ("[unused0]", "[unused1]"),
         skip_punctuation: bool = True,
         **config_fields,
     ) -> "ColBERT":
-        """Wrap a pretrained encoder (Hub id or path), optionally its first `layers` layers only.
+        """Wrap a pretrained encoder (Hub id or path) with a projection that starts at random.
 
-        `markers` are the tokens put before query and document, `skip_punctuation` leaves punctuation of documents out
-        of the comparison; both are looked up in the tokenizer. The projection starts at random, unless the encoder is
-        that of a ColBERT model: it is then taken whole, with its projection, markers and skiplist.
+        The encoder of a ColBERT model is taken whole, with its projection, markers and skiplist.
+
+        Args:
+            name_or_path: Hub id or folder.
+            layers: take the encoder's first layers only.
+            dropout: rate inside the encoder; None: its own.
+            markers: tokens of the vocabulary put before query and document; None: none.
+            skip_punctuation: leave punctuation of documents out of the comparison.
+            config_fields: those of `ColBERTConfig`, and `revision`, `token` and the like of the Hub.
 
         Raises:
-            ValueError: a marker is no token of the vocabulary; or `layers`, or another projection size, of a ColBERT.
+            ValueError: as `load_encoder`; a marker is no token of the vocabulary; the vocabulary has no [MASK];
+                or `layers`, or another projection size, of a ColBERT.
         """
         hub = hub_arguments(config_fields)
+        fields = {name: value for name, value in config_fields.items() if name not in hub}
         if layout(name_or_path, **hub) is not None:
-            fields = {name: value for name, value in config_fields.items() if name not in hub}
-            return cls.from_colbert(name_or_path, layers, fields, hub)
-        encoder = load_encoder(AutoModel, name_or_path, layers, **hub)
-        tokenizer = AutoTokenizer.from_pretrained(name_or_path, **hub)
-        fields = token_fields(tokenizer, markers, list(string.punctuation) if skip_punctuation else [])
-        fields |= {name: value for name, value in config_fields.items() if name not in hub}
-        model = cls(ColBERTConfig(encoder_config=encoder.config, **fields))
-        model.encoder.load_state_dict(encoder.state_dict())
-        return model
+            return cls.from_colbert(cls.from_pretrained(name_or_path, **hub), name_or_path, layers, dropout, fields)
+        encoder = load_encoder(AutoModel, name_or_path, layers, dropout, **hub)
+        tokenizer = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False, **hub)
+        tokens = token_fields(tokenizer, markers, list(string.punctuation) if skip_punctuation else [])
+        return cls.wrap(encoder, **tokens | fields)
 
     @classmethod
-    def from_colbert(cls, name_or_path: str, layers: int | None, config_fields: dict, hub: dict) -> "ColBERT":
-        """A ColBERT model to train further, with some fields of its config changed."""
-        start = cls.from_pretrained(name_or_path, **hub)
-        known = {name: getattr(start.config, name) for name in ColBERTConfig.__annotations__}
-        config = ColBERTConfig(**known | config_fields)
+    def from_colbert(
+        cls, start: "ColBERT", name: str, layers: int | None, dropout: float | None, config_fields: dict
+    ) -> "ColBERT":
+        """Make a ColBERT model to train further, with fields of its config changed.
+
+        Args:
+            start: the model to start from.
+            name: what messages call it.
+            layers, dropout: as in `from_encoder`; layers are refused.
+            config_fields: those of `ColBERTConfig`; another projection size is refused.
+
+        Raises:
+            ValueError: what is refused was asked for.
+        """
+        fields = {field: getattr(start.config, field) for field in ("encoder_config", *ColBERTConfig.__annotations__)}
+        config = ColBERTConfig(**fields | config_fields)
         if layers is not None or config.projection_size != start.config.projection_size:
             raise ValueError(
-                f"{name_or_path} is a ColBERT model with a projection to {start.config.projection_size} dimensions: "
+                f"{name} is a ColBERT model with a projection to {start.config.projection_size} dimensions: "
                 "it is taken whole, without layers and projection_size"
             )
+        if dropout is not None:
+            set_dropout(config.encoder_config, dropout)
         model = cls(config)
         model.load_state_dict(start.state_dict())
         return model
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
-        """Load a checkpoint of this class, a published folder, or a ColBERT of another project (`read_checkpoint`)."""
-        found = read_checkpoint(pretrained_model_name_or_path, **hub_arguments(kwargs))
-        if found is None:
-            kwargs["use_safetensors"] = True
-            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
-        refuse_others(pretrained_model_name_or_path, kwargs)
-        model = cls(ColBERTConfig(encoder_config=found.encoder.config, **found.fields))
-        model.encoder.load_state_dict(found.encoder.state_dict())
+    def find_published(cls, name_or_path: str, hub: dict) -> Callable[[], "ColBERT"] | None:
+        """Return what loads a published folder or a ColBERT of another project; raises as `read_checkpoint`."""
+        found = read_checkpoint(name_or_path, **hub)
+        return None if found is None else partial(cls.from_checkpoint, found)
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint) -> "ColBERT":
+        """Make a model of what `read_checkpoint` read."""
+        model = cls.wrap(checkpoint.encoder, **checkpoint.fields)
         if model.projection is not None:
-            model.projection.load_state_dict(found.projection)
-        return model.eval()
+            model.projection.load_state_dict(checkpoint.projection)
+        return model
 
     def prepare(self, input_ids: Tensor, attention_mask: Tensor, side: str) -> tuple[Tensor, Tensor, Tensor]:
-        """Plain ids and mask [N, L] -> ids, attention mask and present tokens, [N, T] each.
+        """Add markers and [MASK] tokens: ids and mask [N, L] -> ids, attention mask, present tokens, [N, T] each.
 
         A present token has an embedding; an added [MASK] has one whether it is attended to or not.
         """
@@ -155,13 +166,13 @@ class ColBERT(PreTrainedModel):
         return ids, mask | added if config.attend_to_mask else mask, mask.bool() | added
 
     def compared(self, ids: Tensor, present: Tensor, side: str) -> Tensor:
-        """Which of the present tokens [N, T] take part in MaxSim: all of a query, no skipped ones of a document."""
+        """Select the tokens of MaxSim among those present [N, T]: all of a query, no skipped ones of a document."""
         if side == "query" or not self.config.skiplist_ids:
             return present
         return present & ~torch.isin(ids, torch.tensor(self.config.skiplist_ids, device=ids.device))
 
     def token_embeddings(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Prepared ids and attention mask [N, T] -> [N, T, H] float32."""
+        """Embed every token: prepared ids and attention mask [N, T] -> [N, T, H] float32."""
         attention_mask = attention_mask.clone()
         attention_mask[:, 0] = 1  # a text without a token must not make attention, and every gradient, NaN
         hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
@@ -169,7 +180,7 @@ class ColBERT(PreTrainedModel):
         return normalize(embeddings, dim=-1) if self.config.normalize else embeddings
 
     def embed(self, input_ids: Tensor, attention_mask: Tensor, side: str = "query") -> tuple[Tensor, Tensor]:
-        """Plain ids and mask [N, L] -> token embeddings [N, T, H] and the mask [N, T] of those that are compared.
+        """Embed texts: ids and mask [N, L] -> token embeddings [N, T, H], and the mask [N, T] of those compared.
 
         `side` ("query" or "document") decides on marker, length, [MASK] tokens and skiplist.
         """
@@ -177,7 +188,7 @@ class ColBERT(PreTrainedModel):
         return self.token_embeddings(ids, attention_mask), self.compared(ids, present, side)
 
     def embed_in_blocks(self, input_ids: Tensor, attention_mask: Tensor, side: str) -> tuple[Tensor, Tensor]:
-        """`embed`, computed in blocks of similar length."""
+        """Do as `embed`, in blocks of similar length."""
         ids, attention_mask, present = self.prepare(input_ids, attention_mask, side)
 
         def encode(rows: Tensor, length: int) -> Tensor:
@@ -220,9 +231,15 @@ class ColBERT(PreTrainedModel):
         query_rows: Tensor,
         document_rows: Tensor,
     ) -> Tensor:
-        """MaxSim of pairs: queries [B, Q, H], documents [N, D, H], their masks, rows of both [P] -> [P], float32.
+        """Compute MaxSim of pairs, a chunk at a time; a backward pass scores each chunk again.
 
-        Pairs are scored a chunk at a time; where gradients are needed the backward pass scores each chunk again.
+        Args:
+            queries, query_mask: [B, Q, H] and [B, Q].
+            documents, document_mask: [N, D, H] and [N, D].
+            query_rows, document_rows: [P] rows of both.
+
+        Returns:
+            Scores [P] float32.
         """
 
         def score(query_rows: Tensor, document_rows: Tensor) -> Tensor:
@@ -242,7 +259,7 @@ class ColBERT(PreTrainedModel):
 
 
 def select_rows(rows: Tensor, *tensors: Tensor) -> list[Tensor]:
-    """Each tensor at the rows [n], as a view where each row follows the one before or all are the same.
+    """Select the rows [n] of each tensor, as a view where each row follows the one before or all are the same.
 
     Copying token embeddings would take half as long as comparing them.
     """
@@ -255,12 +272,12 @@ def select_rows(rows: Tensor, *tensors: Tensor) -> list[Tensor]:
 
 
 def chunk_numbers(device: torch.device) -> int:
-    """How many numbers are held while pairs are scored: similarities [P, Q, D] and documents' embeddings [P, D, H]."""
+    """Return how many numbers to hold at a time: similarities [P, Q, D] and documents' embeddings [P, D, H]."""
     return 2**23 if device.type == "cpu" else 2**27
 
 
 def gather_tokens(embeddings: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Token embeddings [n_r, T_r, H] and masks of every process, padded to the longest -> [sum n_r, T, H]."""
+    """Gather token embeddings [n_r, T_r, H] and masks of every process, padded to the longest -> [sum n_r, T, H]."""
     width = int(gather_rows(torch.tensor([mask.shape[1]], device=mask.device)).max())
     missing = width - mask.shape[1]
     return gather_rows(pad(embeddings, (0, 0, 0, missing))), gather_rows(pad(mask, (0, missing)))

@@ -16,9 +16,10 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 from transformers.modeling_utils import load_state_dict
 from transformers.utils import cached_file
 
-from .checkpoints import FIELDS_KEY, own_fields, read_json, tell_prompts
+from .checkpoints import FIELDS_KEY, own_fields, warn_of_prompts
 from .colbert_inputs import token_fields
-from .dual_encoder import load_encoder
+from .encoders import load_encoder
+from .repository import read_json
 
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the second is read without executing what it may hold
@@ -34,8 +35,7 @@ class Checkpoint:
 
 
 def layout(name_or_path: str, **hub) -> str | None:
-    """Which of the layouts above the ColBERT model in a folder or Hub repository has, "ours" for a checkpoint of our
-    own format; None if it holds no ColBERT."""
+    """Tell which of the layouts above a ColBERT model has, "ours" for a checkpoint of ours; None if it is none."""
     config = read_json(name_or_path, "config.json", **hub) or {}
     if config.get("model_type") == "colbert":
         return "ours"
@@ -50,16 +50,16 @@ def layout(name_or_path: str, **hub) -> str | None:
 
 
 def read_checkpoint(name_or_path: str, **hub) -> Checkpoint | None:
-    """The ColBERT model in a folder or Hub repository; None for a checkpoint of our own format, or an empty folder.
+    """Read the ColBERT model of a folder or Hub repository; None for a checkpoint of ours, or an empty folder.
 
     Raises:
         ValueError: not a ColBERT model, or one with settings that ours does not have.
     """
     config = read_json(name_or_path, "config.json", **hub)
-    found = layout(name_or_path, **hub)
-    if config is None or found == "ours":
+    form = layout(name_or_path, **hub)
+    if config is None or form == "ours":
         return None
-    if found is None:
+    if form is None:
         kind = config.get(FIELDS_KEY, config).get("model_type")
         raise ValueError(f"{name_or_path} holds a {kind} model, not ColBERT: start one by from_encoder")
     readers = {
@@ -68,28 +68,28 @@ def read_checkpoint(name_or_path: str, **hub) -> Checkpoint | None:
         "hofstaetter": read_hofstaetter,
         "pylate": read_pylate,
     }
-    return readers[found](name_or_path, config, **hub)
+    return readers[form](name_or_path, config, **hub)
 
 
 def read_published(name_or_path: str, config: dict, **hub) -> Checkpoint:
-    """What `hub_cards.layouts.write_colbert` wrote."""
+    """Read the folder that `hub_cards.layouts.write_colbert` wrote."""
     fields = own_fields(name_or_path, config[FIELDS_KEY], "colbert")
     projection = {"weight": read_weights(name_or_path, **hub)["linear.weight"]}
     return Checkpoint(load_encoder(AutoModel, name_or_path, None, **hub), projection, fields)
 
 
 def read_stanford(name_or_path: str, config: dict, **hub) -> Checkpoint:
-    """A checkpoint of colbert-ai, such as colbert-ir/colbertv2.0; its defaults stand for missing settings."""
+    """Read a checkpoint of colbert-ai, such as colbert-ir/colbertv2.0; its defaults stand for missing settings."""
     settings = read_json(name_or_path, "artifact.metadata", **hub) or {}
     if settings.get("similarity", "cosine") != "cosine":
         raise ValueError(f"{name_or_path} compares tokens by {settings['similarity']}; only cosine is known here")
     weights = read_weights(name_or_path, **hub)
-    encoder = AutoModel.from_config(AutoConfig.from_pretrained(name_or_path, **hub))
+    encoder = AutoModel.from_config(AutoConfig.from_pretrained(name_or_path, trust_remote_code=False, **hub))
     load_backbone(encoder, name_or_path, weights, f"{encoder.base_model_prefix}.")
     projection = {"weight": weights["linear.weight"]}
     markers = settings.get("query_token_id", "[unused0]"), settings.get("doc_token_id", "[unused1]")
     skiplist = list(string.punctuation) if settings.get("mask_punctuation", True) else []
-    tokenizer = AutoTokenizer.from_pretrained(name_or_path, **hub)
+    tokenizer = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False, **hub)
     fields = token_fields(tokenizer, markers, skiplist) | {
         "query_length": settings.get("query_maxlen", 32),
         "document_length": settings.get("doc_maxlen", 220),
@@ -101,17 +101,17 @@ def read_stanford(name_or_path: str, config: dict, **hub) -> Checkpoint:
 
 
 def read_pylate(name_or_path: str, config: dict, **hub) -> Checkpoint:
-    """A model saved by PyLate, such as lightonai/GTE-ModernColBERT-v1 or lightonai/LateOn."""
+    """Read a model saved by PyLate, such as lightonai/GTE-ModernColBERT-v1 or lightonai/LateOn."""
     settings = read_json(name_or_path, "config_sentence_transformers.json", **hub)
     modules = read_json(name_or_path, "modules.json", **hub) or []
     kinds = [module["type"].rsplit(".", 1)[-1] for module in modules]
     if kinds[:1] != ["Transformer"] or set(kinds[1:]) != {"Dense"}:
         raise ValueError(f"{name_or_path} is made of {kinds}; expected a Transformer, then Dense")
     projection = chain([read_dense(name_or_path, module["path"], **hub) for module in modules[1:]])
-    tell_prompts(name_or_path, settings)
+    warn_of_prompts(name_or_path, **hub)
     prefixes = settings["query_prefix"], settings["document_prefix"]
     skiplist = settings.get("skiplist_words")
-    tokenizer = AutoTokenizer.from_pretrained(name_or_path, **hub)
+    tokenizer = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False, **hub)
     fields = token_fields(
         tokenizer, prefixes if any(prefixes) else None, list(string.punctuation) if skiplist is None else skiplist
     ) | {
@@ -127,7 +127,7 @@ def read_pylate(name_or_path: str, config: dict, **hub) -> Checkpoint:
 
 
 def read_dense(name_or_path: str, folder: str, **hub) -> dict[str, Tensor]:
-    """Weight and bias of a Dense module; what it adds to its output (`use_residual`) is linear too, and added in."""
+    """Read weight and bias of a Dense module; its input added to its output (`use_residual`) is linear too."""
     config = read_json(name_or_path, f"{folder}/config.json", **hub)
     if not config["activation_function"].endswith("Identity"):
         raise ValueError(f"{name_or_path}: {folder} is not linear ({config['activation_function']}), ours is")
@@ -139,7 +139,7 @@ def read_dense(name_or_path: str, folder: str, **hub) -> dict[str, Tensor]:
 
 
 def chain(layers: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """One linear layer that does what `layers` do one after the other."""
+    """Make one linear layer that does the same as `layers` one after the other."""
     first, *others = layers
     for layer in others:
         bias = [layer["weight"] @ first["bias"]] if "bias" in first else []
@@ -149,14 +149,14 @@ def chain(layers: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def read_hofstaetter(name_or_path: str, config: dict, **hub) -> Checkpoint:
-    """sebastian-hofstaetter/colbert-distilbert-margin_mse-T2-msmarco and its like (Hofstätter et al., 2020)."""
+    """Read sebastian-hofstaetter/colbert-distilbert-margin_mse-T2-msmarco and its like (Hofstätter et al., 2020)."""
     weights = read_weights(name_or_path, **hub)
     base = config["bert_model"]  # whose config the repository lacks, and whose tokenizer it was trained with
     elsewhere = {name: value for name, value in hub.items() if name not in ("revision", "subfolder")}
-    encoder = AutoModel.from_config(AutoConfig.from_pretrained(base, **elsewhere))
+    encoder = AutoModel.from_config(AutoConfig.from_pretrained(base, trust_remote_code=False, **elsewhere))
     load_backbone(encoder, name_or_path, weights, "bert_model.")
     projection = {name.removeprefix("compressor."): weights[name] for name in ("compressor.weight", "compressor.bias")}
-    fields = token_fields(AutoTokenizer.from_pretrained(base, **elsewhere), None, []) | {
+    fields = token_fields(AutoTokenizer.from_pretrained(base, trust_remote_code=False, **elsewhere), None, []) | {
         "query_length": 30,
         "document_length": 200,
         "projection_size": config["compression_dim"],
@@ -172,14 +172,14 @@ def read_hofstaetter(name_or_path: str, config: dict, **hub) -> Checkpoint:
 
 def load_backbone(encoder: PreTrainedModel, name_or_path: str, weights: dict[str, Tensor], prefix: str) -> None:
     """Fill `encoder` with the weights named `{prefix}*`; raises ValueError when one of its own is not among them."""
-    found = {name.removeprefix(prefix): weight for name, weight in weights.items() if name.startswith(prefix)}
-    missing = encoder.load_state_dict(found, strict=False).missing_keys
+    own = {name.removeprefix(prefix): weight for name, weight in weights.items() if name.startswith(prefix)}
+    missing = encoder.load_state_dict(own, strict=False).missing_keys
     if missing := [name for name in missing if not name.startswith("pooler.")]:
         raise ValueError(f"{name_or_path} has no weights for {missing[0]} of its {encoder.config.model_type}")
 
 
 def read_weights(name_or_path: str, folder: str = "", **hub) -> dict[str, Tensor]:
-    """All tensors of a checkpoint's one weight file, float32; raises ValueError when there is none."""
+    """Read all tensors of a checkpoint's one weight file, float32; raises ValueError when there is none."""
     for name in WEIGHTS:
         filename = f"{folder}/{name}" if folder else name
         path = cached_file(name_or_path, filename, _raise_exceptions_for_missing_entries=False, **hub)

@@ -1,4 +1,4 @@
-"""What ColBERT adds to plain token ids: markers, [MASK] tokens after a query, words that do not count.
+"""Additions of ColBERT to plain token ids: markers, [MASK] tokens after a query, words that do not count.
 
 Token ids and masks [N, L] are right-padded, as a tokenizer makes them: `[CLS] text [SEP]`.
 """
@@ -8,14 +8,14 @@ from torch import Tensor
 
 
 def insert_marker(input_ids: Tensor, attention_mask: Tensor, marker_id: int) -> tuple[Tensor, Tensor]:
-    """`[CLS] text [SEP]` -> `[CLS] [marker] text [SEP]`: ids and mask [N, L + 1]. A text without a token gets none."""
+    """Make `[CLS] [marker] text [SEP]` of `[CLS] text [SEP]`: ids and mask [N, L + 1]; an empty text stays empty."""
     markers = torch.full_like(input_ids[:, :1], marker_id)
     ids = torch.cat([input_ids[:, :1], markers, input_ids[:, 1:]], dim=1)
     return ids, torch.cat([attention_mask[:, :1], attention_mask], dim=1)
 
 
 def truncate(input_ids: Tensor, attention_mask: Tensor, length: int) -> tuple[Tensor, Tensor]:
-    """At most `length` tokens per text; a longer one loses the tokens before its last ([SEP])."""
+    """Cut texts to `length` tokens; a longer one loses the tokens before its last ([SEP])."""
     if input_ids.shape[1] <= length:
         return input_ids, attention_mask
     lengths = attention_mask.sum(dim=1, keepdim=True)
@@ -27,9 +27,16 @@ def truncate(input_ids: Tensor, attention_mask: Tensor, length: int) -> tuple[Te
 def add_mask_tokens(
     input_ids: Tensor, attention_mask: Tensor, mask_token_id: int, *, fill_to: int | None = None, count: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """[MASK] after the last token of each text: up to `fill_to` tokens in all, or `count` of them.
+    """Put [MASK] after the last token of each text: up to `fill_to` tokens in all, or `count` of them.
 
-    Returns ids [N, M] and `added` [N, M], true at the new tokens; M = fill_to, or L + count.
+    Args:
+        input_ids, attention_mask: [N, L].
+        mask_token_id: the token of [MASK].
+        fill_to: tokens of every text afterwards; None: `count` more.
+        count: new tokens of every text.
+
+    Returns:
+        Ids [N, M] and the new tokens [N, M] bool, where M is `fill_to`, or L + `count`.
     """
     lengths = attention_mask.sum(dim=1, keepdim=True)
     width = input_ids.shape[1] + count if fill_to is None else fill_to
@@ -41,19 +48,19 @@ def add_mask_tokens(
 
 
 def token_fields(tokenizer, markers: tuple[str, str] | None, skiplist: list[str]) -> dict:
-    """Config fields that are token ids, looked up in a tokenizer's vocabulary.
+    """Look up the config fields that are token ids in a tokenizer's vocabulary.
 
     Raises:
         ValueError: a marker is no token of it.
     """
-    known = tokenizer.get_vocab()
+    vocabulary = tokenizer.get_vocab()
     for marker in markers or ():
-        if marker not in known:
+        if marker not in vocabulary:
             raise ValueError(f"the tokenizer has no token {marker!r}: choose markers of its vocabulary, or None")
-    query_marker_id, document_marker_id = (known[marker] for marker in markers) if markers else (None, None)
+    query_marker_id, document_marker_id = (vocabulary[marker] for marker in markers) if markers else (None, None)
     return {
         "query_marker_id": query_marker_id,
         "document_marker_id": document_marker_id,
         "mask_token_id": tokenizer.mask_token_id,
-        "skiplist_ids": sorted(known[word] for word in skiplist if word in known),
+        "skiplist_ids": sorted(vocabulary[word] for word in skiplist if word in vocabulary),
     }

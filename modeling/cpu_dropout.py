@@ -37,34 +37,33 @@ class CpuDropout(nn.Dropout):
 
 
 def drop(values: Tensor, rate: float) -> Tensor:
-    """`torch.nn.functional.dropout` in training: values of any shape -> the same shape, each 0 with probability
-    `rate`, else divided by 1 − `rate`."""
-    kept = kept_draws(rate)
-    if kept == DRAWS:
+    """Set each value to 0 with probability `rate` and divide the others by 1 − `rate`, as `nn.functional.dropout`."""
+    keeping = keeping_draws(rate)
+    if keeping == DRAWS:
         return values
-    if kept == 0:
+    if keeping == 0:
         return values * 0.0
-    return MaskedScale.apply(values, draw_mask(values.shape, kept), DRAWS / kept)
+    return MaskedScale.apply(values, draw_mask(values.shape, keeping), DRAWS / keeping)
 
 
-def kept_draws(rate: float) -> int:
-    """Of 2^16 equally likely draws, how many keep an element."""
+def keeping_draws(rate: float) -> int:
+    """Return the number of the 2^16 possible draws for which an element is kept."""
     return round((1 - rate) * DRAWS)
 
 
-def draw_mask(shape: torch.Size, kept: int) -> Tensor:
-    """Which elements stay, as 1 and 0 in int8, of which a product takes half as long as of bool.
+def draw_mask(shape: torch.Size, keeping: int) -> Tensor:
+    """Draw a mask (1 = keep) as int8: multiplying by int8 takes half the time of bool.
 
-    Of torch's global generator, so that seeds and checkpoints cover it.
+    Draws come from torch's global generator, so that seeds and checkpoints cover them.
     """
     count = shape.numel()
     words = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None)  # 64 random bits each
     draws = words.view(torch.int16)[:count].view(shape)  # uniform in −2^15 … 2^15 − 1
-    return (draws < kept - DRAWS // 2).view(torch.int8)
+    return (draws < keeping - DRAWS // 2).view(torch.int8)
 
 
 class MaskedScale(torch.autograd.Function):
-    """values · mask · scale, with one byte per element kept for the backward pass."""
+    """Product values · mask · scale that keeps one byte per element for the backward pass."""
 
     @staticmethod
     def forward(ctx, values: Tensor, mask: Tensor, scale: float) -> Tensor:
@@ -88,26 +87,34 @@ def attention(
     dropout: float = 0.0,
     **kwargs: object,
 ) -> tuple[Tensor, None]:
-    """An attention function of transformers: heads apart [B, h, L, d] -> [B, L, h, d], without the weights.
+    """Attend as an attention function of transformers, with a dropout that torch's fused kernel for a CPU lacks.
 
-    torch's fused kernel for a CPU has no dropout. Keys and values have as many heads as queries.
+    Args:
+        module: the attention layer, which is not used.
+        query, key, value: [B, h, L, d], all of as many heads.
+        attention_mask: added to the scores [B, 1, L, L]; None: nothing is masked.
+        scaling: of the scores; None: by the root of d.
+        dropout: rate at which attention weights are dropped.
+
+    Returns:
+        Outputs [B, L, h, d], and None instead of the attention weights.
     """
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    kept = kept_draws(dropout)
-    if kept == DRAWS:
+    keeping = keeping_draws(dropout)
+    if keeping == DRAWS:
         output = scaled_dot_product_attention(query, key, value, attention_mask, scale=scaling)
         return output.transpose(1, 2).contiguous(), None
     query, key, value = (states.transpose(0, 1).contiguous() for states in (query * scaling, key, value))
-    mask = draw_mask(torch.Size([*query.shape[:3], key.shape[2]]), kept)
-    output = DroppedAttention.apply(query, key, value, attention_mask, mask, DRAWS / kept if kept else 0.0)
+    mask = draw_mask(torch.Size([*query.shape[:3], key.shape[2]]), keeping)
+    output = DroppedAttention.apply(query, key, value, attention_mask, mask, DRAWS / keeping if keeping else 0.0)
     return output.permute(1, 2, 0, 3).contiguous(), None
 
 
 class DroppedAttention(torch.autograd.Function):
     """softmax(query · keyᵀ + attention_mask) · mask · scale · value, heads first: [h, B, L, d] -> [h, B, L, d].
 
-    Of the attention weights, which would be most of what a layer keeps for the backward pass, only the mask is kept,
-    a byte each; the weights are computed again (Dao et al. 2022).
+    The attention weights would be most of the memory of a layer's backward pass. Only the mask is kept, a byte each;
+    the weights are computed again (Dao et al. 2022).
     """
 
     @staticmethod
@@ -116,8 +123,8 @@ class DroppedAttention(torch.autograd.Function):
         ctx.scale = scale
         outputs = []
         with torch.autocast("cpu", enabled=False):
-            for q, k, v, kept in few_heads(mask, query, key, value, mask):
-                weights = attention_weights(q, k, attention_mask).mul_(kept)
+            for q, k, v, m in few_heads(mask, query, key, value, mask):
+                weights = attention_weights(q, k, attention_mask).mul_(m)
                 outputs.append(torch.matmul(weights.to(v.dtype), v))
         return torch.cat(outputs).mul_(scale)
 
@@ -126,24 +133,24 @@ class DroppedAttention(torch.autograd.Function):
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, attention_mask, mask = ctx.saved_tensors
         queries, keys, values = [], [], []
-        for q, k, v, kept, outer in few_heads(mask, query, key, value, mask, gradient * ctx.scale):
+        for q, k, v, m, outer in few_heads(mask, query, key, value, mask, gradient * ctx.scale):
             weights = attention_weights(q, k, attention_mask)
-            scores = torch.matmul(outer, v.mT).float().mul_(kept).mul_(weights)  # the gradient of what softmax is of
+            scores = torch.matmul(outer, v.mT).float().mul_(m).mul_(weights)  # gradient of the softmax's input
             scores = scores.addcmul_(weights, scores.sum(-1, keepdim=True), value=-1).to(q.dtype)
             queries.append(torch.matmul(scores, k))
             keys.append(torch.matmul(scores.mT, q))
-            values.append(torch.matmul(weights.mul_(kept).to(v.dtype).mT, outer))
+            values.append(torch.matmul(weights.mul_(m).to(v.dtype).mT, outer))
         return torch.cat(queries), torch.cat(keys), torch.cat(values), None, None, None
 
 
 def few_heads(mask: Tensor, *states: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Tensors [h, B, ...] cut so that the attention weights of a part, as many as in `mask`, fit in a cache."""
+    """Cut tensors [h, B, ...] so that the attention weights of a part, as many as in `mask`, fit in a cache."""
     heads = max(1, CACHED_WEIGHTS // mask[0].numel())
     return zip(*(tensor.split(heads) for tensor in states), strict=True)
 
 
 def attention_weights(query: Tensor, key: Tensor, attention_mask: Tensor | None) -> Tensor:
-    """Before anything is dropped: [h, B, L, d] -> [h, B, L, L], float32."""
+    """Compute attention weights before anything is dropped: [h, B, L, d] -> [h, B, L, L], float32."""
     scores = torch.matmul(query, key.mT)
     if attention_mask is not None:
         scores += attention_mask.transpose(0, 1)

@@ -2,75 +2,61 @@
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
+from .base import RankingModel, RankingModelConfig
 from .batching import run_in_blocks
-from .checkpoints import hub_arguments, published_fields, refuse_others
-from .dual_encoder import load_encoder
+from .encoders import load_encoder
 from .gathering import gather_rows
 from .outputs import RankingOutput
+from .repository import hub_arguments
 
 
-class CrossEncoderConfig(PreTrainedConfig):
+class CrossEncoderConfig(RankingModelConfig):
     """Lengths are in tokens, special tokens included, and apply before the two texts are joined."""
 
     model_type = "cross_encoder"
-    sub_configs = {"encoder_config": AutoConfig}
 
-    encoder_config: dict | PreTrainedConfig | None = None
     query_length: int = 30
     document_length: int = 200
 
-    def __post_init__(self, **kwargs):
-        if isinstance(self.encoder_config, dict):
-            self.encoder_config = AutoConfig.for_model(**self.encoder_config)
-        super().__post_init__(**kwargs)
 
-
-class CrossEncoder(PreTrainedModel):
+class CrossEncoder(RankingModel):
     """A sequence classifier over `[CLS] query [SEP] document [SEP]`; the score is its raw logit.
 
     Takes the same batch as the other models, so that one trainer fits teacher and students.
     """
 
     config_class = CrossEncoderConfig
-    base_model_prefix = "encoder"
-    main_input_name = "document_input_ids"
-    supports_gradient_checkpointing = True
-    accepts_loss_kwargs = False
-    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True
 
     def __init__(self, config: CrossEncoderConfig):
         super().__init__(config)
         self.encoder = AutoModelForSequenceClassification.from_config(config.encoder_config)
-        self.chunk_size: int | None = None
         self.post_init()
 
     @classmethod
-    def from_encoder(cls, name_or_path: str, *, layers: int | None = None, **config_fields) -> "CrossEncoder":
-        """Wrap a pretrained encoder or classifier; a classifier keeps its head, an encoder gets a new one."""
+    def from_encoder(
+        cls, name_or_path: str, *, layers: int | None = None, dropout: float | None = None, **config_fields
+    ) -> "CrossEncoder":
+        """Wrap a pretrained encoder or classifier; a classifier keeps its head, an encoder gets a new one.
+
+        Args:
+            name_or_path: Hub id or folder.
+            layers: take the encoder's first layers only.
+            dropout: rate inside the encoder; None: its own.
+            config_fields: those of `CrossEncoderConfig`, and `revision`, `token` and the like of the Hub.
+
+        Raises:
+            ValueError: as `load_encoder`, or a classifier of more than two labels.
+        """
         hub = hub_arguments(config_fields)
-        labels = AutoConfig.from_pretrained(name_or_path, **hub).to_dict()
-        is_classifier = any("ForSequenceClassification" in name for name in labels.get("architectures") or [])
-        fields = {} if is_classifier else {"num_labels": 1}
-        encoder = load_encoder(AutoModelForSequenceClassification, name_or_path, layers, **fields, **hub)
+        config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=False, **hub)
+        is_classifier = any("ForSequenceClassification" in name for name in config.architectures or [])
+        head = {} if is_classifier else {"num_labels": 1}
+        encoder = load_encoder(AutoModelForSequenceClassification, name_or_path, layers, dropout, **head, **hub)
         if encoder.config.num_labels not in (1, 2):
             raise ValueError(f"{name_or_path} has {encoder.config.num_labels} labels; a ranker has 1, or 2")
-        fields = {name: value for name, value in config_fields.items() if name not in hub}
-        model = cls(CrossEncoderConfig(encoder_config=encoder.config, **fields))
-        model.encoder.load_state_dict(encoder.state_dict())
-        return model
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
-        """Load a checkpoint of this class or a published folder."""
-        hub = hub_arguments(kwargs)
-        fields = published_fields(pretrained_model_name_or_path, cls.config_class.model_type, **hub)
-        if fields is None:
-            kwargs["use_safetensors"] = True
-            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
-        refuse_others(pretrained_model_name_or_path, kwargs)
-        return cls.from_encoder(pretrained_model_name_or_path, **fields, **hub).eval()
+        return cls.wrap(encoder, **{name: value for name, value in config_fields.items() if name not in hub})
 
     def forward(
         self,
@@ -100,7 +86,7 @@ class CrossEncoder(PreTrainedModel):
         return RankingOutput(scores=scores.index_put((query_rows, columns), self.score_pairs(*pairs)))
 
     def score_pairs(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
-        """Joined pairs [P, L] (see `join_pairs`) -> raw logits [P], float32; two logits give their difference."""
+        """Score joined pairs [P, L] (see `join_pairs`): raw logits [P], float32; two logits give their difference."""
 
         def encode(rows: Tensor, length: int) -> Tensor:
             inputs = {"input_ids": input_ids[rows, :length], "attention_mask": attention_mask[rows, :length]}
@@ -115,7 +101,7 @@ class CrossEncoder(PreTrainedModel):
 def join_pairs(
     query_ids: Tensor, query_mask: Tensor, document_ids: Tensor, document_mask: Tensor, pad_token_id: int = 0
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Right-padded texts [P, Q] and [P, D] -> input_ids, attention_mask and token_type_ids [P, Q + D - 1].
+    """Join right-padded texts [P, Q] and [P, D] -> input_ids, attention_mask and token_type_ids [P, Q + D - 1].
 
     `[CLS] query [SEP]` is followed by the document without its own [CLS]: what BERT's tokeniser makes of a pair.
     Decoders find the last token of a pair by `pad_token_id`.
@@ -132,7 +118,7 @@ def join_pairs(
 
 
 def gather_texts(input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Token ids and masks [n_r, D_r] of every process, padded to the longest -> [sum n_r, D]."""
+    """Gather token ids and masks [n_r, D_r] of every process, padded to the longest -> [sum n_r, D]."""
     width = int(gather_rows(torch.tensor([input_ids.shape[1]], device=input_ids.device)).max())
     pad = (0, width - input_ids.shape[1])
     ids, mask = torch.nn.functional.pad(input_ids, pad), torch.nn.functional.pad(attention_mask, pad)

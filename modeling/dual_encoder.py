@@ -2,21 +2,22 @@
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel
 
+from .base import RankingModel, RankingModelConfig
 from .batching import run_in_blocks
-from .checkpoints import hub_arguments, published_fields, refuse_others, starting_pooling
+from .checkpoints import starting_pooling, warn_of_prompts
+from .encoders import freeze_poolers, load_encoder
 from .gathering import gather_rows
 from .outputs import RankingOutput
+from .repository import hub_arguments
 
 
-class DualEncoderConfig(PreTrainedConfig):
-    """What changes a score is saved with the weights, so that nobody encodes otherwise than was trained."""
+class DualEncoderConfig(RankingModelConfig):
+    """Everything that changes a score, saved with the weights, so that nobody encodes otherwise than was trained."""
 
     model_type = "dual_encoder"
-    sub_configs = {"encoder_config": AutoConfig}
 
-    encoder_config: dict | PreTrainedConfig | None = None
     tied: bool = True  # one encoder for queries and documents
     pooling: str = "cls"  # "cls" | "mean"
     query_length: int = 30  # tokens kept, [CLS] and [SEP] included
@@ -26,22 +27,15 @@ class DualEncoderConfig(PreTrainedConfig):
     embedding_dropout: float = 0.1  # Appendix B
 
     def __post_init__(self, **kwargs):
-        if isinstance(self.encoder_config, dict):
-            self.encoder_config = AutoConfig.for_model(**self.encoder_config)
-        if self.pooling not in ("cls", "mean"):
-            raise ValueError(f"pooling must be 'cls' or 'mean', got {self.pooling!r}")
+        """Refuse a pooling that does not exist; raises ValueError."""
+        self.check_choice("pooling", "cls", "mean")
         super().__post_init__(**kwargs)
 
 
-class DualEncoder(PreTrainedModel):
+class DualEncoder(RankingModel):
     """Embeds queries and documents with one encoder (`tied`) or two, and scores by inner product."""
 
     config_class = DualEncoderConfig
-    base_model_prefix = "encoder"
-    main_input_name = "document_input_ids"
-    supports_gradient_checkpointing = True
-    accepts_loss_kwargs = False  # forward returns no loss: Trainer must divide by the accumulation steps itself
-    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True
 
     def __init__(self, config: DualEncoderConfig):
         super().__init__(config)
@@ -54,42 +48,35 @@ class DualEncoder(PreTrainedModel):
             self.document_projection = None if config.tied else nn.Linear(config.encoder_config.hidden_size, width)
         self.output_norm = nn.LayerNorm(width) if config.output_norm else None
         self.dropout = nn.Dropout(config.embedding_dropout)
-        self.chunk_size: int | None = None  # texts encoded at a time, see `run_in_blocks`; a matter of memory only
         freeze_poolers(self)
         self.post_init()
 
     @classmethod
-    def from_encoder(cls, name_or_path: str, *, layers: int | None = None, **config_fields) -> "DualEncoder":
-        """Wrap a pretrained encoder (Hub id or path), optionally its first `layers` layers only.
+    def from_encoder(
+        cls, name_or_path: str, *, layers: int | None = None, dropout: float | None = None, **config_fields
+    ) -> "DualEncoder":
+        """Wrap a pretrained encoder (Hub id or path); new layers (projection, output norm) start at random.
 
-        `config_fields` are those of `DualEncoderConfig`, and `revision`, `token` and the like of the Hub. A
-        sentence-transformers model is pooled as it says, unless `pooling` is given. New layers (projection, output
-        norm) start at random.
+        A sentence-transformers model is pooled as it says, unless `pooling` is given.
+
+        Args:
+            name_or_path: Hub id or folder.
+            layers: take the encoder's first layers only.
+            dropout: rate inside the encoder; None: its own.
+            config_fields: those of `DualEncoderConfig`, and `revision`, `token` and the like of the Hub.
+
+        Raises:
+            ValueError: as `load_encoder`, or a pooling that we do not have.
         """
         hub = hub_arguments(config_fields)
         fields = {name: value for name, value in config_fields.items() if name not in hub}
         if "pooling" not in fields:
             fields |= starting_pooling(name_or_path, **hub)
-        encoder = load_encoder(AutoModel, name_or_path, layers, **hub)
-        model = cls(DualEncoderConfig(encoder_config=encoder.config, **fields))
-        model.encoder.load_state_dict(encoder.state_dict())
-        if model.document_encoder is not None:
-            model.document_encoder.load_state_dict(encoder.state_dict())
-        return model
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
-        """Load a checkpoint of this class, a published folder, or any dense sentence-transformers model."""
-        hub = hub_arguments(kwargs)
-        fields = published_fields(pretrained_model_name_or_path, cls.config_class.model_type, **hub)
-        if fields is None:
-            kwargs["use_safetensors"] = True
-            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
-        refuse_others(pretrained_model_name_or_path, kwargs)
-        return cls.from_encoder(pretrained_model_name_or_path, **fields, **hub).eval()
+        warn_of_prompts(name_or_path, **hub)
+        return cls.wrap(load_encoder(AutoModel, name_or_path, layers, dropout, **hub), **fields)
 
     def embed(self, input_ids: Tensor, attention_mask: Tensor, side: str = "query") -> Tensor:
-        """Token ids and mask [N, L] -> embeddings [N, H], float32; `side` matters only to untied encoders."""
+        """Embed texts: ids and mask [N, L] -> embeddings [N, H], float32; `side` matters only to untied encoders."""
         untied = side == "document" and not self.config.tied
         encoder = self.document_encoder if untied else self.encoder
         projection = self.document_projection if untied else self.projection
@@ -104,7 +91,7 @@ class DualEncoder(PreTrainedModel):
         return self.dropout(embeddings.float())
 
     def embed_in_blocks(self, input_ids: Tensor, attention_mask: Tensor, side: str = "query") -> Tensor:
-        """`embed`, computed in blocks of similar length: the same embeddings [N, H] without the cost of padding."""
+        """Do as `embed`, in blocks of similar length: the same embeddings [N, H] without the cost of padding."""
 
         def encode(rows: Tensor, length: int) -> Tensor:
             return self.embed(input_ids[rows, :length], attention_mask[rows, :length], side)
@@ -122,9 +109,14 @@ class DualEncoder(PreTrainedModel):
     ) -> RankingOutput:
         """Score the documents of each query.
 
-        query_* [B, Q] and document_* [N, D] (distinct documents, right-padded); document_index [B, K] points into the
-        N documents, -1 for none. With `gather_documents` it points into the documents of all processes, in rank
-        order. Returns scores [B, K].
+        Args:
+            query_input_ids, query_attention_mask: [B, Q], right-padded.
+            document_input_ids, document_attention_mask: [N, D], distinct documents.
+            document_index: [B, K] rows of the N documents, -1 for none.
+            gather_documents: `document_index` is of the documents of all processes, in rank order.
+
+        Returns:
+            Scores [B, K] float32, -inf where there is no document or one without a token.
         """
         queries = self.embed_in_blocks(query_input_ids, query_attention_mask, "query")
         documents = self.embed_in_blocks(document_input_ids, document_attention_mask, "document")
@@ -138,35 +130,9 @@ class DualEncoder(PreTrainedModel):
 
 
 def mean_pool(hidden: Tensor, attention_mask: Tensor) -> Tensor:
-    """Average of the real tokens in float32: hidden [N, L, H], mask [N, L] -> [N, H]."""
+    """Average the real tokens in float32: hidden [N, L, H], mask [N, L] -> [N, H]."""
     weights = attention_mask[..., None].float()
     return (hidden.float() * weights).sum(dim=1) / weights.sum(dim=1)
-
-
-def load_encoder(auto_class, name_or_path: str, layers: int | None, **config_fields) -> PreTrainedModel:
-    """A pretrained model by its auto class, cut to its first `layers` transformer layers.
-
-    `config_fields` change its config, or are the Hub's (`revision`, `token` …).
-    """
-    config = AutoConfig.from_pretrained(name_or_path, **config_fields)
-    if hasattr(config, "encoder_config"):
-        raise ValueError(
-            f"{name_or_path} is a {config.model_type} checkpoint, not an encoder: publish.py makes it one"
-        )
-    if layers is not None:
-        if not 1 <= layers <= config.num_hidden_layers:
-            raise ValueError(f"layers must be 1 to {config.num_hidden_layers} for {name_or_path}, got {layers}")
-        config.num_hidden_layers = layers
-    hub = hub_arguments(config_fields)
-    # Pickled weights are never read, whatever a repository has.
-    return auto_class.from_pretrained(name_or_path, config=config, dtype=torch.float32, use_safetensors=True, **hub)
-
-
-def freeze_poolers(model: nn.Module) -> None:
-    """BERT's pooler takes no part in our scores: without gradient it needs no optimiser state and no all-reduce."""
-    for name, parameter in model.named_parameters():
-        if ".pooler." in name:
-            parameter.requires_grad_(False)
 
 
 DualEncoderConfig.register_for_auto_class()

@@ -1,3 +1,5 @@
+"""The output of every model."""
+
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -6,7 +8,7 @@ from transformers.utils import ModelOutput
 
 @dataclass
 class RankingOutput(ModelOutput):
-    """What every model of this package returns.
+    """Output of every model.
 
     `scores` [B, K], float32, larger is better, on the model's own scale; -inf where there is no document to score.
     """

@@ -1,4 +1,4 @@
-"""Score functions: embeddings in, one relevance score per (query, document) pair out. Larger is better.
+"""MaxSim: token embeddings in, one relevance score per (query, document) pair out. Larger is better.
 
 Axes: B queries, K documents of a query, Q query tokens, D document tokens, H embedding width.
 """
@@ -7,15 +7,10 @@ import torch
 from torch import Tensor
 
 
-def dot_scores(queries: Tensor, documents: Tensor) -> Tensor:
-    """Inner products (Equation 2): queries [B, H], documents [B, K, H] -> [B, K]."""
-    return torch.einsum("bh,bkh->bk", queries, documents)
-
-
 def maxsim_scores(
     queries: Tensor, query_mask: Tensor, documents: Tensor, document_mask: Tensor, reduction: str = "mean"
 ) -> Tensor:
-    """The best document token for each query token, averaged over query tokens (Khattab & Zaharia, 2020).
+    """Take the best document token for each query token, averaged over query tokens (Khattab & Zaharia, 2020).
 
     queries [B, Q, H], query_mask [B, Q], documents [B, K, D, H], document_mask [B, K, D] -> [B, K]. The paper averages
     ("mean"); ColBERT itself adds up ("sum"). Padding, of any numbers but NaN, is -inf inside the maximum, so that it

@@ -17,12 +17,12 @@ from m3se.modeling.dual_encoder import DualEncoder
 from m3se.run_scripts.cli.app import run
 from m3se.run_scripts.cli.arguments import DevArguments, EncoderArguments, RunArguments, option
 from m3se.run_scripts.cli.training import adapt, train
-from m3se.trainers.backbones import encoder_path
 from m3se.trainers.config import RankingConfig, parse_mapping
 from m3se.trainers.data import RankingLists
 from m3se.trainers.data.schema import hash_subset
 from m3se.trainers.errors import InputError
 from m3se.trainers.losses import NEEDS_TEACHER
+from m3se.trainers.models.backbones import encoder_path
 
 
 COLBERT_ARGS = (
@@ -98,7 +98,7 @@ def main(
         dev,
         run_arguments,
         config,
-        build_model=lambda _: build_model(student, encoder),
+        build_model=lambda: build_model(student, encoder),
         read_lists=lambda: load_lists(student, config),
     )
 
@@ -109,19 +109,19 @@ def build_model(student: StudentArguments, arguments: EncoderArguments) -> PreTr
     Raises:
         InputError: the encoder cannot be used, or an option does not fit it.
     """
-    lengths = {"query_length": arguments.query_length, "document_length": arguments.document_length}
     path = encoder_path(arguments.encoder)
+    fields = {name: getattr(arguments, name) for name in ("layers", "dropout", "query_length", "document_length")}
     if student.architecture == "dual_encoder":
         options = ("pooling", "tied", "projection_size", "output_norm", "embedding_dropout")
         shape = {name: getattr(student, name) for name in options if getattr(student, name) is not None}
-        model = DualEncoder.from_encoder(path, layers=arguments.layers, **shape, **lengths)
+        model = DualEncoder.from_encoder(path, **fields, **shape)
     elif student.architecture == "colbert":
         shape = student.colbert_args | {"embedding_dropout": student.embedding_dropout}
         if student.projection_size is not None:
             shape["projection_size"] = student.projection_size
-        model = ColBERT.from_encoder(path, layers=arguments.layers, **shape, **lengths)
+        model = ColBERT.from_encoder(path, **fields, **shape)
     elif student.architecture == "cross_encoder":
-        model = CrossEncoder.from_encoder(path, layers=arguments.layers, **lengths)
+        model = CrossEncoder.from_encoder(path, **fields)
     else:
         raise InputError(
             f"architecture: expected dual_encoder, colbert or cross_encoder, got {student.architecture!r}"

@@ -11,17 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from peft import PeftModel
-from transformers import HfArgumentParser, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import HfArgumentParser, PreTrainedModel
 
 from m3se.modeling.cross_encoder import CrossEncoder
 from m3se.run_scripts.cli.app import run
 from m3se.run_scripts.cli.arguments import DevArguments, EncoderArguments, RunArguments, option
 from m3se.run_scripts.cli.training import adapt, train
-from m3se.trainers.backbones import encoder_path
 from m3se.trainers.config import RankingConfig
 from m3se.trainers.data import BM25Index, RankingLists, read_data, training_lists
 from m3se.trainers.data.schema import hash_subset
-from m3se.trainers.errors import InputError
+from m3se.trainers.models.backbones import encoder_path
 
 
 @dataclass
@@ -63,24 +62,19 @@ def main(
         dev,
         run_arguments,
         config,
-        build_model=lambda tokenizer: build_model(encoder, tokenizer),
+        build_model=lambda: build_model(encoder),
         read_lists=lambda: prepare_lists(data, dev, config.seed),
     )
 
 
-def build_model(arguments: EncoderArguments, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel | PeftModel:
+def build_model(arguments: EncoderArguments) -> PreTrainedModel | PeftModel:
     """Return the untrained teacher.
 
     Raises:
-        InputError: the encoder or its tokeniser cannot be used, or an option does not fit them.
+        InputError: the encoder cannot be used, or an option does not fit it.
     """
-    check_pairs(tokenizer)
-    model = CrossEncoder.from_encoder(
-        encoder_path(arguments.encoder),
-        layers=arguments.layers,
-        query_length=arguments.query_length,
-        document_length=arguments.document_length,
-    )
+    fields = {name: getattr(arguments, name) for name in ("layers", "dropout", "query_length", "document_length")}
+    model = CrossEncoder.from_encoder(encoder_path(arguments.encoder), **fields)
     return adapt(model, arguments)
 
 
@@ -92,16 +86,6 @@ def prepare_lists(data: TeacherData, arguments: DevArguments, seed: int) -> Rank
         collection = collection.only(hash_subset(collection.queries, data.train_queries))
     index = BM25Index.build(collection.documents, cache_dir=Path(cache_dir))
     return training_lists(collection, index, data.documents_per_query, depth=data.depth, seed=seed)
-
-
-def check_pairs(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raise InputError for a tokeniser that pairs texts in another way than BERT's, as our CrossEncoder does."""
-    query, document = (tokenizer(text)["input_ids"] for text in ("a query", "a document"))
-    if tokenizer("a query", "a document")["input_ids"] != query + document[1:]:
-        raise InputError(
-            f"encoder: {tokenizer.name_or_path} does not pair texts as [CLS] query [SEP] document [SEP]; "
-            "it can score as a teacher but not be trained as one here"
-        )
 
 
 if __name__ == "__main__":

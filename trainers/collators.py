@@ -7,6 +7,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from m3se.trainers.data import DocumentTable
+from m3se.trainers.models.text_inputs import TextInputs
 
 
 @dataclass
@@ -56,12 +57,9 @@ class RankingCollator:
         return {**self.encode(texts, "document"), "document_keys": torch.tensor(positions)}
 
     def encode(self, texts: list[str], side: str) -> dict[str, Tensor]:
-        """Token ids and mask of texts, cut to the length of their side ("query" or "document"), right-padded."""
-        length = self.query_length if side == "query" else self.document_length
-        encoded = self.tokenizer(
-            texts, padding=True, padding_side="right", truncation=True, max_length=length, return_tensors="pt"
-        )
-        return {f"{side}_{name}": encoded[name] for name in ("input_ids", "attention_mask")}
+        """Tokenise the texts of a side ("query" or "document"): ids and mask, as `TextInputs` makes them."""
+        ids, mask = TextInputs(self.tokenizer, self.query_length, self.document_length)(texts, side)
+        return {f"{side}_input_ids": ids, f"{side}_attention_mask": mask}
 
 
 def ragged(rows: list[list], fill: float, dtype: torch.dtype) -> Tensor:

@@ -8,10 +8,10 @@ import torch
 from datasets import Dataset
 from transformers import AutoConfig, AutoTokenizer
 
-from m3se.trainers.backbones import encoder_path
 from m3se.trainers.data import BM25Index, Collection, DocumentTable, RankingLists, read_data, training_lists
 from m3se.trainers.devices import autocast_dtype
 from m3se.trainers.errors import InputError
+from m3se.trainers.models.backbones import encoder_path
 
 
 @dataclass

@@ -5,17 +5,18 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from peft import PeftModel
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import PreTrainedModel, set_seed
 
 from m3se.run_scripts.cli.arguments import DevArguments, EncoderArguments, RunArguments
 from m3se.run_scripts.publishing.push import make_publisher
-from m3se.trainers.backbones import as_input_errors, check_lengths, encoder_path, load_tokenizer, set_dropout
 from m3se.trainers.config import RankingConfig
 from m3se.trainers.data import BM25Index, RankingLists, candidate_lists, read_data
 from m3se.trainers.data.schema import hash_subset
 from m3se.trainers.errors import InputError
 from m3se.trainers.fitting import fit
 from m3se.trainers.lora import add_adapter
+from m3se.trainers.models.backbones import as_input_errors, check_lengths, encoder_path
+from m3se.trainers.models.inspection import inspect_model, load_tokenizer
 from m3se.trainers.run_folder import already_done, run_key, start_record
 from m3se.trainers.storage.lock import exclusive
 
@@ -26,7 +27,7 @@ def train(
     dev_arguments: DevArguments,
     run_arguments: RunArguments,
     config: RankingConfig,
-    build_model: Callable[[PreTrainedTokenizerBase], PreTrainedModel],
+    build_model: Callable[[], PreTrainedModel],
     read_lists: Callable[[], RankingLists],
 ) -> None:
     """Train a model, or reuse the finished run of the same options and data.
@@ -39,7 +40,7 @@ def train(
         dev_arguments: what is measured meanwhile.
         run_arguments: what happens to another run in output_dir.
         config: options of the training.
-        build_model: makes the untrained model for a tokeniser.
+        build_model: makes the untrained model.
         read_lists: reads what is trained on.
 
     Raises:
@@ -47,10 +48,11 @@ def train(
     """
     with only_process_in(config):
         publish = make_publisher(config)
-        tokenizer = load_tokenizer(encoder.encoder)
+        tokenizer = load_tokenizer(encoder_path(encoder.encoder))
         set_seed(config.seed)  # new layers are then the same in every process and every run
         with as_input_errors():
-            model = build_model(tokenizer)
+            model = build_model()
+            inspect_model(model, tokenizer, encoder.encoder)
         lists = read_lists()
         dev = read_dev_lists(data.data, dev_arguments, config.eval_strategy.value)
         sources = {"data": lists} if dev is None else {"data": lists, "dev": dev}
@@ -64,13 +66,12 @@ def train(
 
 
 def adapt(model: PreTrainedModel, encoder: EncoderArguments) -> PreTrainedModel | PeftModel:
-    """Set the dropout of a new model and give it adapters, as the options ask.
+    """Give a new model adapters, if the options ask for them.
 
     Raises:
-        InputError: texts of these lengths, this dropout or these adapters do not fit the encoder.
+        InputError: texts of these lengths or these adapters do not fit the encoder.
     """
     check_lengths(model)
-    set_dropout(model, encoder.dropout)
     if encoder.lora_r is None:
         return model
     return add_adapter(model, encoder.lora_r, encoder.lora_alpha, encoder.lora_dropout, encoder.lora_targets)

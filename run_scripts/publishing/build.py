@@ -18,8 +18,8 @@ from m3se.run_scripts.publishing.card_values import evaluation_values, example_s
 from m3se.run_scripts.publishing.folder import check_clean, check_replaceable, new_folder
 from m3se.run_scripts.publishing.onnx import export_onnx
 from m3se.run_scripts.publishing.pictures import copy_pictures, diagnostic_pictures, draw_learning_curve
-from m3se.trainers.backbones import as_input_errors
 from m3se.trainers.errors import InputError
+from m3se.trainers.models.backbones import as_input_errors
 from m3se.trainers.storage.checksums import refuse_damaged_model
 
 

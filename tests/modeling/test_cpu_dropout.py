@@ -15,7 +15,7 @@ from m3se.modeling.cpu_dropout import (
     attention,
     draw_mask,
     drop,
-    kept_draws,
+    keeping_draws,
     use_cpu_dropout,
 )
 
@@ -178,7 +178,7 @@ def test_a_model_in_training_drops_in_layers_and_attention(monkeypatch):
 
     monkeypatch.setattr("m3se.modeling.cpu_dropout.draw_mask", draw)
     embed(model)
-    kept = kept_draws(0.1)
+    kept = keeping_draws(0.1)
     assert drawn.count(((2, 2, 6, 6), kept)) == 2  # attention weights [h, B, L, L] of two layers
     assert drawn.count(((2, 6, 16), kept)) == 5  # states [B, L, H]: embeddings, and two in a layer
     assert drawn.count(((2, 16), kept)) == 1  # the embedding

@@ -3,7 +3,6 @@ import torch
 from transformers import BertModel
 
 from m3se import DualEncoder, DualEncoderConfig
-from m3se.modeling.scoring import dot_scores
 from tests.worlds import tiny
 
 
@@ -27,7 +26,7 @@ def test_scores_are_inner_products_of_embeddings(fields, lists):
     model, batch = tiny.dual_encoder(**fields).eval(), tiny.batch(lists)
     queries = model.embed(batch["query_input_ids"], batch["query_attention_mask"], "query")
     documents = model.embed(batch["document_input_ids"], batch["document_attention_mask"], "document")
-    expected = dot_scores(queries, documents[batch["document_index"]])
+    expected = torch.einsum("bh,bkh->bk", queries, documents[batch["document_index"]])  # Equation 2
     found = score(model, batch)
     torch.testing.assert_close(found[batch["mask"]], expected[batch["mask"]], rtol=1e-4, atol=1e-4)
     assert (found[~batch["mask"]] == -torch.inf).all()

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from m3se.modeling.scoring import dot_scores, maxsim_scores
+from m3se.modeling.scoring import maxsim_scores
 
 
 def random_tokens(b=2, k=3, q=4, d=5, h=6, seed=0):
@@ -21,12 +21,6 @@ def maxsim_by_loops(queries, query_mask, documents, document_mask, reduction):
         best = [max(float(q @ w) for w in words) for q, real in zip(queries[b], query_mask[b], strict=True) if real]
         scores[b, k] = sum(best) / (len(best) if reduction == "mean" else 1)
     return scores
-
-
-def test_dot_scores_by_hand():
-    queries = torch.tensor([[1.0, 2.0], [0.0, 3.0]])
-    documents = torch.tensor([[[1.0, 1.0], [2.0, -1.0]], [[5.0, 1.0], [0.0, -2.0]]])
-    assert dot_scores(queries, documents).tolist() == [[3.0, 0.0], [3.0, -6.0]]
 
 
 def test_maxsim_by_hand():

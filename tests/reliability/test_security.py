@@ -22,10 +22,10 @@ from m3se.run_scripts.cli.app import parse, run
 from m3se.run_scripts.publishing.folder import TOKEN
 from m3se.run_scripts.publishing.push import make_publisher
 from m3se.run_scripts.publishing.upload import make_plan
-from m3se.trainers.backbones import encoder_path
 from m3se.trainers.diagnostics.disagreement import cell
 from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.markdown import escaped
+from m3se.trainers.models.backbones import encoder_path
 from m3se.trainers.retrieval.loading import load_scorer
 from m3se.trainers.teacher.pair_scorer import PairScorer
 from tests.hub_cards.test_card import REQUIRED, TRAINED

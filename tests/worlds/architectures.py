@@ -26,12 +26,24 @@ FIELDS = {
     "xlnet": {"d_model": 32, "n_layer": 2, "n_head": 2, "d_inner": 64, "pad_token_id": 1},
     "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64, "pad_token_id": 1},
     "qwen3": DECODER,
-    "t5": {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads": 2, "pad_token_id": 1},
+    "t5": {
+        "d_model": 32,
+        "d_kv": 16,
+        "d_ff": 64,
+        "num_layers": 2,
+        "num_heads": 2,
+        "pad_token_id": 1,
+        "eos_token_id": 2,
+        "decoder_start_token_id": 1,
+    },
 }
 
 
-def word_tokenizer(**options) -> PreTrainedTokenizerFast:
-    """Make a tokenizer of whole words, `<s> text </s>`, in which <pad> is token 1; `options` change it."""
+def word_tokenizer(template: str = "roberta", **options) -> PreTrainedTokenizerFast:
+    """Make a tokenizer of whole words, `<s> text </s>`, in which <pad> is token 1; `options` change it.
+
+    Pairs are `<s> query </s></s> document </s>`, or with the template "bert" `<s> query </s> document </s>`.
+    """
     names = {
         "bos": "<s>",
         "pad": "<pad>",
@@ -45,7 +57,8 @@ def word_tokenizer(**options) -> PreTrainedTokenizerFast:
     vocabulary = {token: row for row, token in enumerate([*specials, "[unused0]", "[unused1]", *WORDS])}
     backend = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
-    backend.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    ends = ("</s>", 2), ("<s>", 0)
+    backend.post_processor = (processors.BertProcessing if template == "bert" else processors.RobertaProcessing)(*ends)
     tokens = {f"{name}_token": token for name, token in names.items()}
     return PreTrainedTokenizerFast(tokenizer_object=backend, **tokens | {"model_max_length": 64} | options)
 
@@ -55,14 +68,22 @@ def make_config(kind: str, **fields) -> PreTrainedConfig:
     return AutoConfig.for_model(kind, vocab_size=len(WORDS) + 7, **FIELDS[kind] | fields)
 
 
-def save_encoder(kind: str, folder: Path, auto_class=AutoModel, seed: int = 0, **fields) -> str:
-    """Save a model of random weights, large enough for outputs that differ, and its tokenizer."""
-    torch.manual_seed(seed)
+def save_encoder(kind: str, folder: Path, auto_class=AutoModel, template: str = "roberta", **fields) -> str:
+    """Save a model of random weights, large enough for outputs that differ, and its tokenizer.
+
+    Args:
+        kind: the architecture, a key of `FIELDS`.
+        folder: where both go.
+        auto_class: the class of the model, with or without a head.
+        template: how the tokenizer makes a pair.
+        fields: changes of the config.
+    """
+    torch.manual_seed(0)
     model = auto_class.from_config(make_config(kind, **fields))
     with torch.no_grad():
         for weights in model.parameters():
             if weights.dim() > 1:
                 weights.normal_(0, 0.3)
     model.save_pretrained(folder)
-    word_tokenizer().save_pretrained(folder)
+    word_tokenizer(template).save_pretrained(folder)
     return str(folder)

@@ -6,6 +6,7 @@ from itertools import chain, cycle, islice
 
 import numpy as np
 import torch
+from peft import PeftModel
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -35,7 +36,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
 
 
 def inspect_model(
-    model: PreTrainedModel,
+    model: PreTrainedModel | PeftModel,
     tokenizer: PreTrainedTokenizerBase,
     name: str,
     outputs: Callable[[list[str]], Tensor | np.ndarray] | None = None,
@@ -50,8 +51,12 @@ def inspect_model(
         name: what messages call the model.
         outputs: N texts -> embeddings or scores [N, ...]. None: those of `model`, which must be of ours.
     """
+    if isinstance(model, PeftModel):
+        model = model.get_base_model()
     refuse_made_up(tokenizer, name)
     refuse_tokens_beyond(model, tokenizer, name)
+    if isinstance(model, CrossEncoder):
+        refuse_other_pairs(tokenizer, name)
     share_padding(model, tokenizer, name)
     short, long = probe_texts(tokenizer, getattr(model.config, "document_length", 8))
     compute = outputs or partial(own_outputs, model, tokenizer, long)
@@ -93,6 +98,16 @@ def refuse_tokens_beyond(model: PreTrainedModel, tokenizer: PreTrainedTokenizerB
         raise InputError(
             f"{name}: the tokenizer has {tokens} tokens, the model embeddings for {embeddings.num_embeddings}; "
             "resize them (model.resize_token_embeddings) and train the model with them"
+        )
+
+
+def refuse_other_pairs(tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+    """Raise InputError for a tokenizer that pairs texts in another way than BERT's, as our CrossEncoder does."""
+    query, document = (tokenizer(text)["input_ids"] for text in ("a query", "a document"))
+    if tokenizer("a query", "a document")["input_ids"] != query + document[1:]:
+        raise InputError(
+            f"{name} does not pair texts as [CLS] query [SEP] document [SEP]; "
+            "it can score as a teacher but not be trained as a cross-encoder here"
         )
 
 

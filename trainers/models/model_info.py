@@ -4,35 +4,20 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING, PreTrainedConfig
 
 import m3se.modeling.colbert
 import m3se.modeling.cross_encoder
 import m3se.modeling.dual_encoder  # noqa: F401  (our model types become known to CONFIG_MAPPING)
-from m3se.modeling.checkpoints import FIELDS_KEY, read_json
+from m3se.modeling.checkpoints import FIELDS_KEY
+from m3se.modeling.encoders import NO_LIMIT, position_limit
+from m3se.modeling.repository import read_json
 from m3se.trainers.errors import InputError
 from m3se.trainers.storage.checksums import refuse_damaged_model
 
 
 OURS = ("dual_encoder", "cross_encoder", "colbert")
-NO_LIMIT = torch.iinfo(torch.int32).max  # positions of a model without a table of them; tokenizers accept it
-# The first positions of these belong to padding: a table of 514 holds texts of 512 tokens.
-OFFSET_POSITIONS = {
-    "altclip_text_model",
-    "camembert",
-    "data2vec-text",
-    "esm",
-    "ibert",
-    "layoutlmv3",
-    "lilt",
-    "longformer",
-    "luke",
-    "markuplm",
-    "mpnet",
-    "xmod",
-}
 
 
 @dataclass(frozen=True)
@@ -178,23 +163,6 @@ def read_backbone(name: str, config: dict) -> PreTrainedConfig | None:
     except (ValueError, TypeError, KeyError, StrictDataclassError) as error:
         raise InputError(f"{name}: config.json does not fit a {kind} model: {' '.join(str(error).split())}") from error
     return getattr(backbone, "encoder_config", None) or backbone
-
-
-def position_limit(config: PreTrainedConfig) -> int:
-    """Return how many tokens a model has positions for; `NO_LIMIT` without a table of positions."""
-    positions = next(
-        (
-            getattr(config, field)
-            for field in ("max_position_embeddings", "max_encoder_position_embeddings")
-            if isinstance(getattr(config, field, None), int)
-        ),
-        0,
-    )
-    if positions <= 0:
-        return NO_LIMIT
-    has_offset = config.model_type in OFFSET_POSITIONS or "roberta" in config.model_type
-    padding = 1 if config.pad_token_id is None else config.pad_token_id
-    return positions - padding - 1 if has_offset else positions
 
 
 def embedding_width(name: str, config: dict, backbone: PreTrainedConfig | None, modules: list[dict]) -> int | None:

@@ -75,7 +75,7 @@ def test_no_padding_token_is_refused_with_the_line_that_mends_it(encoder):
 
 
 def test_a_classifier_learns_the_padding_token_of_its_tokenizer(tmp_path):
-    folder = architectures.save_encoder("qwen3", tmp_path, AutoModelForSequenceClassification, num_labels=1)
+    folder = architectures.save_encoder("qwen3", tmp_path, AutoModelForSequenceClassification, "bert", num_labels=1)
     model, tokenizer = CrossEncoder.from_encoder(folder, **LENGTHS), load_tokenizer(folder)
     model.config.encoder_config.pad_token_id = model.encoder.config.pad_token_id = None
     inspect_model(model, tokenizer, "qwen3")
@@ -97,7 +97,7 @@ def test_weights_that_are_no_numbers_are_refused(encoder):
 
 
 def test_a_classifier_that_reads_its_last_position_takes_padding_for_text(tmp_path):
-    folder = architectures.save_encoder("xlnet", tmp_path, AutoModelForSequenceClassification, num_labels=1)
+    folder = architectures.save_encoder("xlnet", tmp_path, AutoModelForSequenceClassification, "bert", num_labels=1)
     with pytest.raises(InputError, match="takes padding for text"):
         inspect_model(CrossEncoder.from_encoder(folder, **LENGTHS), load_tokenizer(folder), "xlnet")
 

@@ -1,0 +1,69 @@
+"""The common part of our models: a pretrained encoder inside, and how it is wrapped, loaded and read back."""
+
+from collections.abc import Callable
+from functools import partial
+
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+
+from .checkpoints import published_fields
+from .repository import hub_arguments, refuse_others
+
+
+class RankingModelConfig(PreTrainedConfig):
+    """A config that holds its encoder's."""
+
+    sub_configs = {"encoder_config": AutoConfig}
+
+    encoder_config: dict | PreTrainedConfig | None = None
+
+    def __post_init__(self, **kwargs):
+        """Make the encoder's config of a mapping, as it is in config.json."""
+        if isinstance(self.encoder_config, dict):
+            self.encoder_config = AutoConfig.for_model(**self.encoder_config)
+        super().__post_init__(**kwargs)
+
+    def check_choice(self, field: str, *choices: str) -> None:
+        """Raise ValueError when a field is none of its choices."""
+        value = getattr(self, field)
+        if value not in choices:
+            *others, last = map(repr, choices)
+            raise ValueError(f"{field} must be {', '.join(others)} or {last}, got {value!r}")
+
+
+class RankingModel(PreTrainedModel):
+    """Scores the documents of queries with a transformer of any architecture, `encoder`.
+
+    `chunk_size` is how many texts are encoded at a time (`run_in_blocks`): a matter of memory only.
+    """
+
+    base_model_prefix = "encoder"
+    main_input_name = "document_input_ids"
+    supports_gradient_checkpointing = True
+    accepts_loss_kwargs = False  # forward returns no loss: Trainer must divide by the accumulation steps itself
+    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True
+    chunk_size: int | None = None
+
+    @classmethod
+    def wrap(cls, encoder: PreTrainedModel, **config_fields) -> "RankingModel":
+        """Make a model around a pretrained encoder; `config_fields` are those of the class's config."""
+        model = cls(cls.config_class(encoder_config=encoder.config, **config_fields))
+        for part in (model.encoder, getattr(model, "document_encoder", None)):
+            if part is not None:
+                part.load_state_dict(encoder.state_dict())
+        return model
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+        """Load a checkpoint of this class, or a model in one of the layouts that `find_published` knows."""
+        load = cls.find_published(pretrained_model_name_or_path, hub_arguments(kwargs))
+        if load is None:
+            kwargs["use_safetensors"] = True
+            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        refuse_others(pretrained_model_name_or_path, kwargs)
+        return load().eval()
+
+    @classmethod
+    def find_published(cls, name_or_path: str, hub: dict) -> Callable[[], "RankingModel"] | None:
+        """Return what loads a published folder; None for a checkpoint of this class. Raises as `published_fields`."""
+        fields = published_fields(name_or_path, cls.config_class.model_type, **hub)
+        return None if fields is None else partial(cls.from_encoder, name_or_path, **fields, **hub)
