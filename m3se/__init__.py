@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from m3se.modeling.outputs import RankingOutput
     from m3se.trainers.collators import RankingCollator
     from m3se.trainers.config import RankingConfig
-    from m3se.trainers.data.readers.read_data import read_data
+    from m3se.trainers.data.readers import read_data
     from m3se.trainers.distillation_trainer import DistillationTrainer
     from m3se.trainers.errors import InputError
     from m3se.trainers.evaluation.run_metrics import evaluate_run
@@ -33,7 +33,7 @@ MODULES = {
     "RankingCollator": "trainers.collators",
     "LOSSES": "trainers.losses",
     "InputError": "trainers.errors",
-    "read_data": "trainers.data.readers.read_data",
+    "read_data": "trainers.data.readers",
     "load_scorer": "trainers.retrieval.loading",
     "evaluate_run": "trainers.evaluation.run_metrics",
 }

@@ -6,8 +6,8 @@ from m3se.trainers.data.documents import DocumentTable
 from m3se.trainers.data.lists import candidate_lists, teacher_lists, training_lists
 from m3se.trainers.data.mining import mine_negatives
 from m3se.trainers.data.pydocs.pydocs import read_pydocs
+from m3se.trainers.data.readers import read_data, read_documents
 from m3se.trainers.data.readers.list_files import write_scored_triples
-from m3se.trainers.data.readers.read_data import read_data
 from m3se.trainers.data.relevance import lists_relevant_from, relevant_from
 from m3se.trainers.data.schema import ROW_FEATURES, SCORED_ROW_FEATURES, Collection, RankingLists, hash_subset
 
@@ -28,6 +28,7 @@ __all__ = [
     "lists_relevant_from",
     "mine_negatives",
     "read_data",
+    "read_documents",
     "read_pydocs",
     "relevant_from",
     "teacher_lists",

@@ -10,10 +10,10 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 
 from m3se.trainers.data.bm25 import BM25Index, Words
-from m3se.trainers.data.readers.assemble import cache_root
 from m3se.trainers.data.readers.trec import read_run
 from m3se.trainers.data.schema import Collection
 from m3se.trainers.errors import InputError, preview
+from m3se.trainers.storage.cache import cache_root
 
 
 CandidateKind = Literal["auto", "own", "bm25", "random"]

@@ -1,79 +1,126 @@
-"""What all readers share: documents streamed to the cache once, and the checks that make a collection of the parts.
+"""From a source to a collection: documents streamed to the cache once, and the checks that the parts fit together.
 
-Nothing is dropped in silence: reports count what was left out by reason.
+Nothing is dropped in silence: the report counts what was left out, by reason.
 """
 
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from hashlib import blake2b
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from datasets import Dataset
 
 from m3se.trainers.data.documents import DOCUMENT_FEATURES, DocumentTable, RepeatedId, surplus_rows
+from m3se.trainers.data.readers.pairs import collect_lists
+from m3se.trainers.data.readers.source import Entry, Pair, Qrels, Source, Stream, describe_two_texts
 from m3se.trainers.data.schema import Collection
-from m3se.trainers.errors import InputError, first_line, preview, shorten
+from m3se.trainers.errors import InputError, preview
 from m3se.trainers.storage.arrow import save_dataset, write_rows
 from m3se.trainers.storage.atomic import complete_folder
-from m3se.trainers.storage.cache import reusable
+from m3se.trainers.storage.cache import cache_key, cache_root, reusable
 
 
 logger = logging.getLogger(__name__)
 
-Entries = Callable[[], Iterator[tuple[int, str, str]]]  # (line or row number, id, text), from the start at each call
-Qrels = dict[str, dict[str, float]]
-Row = TypeVar("Row")
 
+def assemble(
+    source: Source, cache_dir: str | Path | None = None, qrels: Qrels | None = None, allow_missing: bool = False
+) -> Collection:
+    """Make the collection of a source's judged queries over all of its documents.
 
-def cache_root(cache_dir: str | Path | None) -> Path:
-    """Where prepared data is kept: `cache_dir`, or `~/.cache/m3se`."""
-    return Path(cache_dir) if cache_dir else Path.home() / ".cache" / "m3se"
+    Judgments are `qrels` where they are given, else the labels of the source's lists, else the source's own.
 
-
-def file_key(*files: Path) -> list:
-    """What tells one version of files from another without reading them."""
-    return [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
-
-
-def cache_documents(source: str | Path, entries: Entries, key: list, cache_dir: str | Path | None) -> tuple:
-    """(document table, counts) of `entries`, streamed to the cache, or opened there if it was prepared under `key`.
-
-    Raises InputError when there is no document, when an id is empty, or when one stands for two texts (naming both
-    lines of `source`).
+    Raises:
+        InputError: the source cannot take `qrels`, or needs them; a part cannot be read; the parts do not fit together
+            (`allow_missing` drops and counts unknown documents instead).
     """
-    name = blake2b(json.dumps(["documents", str(source), key]).encode(), digest_size=8).hexdigest()
-    folder = cache_root(cache_dir) / f"documents-{name}"
+    if source.given_qrels == "refused" and qrels is not None:
+        raise InputError(f"--qrels: {source.name} brings its own judgments, and ids that no other file knows")
+    if source.given_qrels == "required" and qrels is None:
+        raise InputError(f"{source.name}: {source.format} has no judgments; give them by --qrels FILE")
+    counts: Counter[str] = Counter()
+    queries = source.queries(counts)
+    if qrels is None and source.pairs is None and source.qrels is not None:
+        qrels = source.qrels(counts)  # before the documents: an unknown split is refused at once
+    documents, dropped = cache_documents(source.documents, cache_dir)
+    lists = None
+    if source.pairs is not None:
+        lists = collect_lists(source.pairs, queries, documents, cache_dir, allow_missing)
+        qrels = qrels or lists.qrels or (source.qrels(counts) if source.qrels is not None else {})
+    report = {"source": source.name, "format": source.format, **dropped, **counts}
+    if source.split is not None:
+        report["split"] = source.split
+    # A source that needs judgments from elsewhere is a part of the collection that these judge.
+    allow_missing = allow_missing or source.given_qrels == "required"
+    collection = Collection(source.name, documents, queries, qrels or {}, report)
+    if lists is not None:
+        collection.candidates, collection.candidates_ranked = lists.candidates, source.ranked
+        collection.report |= lists.counts
+        if not qrels and "teacher_scores" in lists.candidates.column_names:
+            return _unjudged(collection)
+    return _judged(collection, allow_missing)
+
+
+def add_lists(
+    collection: Collection,
+    pairs: Stream[Pair],
+    ranked: bool,
+    cache_dir: str | Path | None = None,
+    allow_missing: bool = False,
+) -> None:
+    """Give a collection the lists of a file; the relevant pairs among them count where nothing else is judged.
+
+    Args:
+        collection: the collection that gets them.
+        pairs: the pairs of the lists.
+        ranked: whether the order of a list is best first.
+        cache_dir: the cache.
+        allow_missing: drop and count unknown documents.
+    """
+    lists = collect_lists(pairs, collection.queries, collection.documents, cache_dir, allow_missing)
+    for query, relevant in lists.qrels.items():
+        collection.qrels[query] = relevant | collection.qrels[query]
+    collection.candidates, collection.candidates_ranked = lists.candidates, ranked
+    collection.report |= {"candidates": Path(pairs.place).name, **lists.counts}
+
+
+def cache_documents(documents: Stream[Entry], cache_dir: str | Path | None) -> tuple[DocumentTable, dict[str, int]]:
+    """Stream documents to the cache, or open them there; return the table and the counts of what was dropped.
+
+    Raises:
+        InputError: there is no document, an id is empty, or one stands for two texts (naming both lines).
+    """
+    folder = cache_root(cache_dir) / f"documents-{cache_key('documents', documents.place, documents.key)}"
     if reusable(folder):
-        logger.info("%s: reusing the documents in %s", source, folder)
+        logger.info("%s: reusing the documents in %s", documents.place, folder)
     else:
         with complete_folder(folder, replace=False) as new:
-            counts = _write(source, entries, new)
+            counts = _write_documents(documents, new)
             (new / "counts.json").write_text(json.dumps(counts), encoding="utf-8")
     return DocumentTable.load(folder), json.loads((folder / "counts.json").read_text(encoding="utf-8"))
 
 
-def _write(source: str | Path, entries: Entries, folder: Path) -> dict[str, int]:
+def _write_documents(documents: Stream[Entry], folder: Path) -> dict[str, int]:
     counts: Counter[str] = Counter()
 
     def rows() -> Iterator[dict]:
-        for number, document, text in entries():
+        for number, document, text in documents.read():
             if not document:
-                raise InputError(f"{source}, line {number}: the document's id is empty")
+                raise InputError(f"{documents.place}, line {number}: the document's id is empty")
             counts["documents_without_text"] += not text
             yield {"id": document, "text": text}
 
     file = folder / "table.arrow"
     if len(write_rows(rows(), DOCUMENT_FEATURES, file)) == 0:
-        raise InputError(f"{source}: no documents")
+        raise InputError(f"{documents.place}: no documents")
     table = DocumentTable.unchecked(file)
     try:
         surplus = surplus_rows(table)
     except RepeatedId as repeated:
-        raise InputError(_two_texts(source, entries, str(repeated))) from None
+        texts = describe_two_texts(documents.place, "document", documents.read, str(repeated))
+        raise InputError(texts) from None
     if surplus:
         counts["documents_dropped_as_repeated"] = len(surplus)
         rows_read = Dataset.from_file(str(file))
@@ -83,98 +130,71 @@ def _write(source: str | Path, entries: Entries, folder: Path) -> dict[str, int]
     return {reason: count for reason, count in counts.items() if count}
 
 
-def _two_texts(source: str | Path, entries: Entries, repeated: str, what: str = "document") -> str:
-    places: dict[str, int] = {}
-    for number, name, text in entries():
-        if name == repeated:
-            places.setdefault(text, number)
-    (one, first), (two, second) = list(places.items())[:2]
-    return (
-        f"{source}: {what} {shorten(repeated)} is {shorten(one)} on line {first} and {shorten(two)} on line {second}"
-    )
+def _unjudged(collection: Collection) -> Collection:
+    """Complete a collection whose lists have teacher scores and whose documents nobody has judged.
 
-
-def parsed(rows: Callable[[], Iterable[Row]], source: str) -> Iterator[tuple[int, Row]]:
-    """(number, row) of what another library reads from `source`, numbered from 1.
-
-    Raises InputError in place of whatever that library raises, naming `source` and the row before.
+    Every label is 0 then, and only the losses that need no positive (softmax_distillation, mse) learn from the lists.
     """
-    number = 0
-    try:
-        for number, row in enumerate(rows(), start=1):  # noqa: B007  the number is for the message
-            yield number, row
-    except Exception as error:
-        raise InputError(f"{source}: cannot be read after row {number}: {first_line(error)}") from error
+    logger.warning("%s: nothing says which documents are relevant; all labels are 0", collection.name)
+    collection = collection.only(set(collection.candidates["query_id"]))
+    collection.report |= _sizes(collection, positives=0)
+    return collection
 
 
-def read_queries(source: str | Path, entries: Entries, counts: Counter[str] | None = None) -> dict[str, str]:
-    """Query id → text; with `counts`, what is said twice is counted there.
-
-    Raises InputError naming the lines of `source` where an id is empty or stands for two texts.
-    """
-    queries: dict[str, str] = {}
-    counts = Counter() if counts is None else counts
-    for number, query, text in entries():
-        if not query:
-            raise InputError(f"{source}, line {number}: the query's id is empty")
-        if query in queries:
-            counts["queries_dropped_as_repeated"] += 1
-        if queries.setdefault(query, text) != text:
-            raise InputError(_two_texts(source, entries, query, "query"))
-    return queries
-
-
-def build_collection(
-    name: str,
-    documents: DocumentTable,
-    queries: dict[str, str],
-    qrels: Qrels,
-    report: dict,
-    allow_missing: bool = False,
-) -> Collection:
-    """The collection of the judged queries, with what was found and dropped in its report.
-
-    Judged queries without a text and queries without a judgment are dropped and counted.
+def _judged(collection: Collection, allow_missing: bool) -> Collection:
+    """Keep the judged queries that have a text, and count the others.
 
     Raises:
         InputError: judgments name unknown documents (`allow_missing` drops and counts them instead), no judged query
             has a text, or no document is judged relevant.
     """
     counts: Counter[str] = Counter()
-    judged = {query: some for query, some in qrels.items() if query in queries}
+    name, queries, qrels = collection.name, collection.queries, collection.qrels
+    judged = {query: grades for query, grades in qrels.items() if query in queries}
     counts["judged_queries_dropped_without_text"] = len(qrels) - len(judged)
     counts["queries_dropped_without_judgment"] = sum(query not in qrels for query in queries)
     if qrels and not judged:
         raise InputError(f"{name}: none of the {len(qrels)} judged queries ({preview(qrels)}) has a text")
-    judged = _known(name, documents, judged, allow_missing, counts)
-    positives = sum(label > 0 for some in judged.values() for label in some.values())
+    judged = _with_known_documents(collection, judged, allow_missing, counts)
+    positives = 0
+    for grades in judged.values():
+        positives += sum(grade > 0 for grade in grades.values())
     if positives == 0:
         raise InputError(
             f"{name}: no document is judged relevant ({len(judged)} queries with judgments); others are given by "
             "--qrels FILE"
         )
-    texts = {query: queries[query] for query in judged}
-    counts["queries_with_empty_text"] = sum(not text.strip() for text in texts.values())
-    report = report | {
-        "documents": len(documents),
-        "queries": len(texts),
-        "judgments": sum(map(len, judged.values())),
-        "positives_per_query": round(positives / len(texts), 3),
-        **{reason: count for reason, count in counts.items() if count},
+    collection.queries = {query: queries[query] for query in judged}
+    collection.qrels = judged
+    counts["queries_with_empty_text"] = sum(not text.strip() for text in collection.queries.values())
+    collection.report |= _sizes(collection, positives)
+    collection.report |= {reason: count for reason, count in counts.items() if count}
+    return collection
+
+
+def _sizes(collection: Collection, positives: int) -> dict[str, float]:
+    return {
+        "documents": len(collection.documents),
+        "queries": len(collection.queries),
+        "judgments": sum(map(len, collection.qrels.values())),
+        "positives_per_query": round(positives / max(len(collection.queries), 1), 3),
     }
-    return Collection(name, documents, texts, judged, report)
 
 
-def _known(name: str, documents: DocumentTable, qrels: Qrels, allow: bool, counts: Counter[str]) -> Qrels:
-    unknown = set(documents.missing(list({document for some in qrels.values() for document in some})))
+def _with_known_documents(collection: Collection, qrels: Qrels, allow: bool, counts: Counter[str]) -> Qrels:
+    """Drop and count the judgments of unknown documents. Raises InputError naming them unless `allow`."""
+    judged_documents: set[str] = set().union(*qrels.values())
+    unknown = set(collection.documents.missing(list(judged_documents)))
     if not unknown:
         return qrels
     if not allow:
         raise InputError(
-            f"{name}: the judgments name {len(unknown)} documents that the collection does not have "
+            f"{collection.name}: the judgments name {len(unknown)} documents that the collection does not have "
             f"({preview(sorted(unknown))}); --allow_missing true leaves them out"
         )
-    known = {query: {d: label for d, label in some.items() if d not in unknown} for query, some in qrels.items()}
-    counts["judgments_dropped_of_unknown_documents"] = sum(len(qrels[q]) - len(known[q]) for q in qrels)
-    counts["queries_dropped_with_unknown_documents_only"] = sum(not some for some in known.values())
-    return {query: some for query, some in known.items() if some}
+    remaining: Qrels = {}
+    for query, grades in qrels.items():
+        remaining[query] = {document: grade for document, grade in grades.items() if document not in unknown}
+        counts["judgments_dropped_of_unknown_documents"] += len(grades) - len(remaining[query])
+    counts["queries_dropped_with_unknown_documents_only"] = sum(not grades for grades in remaining.values())
+    return {query: grades for query, grades in remaining.items() if grades}

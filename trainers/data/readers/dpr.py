@@ -10,47 +10,54 @@ others, in this order: with all of them kept they are the paper's evaluation poo
 from collections.abc import Iterator
 from pathlib import Path
 
-from m3se.trainers.data.readers.assemble import file_key
-from m3se.trainers.data.readers.source import TextRow, collection_from_rows, text_id
+from m3se.trainers.data.readers.source import Source, TextRow, source_from_rows, text_id
 from m3se.trainers.data.readers.text_files import read_json_array, read_records, starts_with
-from m3se.trainers.data.schema import Collection
 from m3se.trainers.errors import InputError, shorten
+from m3se.trainers.storage.cache import file_key
 
 
 CONTEXTS = {"positive_ctxs": 1.0, "hard_negative_ctxs": 0.0, "negative_ctxs": 0.0}
 ID_FIELDS = ("passage_id", "psg_id", "id")
 
 
-def read_dpr(file: Path, cache_dir: str | Path | None = None) -> Collection:
-    """The questions of a DPR file over the passages that it quotes.
+def read_dpr(file: Path) -> Source:
+    """Describe a DPR file: its questions over the passages that it quotes.
 
-    Raises InputError naming the line of a question without text, of contexts that are no passages, and of a passage id
-    that stands for two texts; and when no question has a positive. Questions without a positive are counted.
+    Its rows raise InputError naming the line of a question without text, of contexts under another name, and of
+    contexts that are no passages.
     """
-    report = {"source": file.name, "format": "DPR json"}
-    return collection_from_rows(file, lambda: _rows(file), file_key(file), cache_dir, report)
+    return source_from_rows(file, "DPR json", file_key(file), lambda: _rows(file))
 
 
 def _rows(file: Path) -> Iterator[TextRow]:
     questions = read_json_array(file) if starts_with(file) == "[" else read_records(file)
     for position, (number, question) in enumerate(questions):
-        if not isinstance(question, dict) or not isinstance(question.get("question"), str):
-            raise InputError(
-                f"{file}, line {number}: expected an object with a question, got {shorten(str(question))}"
-            )
-        documents, labels = [], []
-        for kind, label in CONTEXTS.items():
-            contexts = question.get(kind) or []
-            if not isinstance(contexts, list):
-                raise InputError(f"{file}, line {number}: expected a list of {kind}, got {shorten(str(contexts))}")
-            documents += [_passage(context, file, number) for context in contexts]
-            labels += [label] * len(contexts)
-        yield TextRow(number, str(position), question["question"], documents, labels)
+        try:
+            yield _make_row(question, position, number)
+        except InputError as error:
+            raise InputError(f"{file}, line {number}: {error}") from None
 
 
-def _passage(context: dict, file: Path, number: int) -> tuple[str, str]:
+def _make_row(question: object, position: int, number: int) -> TextRow:
+    """Make the row of the question at this position, which starts on line `number`. Raises InputError without them."""
+    if not isinstance(question, dict) or not isinstance(question.get("question"), str):
+        raise InputError(f"expected an object with a question, got {shorten(str(question))}")
+    if unknown := [name for name in question if name.endswith("ctxs") and name not in CONTEXTS]:
+        raise InputError(f"{unknown[0]} is not understood; contexts are called {', '.join(CONTEXTS)}")
+    documents, labels = [], []
+    for kind, label in CONTEXTS.items():
+        contexts = question.get(kind) or []
+        if not isinstance(contexts, list):
+            raise InputError(f"expected a list of {kind}, got {shorten(str(contexts))}")
+        documents += [_passage(context) for context in contexts]
+        labels += [label] * len(contexts)
+    return TextRow(number, str(position), question["question"], documents, labels)
+
+
+def _passage(context: object) -> tuple[str, str]:
+    """Return id and text of a passage, the title before the text."""
     if not isinstance(context, dict) or not isinstance(context.get("text"), str):
-        raise InputError(f"{file}, line {number}: expected a passage with a text, got {shorten(str(context))}")
+        raise InputError(f"expected a passage with a text, got {shorten(str(context))}")
     text = f"{context.get('title') or ''} {context['text']}".strip()
-    names = (str(context[field]) for field in ID_FIELDS if context.get(field) not in (None, ""))
-    return next(names, text_id(text)), text
+    names = [str(context[field]) for field in ID_FIELDS if context.get(field) not in (None, "")]
+    return names[0] if names else text_id(text), text

@@ -1,9 +1,9 @@
 """Data sets of the Hugging Face Hub by id, `org/name` or `org/name:config`, and folders laid out like one.
 
-Configurations are told apart by their columns (trainers/data/hub_columns.py): documents, queries, judgments, and lists
-or triples with or without teacher scores. `sentence-transformers/msmarco:bert-ensemble-margin-mse`,
-`lightonai/ms-marco-en-bge` and `BeIR/scifact` (its judgments are in `BeIR/scifact-qrels`) are read like this; so are
-triples of texts. Rows are streamed: documents go to the cache, nothing else is kept on disk twice.
+Configurations are told apart by their columns (hub_columns.py): documents, queries, judgments, and lists or triples
+with or without teacher scores. `sentence-transformers/msmarco:bert-ensemble-margin-mse`, `lightonai/ms-marco-en-bge`
+and `BeIR/scifact` (its judgments are in `BeIR/scifact-qrels`) are read like this; so are triples of texts. Rows are
+streamed: documents go to the cache, nothing else is kept on disk twice.
 """
 
 import logging
@@ -13,15 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from datasets import DatasetBuilder, get_dataset_config_names, load_dataset_builder
+from datasets import DatasetBuilder, Features, Value, get_dataset_config_names, load_dataset_builder
+from datasets.packaged_modules.csv.csv import CsvConfig
 
-from m3se.trainers.data.readers.assemble import (
-    Qrels,
-    build_collection,
-    cache_documents,
-    parsed,
-    read_queries,
-)
 from m3se.trainers.data.readers.hub_columns import (
     DOCUMENT_ID,
     GRADE,
@@ -30,19 +24,27 @@ from m3se.trainers.data.readers.hub_columns import (
     TEXT,
     Columns,
     Role,
-    id_in,
     list_pairs,
-    number_in,
+    read_id,
+    read_number,
     scored_pair,
     text_entry,
     text_row,
     triple_pairs,
 )
-from m3se.trainers.data.readers.pairs import Pair, collect_lists, collection_from_lists
-from m3se.trainers.data.readers.source import collection_from_rows
+from m3se.trainers.data.readers.source import (
+    Entry,
+    Pair,
+    Qrels,
+    Source,
+    Stream,
+    numbered_rows,
+    read_queries,
+    source_from_rows,
+)
 from m3se.trainers.data.readers.trec import judge
-from m3se.trainers.data.schema import Collection
 from m3se.trainers.errors import InputError, first_line
+from m3se.trainers.storage.cache import file_key
 
 
 logger = logging.getLogger(__name__)
@@ -64,88 +66,104 @@ class Part:
 
     @property
     def splits(self) -> list[str]:
+        """List the names of the splits."""
         return [str(name) for name in self.builder.config.data_files]
 
     @property
     def place(self) -> str:
+        """Return the name of the configuration in messages."""
         return f"{self.source}:{self.config}"
 
-    @property
-    def version(self) -> str:
-        return str(self.builder.hash)
+    def read(self, split: str | None, convert: Callable[[int, dict], T]) -> Iterator[T]:
+        """Yield `convert(number, row)` of every row of a split from the start, streamed.
 
-    def read(self, split: str, convert: Callable[[int, dict], T]) -> Iterator[T]:
-        """`convert(number, row)` of every row of a split from the start, streamed. Documents and queries may have one
-        split for all. Raises InputError naming the row where it cannot be read or converted."""
+        Raises:
+            InputError: there is no such split, or (naming the row) a row cannot be read or converted.
+        """
         name = self.split_name(split)
         if name is None:
-            raise InputError(f"{self.place} has no split {split!r}; it has {', '.join(self.splits)}")
-        for number, row in parsed(lambda: self.builder.as_streaming_dataset(name), self.place):
+            wanted = f"no split {split!r}; it has" if split else "several splits; name one with --split:"
+            raise InputError(f"{self.place} has {wanted} {', '.join(self.splits)}")
+        for number, row in numbered_rows(lambda: self.builder.as_streaming_dataset(name), self.place):
             try:
                 converted = convert(number, row)
             except InputError as error:
                 raise InputError(f"{self.place}, row {number}: {error}") from None
             yield converted
 
-    def split_name(self, split: str) -> str | None:
-        names = OTHER_NAMES.get(split, (split,))
-        found = next((name for name in names if name in self.splits), None)
-        shared = self.role in ("documents", "queries") and len(self.splits) == 1
-        return found or (self.splits[0] if shared else None)
+    def split_name(self, split: str | None) -> str | None:
+        """Return the data set's own name of a split. Documents and queries may have one split for all."""
+        matches = [name for name in OTHER_NAMES.get(split, (split,)) if name in self.splits]
+        is_shared = split is None or self.role in ("documents", "queries")
+        if not matches and is_shared and len(self.splits) == 1:
+            return self.splits[0]
+        return matches[0] if matches else None
+
+    def key(self, split: str | None) -> list:
+        """Return a key of the version of a split's files: a commit of the Hub's, or size and time of local ones."""
+        name = self.split_name(split)
+        if name is None:
+            return []
+        data_files = self.builder.config.data_files[name]
+        versions: list = [list(version) for version in data_files.origin_metadata]
+        paths = [Path(file.split("::")[-1]) for file in (*data_files, f"{self.source}/README.md")]  # also of archives
+        local = sorted({path for path in paths if path.is_file()})
+        return [self.config, name, list(map(str, data_files)), versions, file_key(*local)]
 
 
-def read_hub(
-    source: str,
-    split: str,
-    cache_dir: str | Path | None = None,
-    qrels: Qrels | None = None,
-    allow_missing: bool = False,
-) -> Collection:
-    """The split of a data set. `qrels` (read from a file) replaces its judgments; lists without labels take those of
-    another configuration, if there are any.
+def read_hub(source: str, split: str | None) -> Source:
+    """Describe a split of a data set. Lists without labels take the judgments of another configuration, if any.
 
-    Raises InputError when the data set cannot be loaded, when its columns are not understood, when it has several
-    kinds of lists and `source` names none, and as all readers do.
+    Raises:
+        InputError: the data set cannot be loaded, its columns are not understood, or it has several kinds of lists and
+            `source` names none.
     """
-    name, wanted = name_and_configuration(source)
-    parts = parts_of(name)
-    if wanted and wanted not in parts:
-        raise InputError(f"{name}: no configuration {wanted!r}; it has {', '.join(parts)}")
-    lists = _chosen_lists(name, parts, wanted)
+    name, config = split_configuration(source)
+    parts = load_parts(name)
+    if config and config not in parts:
+        raise InputError(f"{name}: no configuration {config!r}; it has {', '.join(parts)}")
+    lists = _choose_lists(name, parts, config)
+    short_name = Path(name).name if Path(name).exists() else source
     if lists and lists.role == "text rows":
-        return _read_texts(lists, split, cache_dir)
-    documents_part, queries_part = (_part(name, parts, role) for role in ("documents", "queries"))
-    counts: Counter[str] = Counter()
-    documents, dropped = cache_documents(
-        name, _entries(documents_part, split, DOCUMENT_ID, TEXT), [documents_part.version], cache_dir
+        return _texts_source(lists, split)
+    documents = _part(name, parts, "documents")
+
+    def queries(counts: Counter[str]) -> dict[str, str]:
+        part = _part(name, parts, "queries")
+        return read_queries(name, lambda: _entries(part, split, QUERY_ID, (*QUERY_TEXT, *TEXT)), counts)
+
+    def qrels(counts: Counter[str]) -> Qrels:
+        part = _first_qrels(parts)
+        if lists is not None and (part is None or part.split_name(split) is None):
+            return {}
+        return _qrels(part or _qrels_elsewhere(name), split, counts)
+
+    return Source(
+        short_name,
+        "Hub data set",
+        Stream(name, documents.key(split), lambda: _entries(documents, split, DOCUMENT_ID, TEXT)),
+        queries,
+        qrels,
+        pairs=Stream(name, lists.key(split), lambda: _pairs(lists, split)) if lists else None,
+        ranked=lists is not None and lists.role == "id lists",
+        split=split,
     )
-    queries = read_queries(name, _entries(queries_part, split, QUERY_ID, (*QUERY_TEXT, *TEXT)), counts)
-    report = {"source": Path(name).name if Path(name).exists() else source, "format": "Hub data set", "split": split}
-    if lists is None:
-        judged = qrels or _qrels(_qrels_part(name, parts), split, counts)
-        return build_collection(name, documents, queries, judged, report | dropped | counts, allow_missing)
-    key = [lists.config, lists.split_name(split), lists.version]
-    brought = collect_lists(name, lambda: _pairs(lists, split), queries, documents, key, cache_dir, allow_missing)
-    judged = qrels or brought.qrels or _own_qrels(parts, split, counts)
-    report |= dropped | counts
-    collection = collection_from_lists(name, documents, queries, judged, brought, report, allow_missing)
-    return replace(collection, candidates_ranked=lists.role == "id lists")
 
 
-def name_and_configuration(source: str) -> tuple[str, str]:
-    """`org/name:config` → (org/name, config); the second is empty when none is named."""
+def split_configuration(source: str) -> tuple[str, str]:
+    """Split `org/name:config` into `org/name` and `config`, which is empty when none is named."""
     name, colon, config = source.rpartition(":")
     return (name, config) if colon and not Path(source).exists() else (source, "")
 
 
-def parts_of(name: str) -> dict[str, Part]:
-    """The configurations of a data set, by name. Raises InputError when it cannot be loaded."""
+def load_parts(name: str) -> dict[str, Part]:
+    """Load the configurations of a data set, by name. Raises InputError when it cannot be loaded."""
     parts: dict[str, Part] = {}
     place = name
     try:
         for config in get_dataset_config_names(name):
             place = f"{name}:{config}"
-            parts[config] = _describe(name, config)
+            parts[config] = _load_part(name, config)
     except StopIteration:
         raise InputError(f"{place}: has no rows") from None
     except Exception as error:  # not found, offline, a data set of Python code, or files that no parser likes
@@ -153,96 +171,91 @@ def parts_of(name: str) -> dict[str, Part]:
     return parts
 
 
-def _describe(name: str, config: str) -> Part:
+def _load_part(name: str, config: str) -> Part:
     builder = load_dataset_builder(name, config)
     first_split = next(iter(builder.config.data_files))
+    if isinstance(builder.config, CsvConfig):  # text stays text: no guess that 007 is 7, and NA or null nothing
+        builder.config.keep_default_na, builder.config.na_values = False, [""]
+        names = next(iter(builder.as_streaming_dataset(first_split)))
+        builder.config.features = builder.info.features = Features({column: Value("string") for column in names})
     features = builder.info.features or next(iter(builder.as_streaming_dataset(first_split)))
     columns = Columns(list(features))
     return Part(name, config, builder, columns, columns.role(config))
 
 
-def _chosen_lists(name: str, parts: dict[str, Part], wanted: str) -> Part | None:
-    if wanted and parts[wanted].role in (*LISTS, "text rows"):
-        return parts[wanted]
-    found = [part for part in parts.values() if part.role in LISTS]
-    found = found or [part for part in parts.values() if part.role == "text rows"]
-    if len(found) > 1:
-        names = ", ".join(part.config for part in found)
+def _choose_lists(name: str, parts: dict[str, Part], config: str) -> Part | None:
+    if config and parts[config].role in (*LISTS, "text rows"):
+        return parts[config]
+    candidates = [part for part in parts.values() if part.role in LISTS]
+    candidates = candidates or [part for part in parts.values() if part.role == "text rows"]
+    if len(candidates) > 1:
+        names = ", ".join(part.config for part in candidates)
         raise InputError(f"{name}: has several kinds of lists; choose one as {name}:CONFIG of {names}")
-    return found[0] if found else None
+    return candidates[0] if candidates else None
 
 
 def _part(name: str, parts: dict[str, Part], role: Role) -> Part:
-    found = next((part for part in parts.values() if part.role == role), None)
-    if found is None:
-        known = "; ".join(f"{part.config}: {', '.join(part.columns.names)}" for part in parts.values())
-        raise InputError(f"{name}: no configuration with {role} (found {known})")
-    return found
-
-
-def _own_qrels(parts: dict[str, Part], split: str, counts: Counter[str]) -> Qrels:
-    own = _first_qrels(parts)
-    return _qrels(own, split, counts) if own is not None and own.split_name(split) else {}
+    for part in parts.values():
+        if part.role == role:
+            return part
+    columns = "; ".join(f"{part.config}: {', '.join(part.columns.names)}" for part in parts.values())
+    raise InputError(f"{name}: no configuration with {role} (found {columns})")
 
 
 def _first_qrels(parts: dict[str, Part]) -> Part | None:
     return next((part for part in parts.values() if part.role == "qrels"), None)
 
 
-def _qrels_part(name: str, parts: dict[str, Part]) -> Part:
-    own = _first_qrels(parts)
-    if own is None:
-        logger.info("%s: no judgments in it, looking for %s-qrels", name, name)
-        own = _first_qrels(parts_of(f"{name}-qrels"))
-    if own is None:
+def _qrels_elsewhere(name: str) -> Part:
+    """Find the judgments that BEIR's data sets have in a second data set."""
+    logger.info("%s: no judgments in it, looking for %s-qrels", name, name)
+    part = _first_qrels(load_parts(f"{name}-qrels"))
+    if part is None:
         raise InputError(f"{name}-qrels: no configuration with judgments (query-id, corpus-id, score)")
-    return own
+    return part
 
 
-def _entries(
-    part: Part, split: str, ids: tuple[str, ...], texts: tuple[str, ...]
-) -> Callable[[], Iterator[tuple[int, str, str]]]:
-    def entries() -> Iterator[tuple[int, str, str]]:
-        return part.read(split, lambda number, row: (number, *text_entry(row, part.columns, ids, texts)))
-
-    return entries
+def _entries(part: Part, split: str | None, ids: tuple[str, ...], texts: tuple[str, ...]) -> Iterator[Entry]:
+    part.columns.refuse_lists(part.place)
+    return part.read(split, lambda number, row: (number, *text_entry(row, part.columns, ids, texts)))
 
 
-def _qrels(part: Part, split: str, counts: Counter[str]) -> Qrels:
+def _qrels(part: Part, split: str | None, counts: Counter[str]) -> Qrels:
     qrels: Qrels = {}
     query, document, grade = (part.columns.first(names) for names in (QUERY_ID, DOCUMENT_ID, GRADE))
 
-    def judgment(number: int, row: dict) -> tuple[int, str, str, float]:
+    def convert(number: int, row: dict) -> tuple[int, str, str, float]:
         # Without grades, what is listed is relevant.
-        return number, id_in(row, query), id_in(row, document), number_in(row, grade) if grade else 1.0
+        return number, read_id(row, query), read_id(row, document), read_number(row, grade) if grade else 1.0
 
-    for number, *pair, value in part.read(split, judgment):
+    for number, *pair, value in part.read(split, convert):
         judge(qrels, *pair, value, f"{part.place}, row {number}", counts)
     return qrels
 
 
-def _pairs(part: Part, split: str) -> Iterator[Pair]:
+def _pairs(part: Part, split: str | None) -> Iterator[Pair]:
     references: dict[str, str] = {}
 
-    def pairs(_, row: dict) -> list[Pair]:
+    def convert(number: int, row: dict) -> list[Pair]:
         if part.role == "id lists":
             return list_pairs(row, part.columns)
         if part.role == "id triples":
             return triple_pairs(row, part.columns, references)
         return [scored_pair(row, part.columns)]
 
-    for some in part.read(split, pairs):
-        yield from some
+    part.columns.refuse_lists(part.place)
+    for pairs in part.read(split, convert):
+        yield from pairs
 
 
-def _read_texts(part: Part, split: str, cache_dir: str | Path | None) -> Collection:
-    name = Path(part.source).name if Path(part.source).exists() else f"{part.source}:{part.config}"
-    report = {"source": name, "format": "Hub data set of texts", "split": split}
-    key = [part.config, part.split_name(split), part.version]
-    return collection_from_rows(
-        part.source,
-        lambda: part.read(split, lambda number, row: text_row(number, row, part.columns)),
-        key,
-        cache_dir,
-        report,
-    )
+def _texts_source(part: Part, split: str | None) -> Source:
+    part.columns.refuse_lists(part.place)
+    if unread := part.columns.unread():
+        logger.warning("%s: columns that are not read: %s", part.place, ", ".join(unread))
+    name = Path(part.source).name if Path(part.source).exists() else part.place
+
+    def rows() -> Iterator:
+        return part.read(split, lambda number, row: text_row(number, row, part.columns))
+
+    source = source_from_rows(part.source, "Hub data set of texts", part.key(split), rows)
+    return replace(source, name=name, split=split)

@@ -2,85 +2,114 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
-from m3se.trainers.data.readers.assemble import Qrels, build_collection, cache_documents, parsed, read_queries
-from m3se.trainers.data.readers.pairs import Pair, collect_lists, collection_from_lists
+from m3se.trainers.data.readers.source import Entry, Pair, Qrels, Source, Stream, numbered_rows, read_queries
 from m3se.trainers.data.readers.trec import judge
-from m3se.trainers.data.schema import Collection
 from m3se.trainers.errors import InputError
+from m3se.trainers.storage.cache import file_key
 
 
 PREFIX = "ir_datasets:"
 
 
-def read_irds(
-    source: str,
-    split: str,
-    cache_dir: str | Path | None = None,
-    qrels: Qrels | None = None,
-    allow_missing: bool = False,
-) -> Collection:
-    """The data set `id/split` of `ir_datasets:id`, or `id` itself when it is judged: then it is taken for any split.
+def read_irds(source: str, split: str | None) -> Source:
+    """Describe the data set `id/split` of `ir_datasets:id`, or `id` itself when it is judged, whatever the split.
 
-    `qrels` replaces its judgments. Its `scoreddocs` (or its `docpairs`, if it has no such) become the candidates.
+    Its `scoreddocs` (or its `docpairs`, if it has no such) become the candidates.
 
-    Raises InputError when the package is not installed, when it knows no such id, or when that has no documents,
-    queries or judgments.
+    Raises:
+        InputError: the package is not installed, it knows no such id, or that has no documents, queries or judgments
+            (without a split, documents are enough).
     """
     dataset = _load(source.removeprefix(PREFIX), split)
-    name = dataset.dataset_id()
-    counts: Counter[str] = Counter()
-    documents, dropped = cache_documents(name, lambda: _documents(dataset), [name, dataset.docs_count()], cache_dir)
-    queries = read_queries(name, lambda: _queries(dataset), counts)
-    qrels = qrels or _qrels(dataset, source, counts)
-    report = {"source": f"{PREFIX}{name}", "format": "ir_datasets", "split": split, **dropped, **counts}
-    if not (dataset.has_scoreddocs() or dataset.has_docpairs()):
-        return build_collection(name, documents, queries, qrels, report, allow_missing)
-    brought = collect_lists(name, lambda: _pairs(dataset), queries, documents, [name], cache_dir, allow_missing)
-    return collection_from_lists(name, documents, queries, qrels, brought, report, allow_missing)
+    name = f"{PREFIX}{dataset.dataset_id()}"
+    pairs, ranked = None, False
+    if dataset.has_scoreddocs():
+        ranked = _has_scores(dataset, name)
+        key = [name, _version(dataset, "scoreddocs"), "by score"]
+        pairs = Stream(name, key, lambda: _scored(dataset, name))
+    elif dataset.has_docpairs():
+        pairs = Stream(name, [name, _version(dataset, "docpairs")], lambda: _triples(dataset, name))
+    return Source(
+        name,
+        "ir_datasets",
+        documents=Stream(name, [name, _version(dataset, "docs")], lambda: _documents(dataset, name)),
+        queries=lambda counts: read_queries(name, lambda: _queries(dataset, name), counts),
+        qrels=lambda counts: _qrels(dataset, name, counts),
+        pairs=pairs,
+        ranked=ranked,
+        split=split,
+    )
 
 
-def _load(name: str, split: str):
+def _load(name: str, split: str | None) -> Any:
     try:
         import ir_datasets
     except ImportError:
         raise InputError(f"{PREFIX}{name} needs the package ir_datasets: pip install 'm3se[data]'") from None
-    found = None
-    for candidate in (f"{name}/{split}", name):
+    dataset = None
+    for candidate in (f"{name}/{split}", name) if split else (name,):
         try:
-            found = ir_datasets.load(candidate)
+            dataset = ir_datasets.load(candidate)
         except KeyError:
             continue
-        if found.has_docs() and found.has_queries() and found.has_qrels():
-            return found
-    if found is None:
-        raise InputError(f"{PREFIX}{name}: ir_datasets knows neither {name}/{split} nor {name}")
-    raise InputError(f"{PREFIX}{name}: {found.dataset_id()} has not all of documents, queries and judgments")
+        if dataset.has_docs() and (split is None or (dataset.has_queries() and dataset.has_qrels())):
+            return dataset
+    if dataset is None:
+        candidates = f"neither {name}/{split} nor {name}" if split else f"no {name}"
+        raise InputError(f"{PREFIX}{name}: ir_datasets knows {candidates}")
+    raise InputError(f"{PREFIX}{name}: {dataset.dataset_id()} has not all of documents, queries and judgments")
 
 
-def _documents(dataset) -> Iterator[tuple[int, str, str]]:
-    for number, document in parsed(dataset.docs_iter, f"{PREFIX}{dataset.dataset_id()}, documents"):
+def _version(dataset: Any, part: str) -> list:
+    """Return a key of the files of a part (docs, scoreddocs, docpairs); an empty one where the package names none."""
+    try:
+        path = Path(getattr(dataset, f"{part}_path")())
+    except (AttributeError, NotImplementedError, TypeError):
+        return []
+    return file_key(*sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path])
+
+
+def _documents(dataset: Any, name: str) -> Iterator[Entry]:
+    for number, document in numbered_rows(dataset.docs_iter, f"{name}, documents"):
         yield number, document.doc_id, document.default_text()
 
 
-def _queries(dataset) -> Iterator[tuple[int, str, str]]:
-    for number, query in parsed(dataset.queries_iter, f"{PREFIX}{dataset.dataset_id()}, queries"):
+def _queries(dataset: Any, name: str) -> Iterator[Entry]:
+    for number, query in numbered_rows(dataset.queries_iter, f"{name}, queries"):
         yield number, query.query_id, query.default_text()
 
 
-def _qrels(dataset, source: str, counts: Counter[str]) -> Qrels:
+def _qrels(dataset: Any, name: str, counts: Counter[str]) -> Qrels:
     qrels: Qrels = {}
-    for number, judged in parsed(dataset.qrels_iter, f"{source}, judgments"):
-        judge(qrels, judged.query_id, judged.doc_id, float(judged.relevance), f"{source}, judgment {number}", counts)
+    for number, judged in numbered_rows(dataset.qrels_iter, f"{name}, judgments"):
+        judge(qrels, judged.query_id, judged.doc_id, float(judged.relevance), f"{name}, judgment {number}", counts)
     return qrels
 
 
-def _pairs(dataset) -> Iterator[Pair]:
-    if dataset.has_scoreddocs():
-        for _, scored in parsed(dataset.scoreddocs_iter, f"{PREFIX}{dataset.dataset_id()}, scored documents"):
-            yield Pair(scored.query_id, scored.doc_id)
-        return
-    for _, triple in parsed(dataset.docpairs_iter, f"{PREFIX}{dataset.dataset_id()}, triples"):
-        yield Pair(triple.query_id, triple.doc_id_a, 1.0)
+def _has_scores(dataset: Any, name: str) -> bool:
+    """Tell whether the scored documents have scores: MS MARCO's top 1000 have none, and stand in random order."""
+    scores = (row.score for _, row in _scored_rows(dataset, name))
+    first = next(scores, None)
+    return any(score != first for score in scores)
+
+
+def _scored_rows(dataset: Any, name: str) -> Iterator[tuple[int, Any]]:
+    return numbered_rows(dataset.scoreddocs_iter, f"{name}, scored documents")
+
+
+def _scored(dataset: Any, name: str) -> Iterator[Pair]:
+    """Yield the scored documents, those of a query that stand together best first."""
+    for query, rows in groupby((row for _, row in _scored_rows(dataset, name)), key=lambda row: row.query_id):
+        for row in sorted(rows, key=lambda row: -row.score):
+            yield Pair(query, row.doc_id)
+
+
+def _triples(dataset: Any, name: str) -> Iterator[Pair]:
+    """Yield the documents of the triples. Their labels are left to the judgments, which name more positives."""
+    for _, triple in numbered_rows(dataset.docpairs_iter, f"{name}, triples"):
+        yield Pair(triple.query_id, triple.doc_id_a)
         yield Pair(triple.query_id, triple.doc_id_b)

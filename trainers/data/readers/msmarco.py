@@ -1,52 +1,71 @@
-"""A folder of MS MARCO's files under their own names, and whatever uses these names.
+"""MS MARCO's files under their own names: folders of tables, and two tables that hold the texts themselves.
 
 collection.tsv                       id, text
 queries.<split>.tsv                  id, text        (TREC DL: msmarco-test<year>-queries.tsv)
 qrels.<split>.tsv                    judgments       (TREC DL: <year>qrels-pass.txt)
-lists: see trainers/data/list_files.py; found by kind, or given by name
+triples.train.small.tsv              query text, positive text, negative text
+top1000.<split>                      query id, document id, query text, document text; in random order
 """
 
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from m3se.trainers.data.readers.assemble import Qrels, build_collection, cache_documents, file_key, read_queries
+from m3se.trainers.data.readers.list_files import TOP1000
+from m3se.trainers.data.readers.source import (
+    Entry,
+    Source,
+    Stream,
+    TextRow,
+    read_queries,
+    source_from_rows,
+    text_id,
+)
 from m3se.trainers.data.readers.text_files import find, read_columns
 from m3se.trainers.data.readers.trec import read_qrels
-from m3se.trainers.data.schema import Collection
 from m3se.trainers.errors import InputError
+from m3se.trainers.storage.cache import file_key
 
 
 COLLECTION = "collection.tsv"
 QUERIES = ("queries.{}.tsv", "msmarco-test{}-queries.tsv", "msmarco-passagetest{}-queries.tsv", "topics.{}.tsv")
 QRELS = ("qrels.{}.tsv", "{}qrels-pass.txt", "{}.qrels-pass.txt", "qrels.{}.txt")
+TEXT_TRIPLE = ("query text", "positive text", "negative text")
 
 
 def is_msmarco(folder: Path) -> bool:
-    """Whether `folder` has a `collection.tsv`."""
+    """Tell whether `folder` has a `collection.tsv`."""
     return find(folder, COLLECTION) is not None
 
 
-def read_msmarco(
-    folder: str | Path,
-    split: str,
-    cache_dir: str | Path | None = None,
-    qrels: Qrels | None = None,
-    allow_missing: bool = False,
-) -> Collection:
-    """The queries of `queries.<split>.tsv` that `qrels.<split>.tsv` (or `qrels`) judges, over the collection.
+def read_msmarco(folder: Path, split: str) -> Source:
+    """Describe a folder of MS MARCO's: the collection, `queries.<split>.tsv` and `qrels.<split>.tsv`.
 
-    Raises InputError with file and line for what cannot be read, and naming the files that were looked for.
+    Its parts raise InputError with file and line for what cannot be read, and naming the files that were looked for.
     """
-    folder = Path(folder)
-    queries_file = _split_file(folder, split, QUERIES)
-    counts: Counter[str] = Counter()
-    judged = qrels or read_qrels(_split_file(folder, split, QRELS), counts)
+
+    def queries(counts):
+        file = _split_file(folder, split, QUERIES)
+        return read_queries(file, lambda: _entries(file), counts)
+
     texts = find(folder, COLLECTION)
-    documents, dropped = cache_documents(texts, lambda: _entries(texts), file_key(texts), cache_dir)
-    queries = read_queries(queries_file, lambda: _entries(queries_file), counts)
-    report = {"source": folder.name, "format": "MS MARCO", "split": split, **dropped, **counts}
-    return build_collection(folder.name, documents, queries, judged, report, allow_missing)
+    return Source(
+        folder.name,
+        "MS MARCO",
+        documents=Stream(str(texts), file_key(texts), lambda: _entries(texts)),
+        queries=queries,
+        qrels=lambda counts: read_qrels(_split_file(folder, split, QRELS), counts),
+        split=split,
+    )
+
+
+def read_text_triples(file: Path) -> Source:
+    """Describe a file of triples of texts, which has no ids: equal texts are one document."""
+    return source_from_rows(file, "triples of texts", file_key(file), lambda: _triples(file))
+
+
+def read_top1000(file: Path) -> Source:
+    """Describe a top1000 file: candidates of queries over the documents that it quotes, judged by other files."""
+    return source_from_rows(file, "top1000", file_key(file), lambda: _candidates(file), given_qrels="required")
 
 
 def _split_file(folder: Path, split: str, patterns: tuple[str, ...]) -> Path:
@@ -62,6 +81,17 @@ def _split_file(folder: Path, split: str, patterns: tuple[str, ...]) -> Path:
     return file
 
 
-def _entries(file: Path) -> Iterator[tuple[int, str, str]]:
+def _entries(file: Path) -> Iterator[Entry]:
     for number, (name, text) in read_columns(file, ("id", "text")):
         yield number, name.strip(), text.strip()
+
+
+def _triples(file: Path) -> Iterator[TextRow]:
+    for number, (query, positive, negative) in read_columns(file, TEXT_TRIPLE):
+        documents = [(text_id(text), text) for text in (positive, negative)]
+        yield TextRow(number, text_id(query), query, documents, [1.0, 0.0])
+
+
+def _candidates(file: Path) -> Iterator[TextRow]:
+    for number, (query_id, document_id, query, document) in read_columns(file, TOP1000):
+        yield TextRow(number, query_id, query, [(document_id, document)], [0.0])

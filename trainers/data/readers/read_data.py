@@ -1,24 +1,26 @@
-"""One door for all formats: `read_data` looks at what it is given and says what it found."""
+"""The door to all formats: `read_data` looks at what is given, gets its source, and says what was read."""
 
+import json
 import logging
 from collections import Counter
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow.compute as pc
 from datasets import Dataset
 
-from m3se.trainers.data.pydocs.pydocs import read_pydocs
-from m3se.trainers.data.readers.assemble import Qrels, file_key
+from m3se.trainers.data.documents import DocumentTable
+from m3se.trainers.data.pydocs.pydocs import SPLITS, read_pydocs
+from m3se.trainers.data.readers.assemble import add_lists, assemble, cache_documents
 from m3se.trainers.data.readers.beir import is_beir, read_beir
 from m3se.trainers.data.readers.dpr import read_dpr
-from m3se.trainers.data.readers.hub import name_and_configuration, read_hub
+from m3se.trainers.data.readers.hub import read_hub, split_configuration
 from m3se.trainers.data.readers.irds import PREFIX, read_irds
-from m3se.trainers.data.readers.list_files import detect_kind, read_pairs
-from m3se.trainers.data.readers.msmarco import is_msmarco, read_msmarco
-from m3se.trainers.data.readers.msmarco_texts import read_text_triples, read_top1000
-from m3se.trainers.data.readers.pairs import collect_lists
-from m3se.trainers.data.readers.text_files import first_lines, starts_with
+from m3se.trainers.data.readers.list_files import Format, check_format, has_texts, read_list_file
+from m3se.trainers.data.readers.msmarco import is_msmarco, read_msmarco, read_text_triples, read_top1000
+from m3se.trainers.data.readers.source import Qrels, Source
+from m3se.trainers.data.readers.text_files import first_lines
 from m3se.trainers.data.readers.trec import read_qrels
 from m3se.trainers.data.schema import Collection
 from m3se.trainers.errors import InputError
@@ -43,29 +45,58 @@ def read_data(
     candidates: str | Path | None = None,
     qrels: str | Path | None = None,
     allow_missing: bool = False,
+    candidates_format: Format | Literal["auto"] = "auto",
 ) -> Collection:
-    """The split of a data source, whatever its format, with documents prepared once in `cache_dir`.
+    """Read the split of a data source, whatever its format, with documents prepared once in `cache_dir`.
 
-    `candidates` is a file of lists or triples over the collection (a TREC or MS MARCO run, qidpidtriples, Hofstätter's
-    teacher scores, top1000; see list_files.py), `qrels` one of judgments, to be taken instead of the source's own.
-    `allow_missing` drops and counts judgments and pairs that name unknown documents instead of refusing them.
+    Args:
+        source: what to read (see docs/data.md).
+        split: the queries and judgments to read, as the source calls them.
+        cache_dir: where prepared data is kept; `~/.cache/m3se` by default.
+        candidates: a file of lists or triples over the collection: a TREC or MS MARCO run, qidpidtriples,
+            Hofstätter's teacher scores, or top1000.
+        qrels: a file of judgments, to be taken instead of the source's own.
+        allow_missing: drop and count judgments and pairs of unknown documents instead of refusing them.
+        candidates_format: the format of `candidates`, where its lines may be read in two ways.
 
-    Raises InputError when the source is of no known format or cannot be read, or has no ids that `qrels` could name.
+    Raises:
+        InputError: the source is of no known format or cannot be read, or has no ids that `qrels` could name.
     """
+    check_format(candidates_format)
+    lists = None
+    if candidates is not None:
+        lists, list_format = read_list_file(Path(candidates), candidates_format)
     counts: Counter[str] = Counter()
-    judgments = read_qrels(Path(qrels), counts) if qrels else None
+    judgments = _read_judgments(Path(qrels), counts) if qrels else None
     collection = _read(str(source), split, cache_dir, judgments, allow_missing)
     collection.report |= counts
-    if candidates is not None:
-        _bring(collection, Path(candidates), cache_dir, allow_missing)
+    if lists is not None:
+        add_lists(collection, lists, list_format == "run", cache_dir, allow_missing)
     logger.info("%s", summary(collection))
     return collection
 
 
+def read_documents(source: str, cache_dir: str | Path | None = None, split: str | None = None) -> DocumentTable:
+    """Read the documents of a data source alone, prepared once in `cache_dir`.
+
+    Neither queries nor judgments need be there. A split is needed only where each has documents of its own.
+
+    Raises:
+        InputError: the source is of no known format, or its documents cannot be read.
+    """
+    if source == "pydocs":
+        return read_pydocs(SPLITS[0], cache_dir).documents
+    documents, counts = cache_documents(find_source(str(source), split).documents, cache_dir)
+    logger.info("%s: %s documents%s", source, f"{len(documents):,}", _noted(counts))
+    return documents
+
+
 def summary(collection: Collection) -> str:
-    """What was found, in one line, with all that was dropped or is empty."""
+    """Say what was read in one line, with all that was dropped or is empty."""
     report = collection.report
-    positives = sum(label > 0 for judged in collection.qrels.values() for label in judged.values())
+    positives = 0
+    for judged in collection.qrels.values():
+        positives += sum(label > 0 for label in judged.values())
     line = (
         f"{collection.name} ({report.get('format', 'embedded')}): {len(collection.queries):,} queries, "
         f"{len(collection.documents):,} documents, {sum(map(len, collection.qrels.values())):,} judgments, "
@@ -74,8 +105,12 @@ def summary(collection: Collection) -> str:
     if collection.candidates is not None:
         scored = " with teacher scores" if "teacher_scores" in collection.candidates.column_names else ""
         line += f", {_lengths(collection.candidates)}{scored}"
-    noted = {reason: count for reason, count in report.items() if any(word in reason for word in NOTED)}
-    return line + "".join(f"; {reason.replace('_', ' ')}: {count:,}" for reason, count in noted.items())
+    return line + _noted(report)
+
+
+def _noted(counts: dict[str, int]) -> str:
+    noted = [reason for reason in counts if any(word in reason for word in NOTED)]
+    return "".join(f"; {reason.replace('_', ' ')}: {counts[reason]:,}" for reason in noted)
 
 
 def _lengths(candidates: Dataset) -> str:
@@ -85,67 +120,62 @@ def _lengths(candidates: Dataset) -> str:
     return f"lists of {low:,} to {high:,} documents (median {middle:,.0f}) for {len(lengths):,} queries"
 
 
+def _read_judgments(file: Path, counts: Counter[str]) -> Qrels:
+    qrels = read_qrels(file, counts)
+    if not qrels:
+        raise InputError(f"--qrels {file}: has no judgments")
+    return qrels
+
+
 def _read(
     source: str, split: str, cache_dir: str | Path | None, qrels: Qrels | None, allow_missing: bool
 ) -> Collection:
+    if source != "pydocs":
+        return assemble(find_source(source, split), cache_dir, qrels, allow_missing)
+    if qrels is not None:
+        raise InputError("--qrels: pydocs brings its own judgments, and ids that no other file knows")
+    return read_pydocs(split, cache_dir)  # parsing it takes half a minute, so that it is cached as a whole
+
+
+def find_source(source: str, split: str | None) -> Source:
+    """Describe the source that is called `source`. Raises InputError when it is of no known format."""
     path = Path(source)
-    if source == "pydocs":
-        _refuse(qrels, source)
-        return read_pydocs(split, cache_dir)
     if source.startswith(PREFIX):
-        return read_irds(source, split, cache_dir, qrels, allow_missing)
+        return read_irds(source, split)
     if path.is_file():
-        return _read_file(path, cache_dir, qrels)
+        return _file_source(path)
     if path.is_dir() and is_beir(path):
-        return read_beir(path, split, cache_dir, qrels, allow_missing)
+        return read_beir(path, split)
     if path.is_dir() and is_msmarco(path):
-        return read_msmarco(path, split, cache_dir, qrels, allow_missing)
+        return read_msmarco(path, split)
     if path.is_dir() and not any(file.suffix in DATA_SUFFIXES for file in path.rglob("*")):
         raise InputError(f"{source}: the folder holds no data; expected {EXPECTED}")
-    name, _ = name_and_configuration(source)
+    name, _ = split_configuration(source)
     if Path(name).is_dir() or (name.count("/") == 1 and not name.startswith((".", "/", "~"))):
-        return read_hub(source, split, cache_dir, qrels, allow_missing)
+        return read_hub(source, split)
     raise InputError(f"{source}: no such file or folder, and not a name of data; expected {EXPECTED}")
 
 
-def _read_file(file: Path, cache_dir: str | Path | None, qrels: Qrels | None) -> Collection:
-    if starts_with(file) in ("[", "{"):
-        _refuse(qrels, file)
-        return read_dpr(file, cache_dir)
-    kind = detect_kind(file)
-    if kind == "top1000":
-        if qrels is None:
-            raise InputError(f"{file}: top1000 has no judgments; give them by --qrels FILE")
-        return read_top1000(file, qrels, cache_dir)
-    if kind is None and all(len(line.split("\t")) == 3 for line in first_lines(file, 3)):
-        _refuse(qrels, file)
-        return read_text_triples(file, cache_dir)
-    found = f"a file of ids ({kind})" if kind else "an unknown layout"
+def _file_source(file: Path) -> Source:
+    line = "".join(first_lines(file, 1))
+    if not line:
+        raise InputError(f"{file}: is empty")
+    columns = line.count("\t") + 1
+    if columns == 3 and not _is_json(line) and has_texts(file, 3):
+        return read_text_triples(file)
+    if line.lstrip()[0] in "[{":
+        return read_dpr(file)
+    if columns == 4 and has_texts(file, 4):
+        return read_top1000(file)
+    kind = "a file of ids" if len(line.split()) in (3, 5, 6) else "an unknown layout"
     raise InputError(
-        f"{file}: is {found}; expected DPR json, triples of texts or top1000. A file of ids goes with the folder that "
+        f"{file}: is {kind}; expected DPR json, triples of texts or top1000. A file of ids goes with the folder that "
         "has the texts: --data FOLDER --candidates FILE"
     )
 
 
-def _refuse(qrels: Qrels | None, source: str | Path) -> None:
-    if qrels is not None:
-        raise InputError(f"--qrels: {source} brings its own judgments, and ids that no other file knows")
-
-
-def _bring(collection: Collection, file: Path, cache_dir: str | Path | None, allow_missing: bool) -> None:
-    """Put the lists of `file` in the collection; positives of its triples count as judged where nothing else is."""
-    if not file.is_file():
-        raise InputError(f"{file}: no such file of candidates")
-    brought = collect_lists(
-        str(file),
-        lambda: read_pairs(file),
-        collection.queries,
-        collection.documents,
-        file_key(file),
-        cache_dir,
-        allow_missing,
-    )
-    for query, relevant in brought.qrels.items():
-        collection.qrels[query] = relevant | collection.qrels[query]
-    collection.candidates, collection.candidates_ranked = brought.candidates, detect_kind(file) == "run"
-    collection.report |= {"candidates": file.name, **brought.counts}
+def _is_json(line: str) -> bool:
+    try:
+        return bool(json.loads(line))
+    except ValueError:
+        return False

@@ -8,22 +8,22 @@ from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
+from m3se.trainers.data.readers.source import Qrels, parse_number
 from m3se.trainers.data.readers.text_files import first_lines, read_lines
 from m3se.trainers.errors import InputError, shorten
 
 
-Qrels = dict[str, dict[str, float]]  # query id → document id → grade
-
 QRELS_LAYOUTS = "'query 0 document grade' or 'query document grade'"
-LARGEST = 3.4028235e38  # of float32, in which grades and scores are kept
 RUN_LAYOUTS = "'query Q0 document rank score tag' or 'query document rank'"
 
 
 def read_qrels(file: Path, counts: Counter[str] | None = None) -> Qrels:
-    """Judgments: query id → document id → grade; four columns (TREC) or three (BEIR, with or without its header).
+    """Read judgments, query id → document id → grade: four columns (TREC) or three (BEIR, its header or none).
 
-    What is said twice is counted in `counts`. Raises InputError naming file and line: other columns, a grade that is
-    no number, a pair with two grades.
+    Repeated judgments are counted in `counts`.
+
+    Raises:
+        InputError: naming file and line: other columns, a grade that is no number, a pair with two grades.
     """
     qrels: Qrels = {}
     counts = Counter() if counts is None else counts
@@ -35,22 +35,33 @@ def read_qrels(file: Path, counts: Counter[str] | None = None) -> Qrels:
             continue
         if len(columns) not in (3, 4):
             raise InputError(f"{file}, line {number}: expected {QRELS_LAYOUTS}, got {shorten(line)}")
-        grade = parse_number(columns[-1], "a grade", file, number)
+        grade = parse_number_at(file, number, columns[-1], "a grade")
         judge(qrels, columns[0], columns[-2], grade, f"{file}, line {number}", counts)
     return qrels
 
 
 def judge(qrels: Qrels, query: str, document: str, grade: float, place: str, counts: Counter[str]) -> None:
-    """Add a judgment, or count it as repeated. Raises InputError naming its `place` when it contradicts another."""
-    known = qrels.setdefault(query, {}).get(document)
-    if known not in (None, grade):
-        raise InputError(
-            f"{place}: document {shorten(document)} of query {shorten(query)} is graded {grade:g} here and {known:g} "
-            "before"
-        )
-    if known is not None:
+    """Add a judgment, or count it as repeated.
+
+    Args:
+        qrels: the judgments so far.
+        query: the query's id.
+        document: the document's id.
+        grade: the document's relevance.
+        place: where the judgment stands, for the message.
+        counts: the counter of repeated judgments.
+
+    Raises:
+        InputError: the judgment contradicts an earlier one.
+    """
+    earlier = qrels.setdefault(query, {}).get(document)
+    if earlier is None:
+        qrels[query][document] = grade
+    elif earlier == grade:
         counts["judgments_dropped_as_repeated"] += 1
-    qrels[query][document] = grade
+    else:
+        pair = f"document {shorten(document)} of query {shorten(query)}"
+        raise InputError(f"{place}: {pair} is graded {grade:g} here and {earlier:g} before")
 
 
 class RunLine(NamedTuple):
@@ -114,7 +125,7 @@ def read_run_lines(file: Path, columns: Container[int] = (3, 6)) -> Iterator[tup
             raise InputError(f"{file}, line {number}: expected {expected}, got {shorten(line)}")
         query, document, rank = values if len(values) == 3 else (values[0], *values[2:4])
         score = parse_score(values[4], file, number) if len(values) == 6 else None
-        yield number, query, RunLine(document, parse_number(rank, "a rank", file, number), score)
+        yield number, query, RunLine(document, parse_number_at(file, number, rank, "a rank"), score)
 
 
 def best_first(file: str | Path, query: str, lines: list[RunLine]) -> list[RunLine]:
@@ -176,12 +187,9 @@ def is_number(text: str) -> bool:
         return False
 
 
-def parse_number(text: str, what: str, file: Path, number: int) -> float:
-    """`text` as a number that float32 can hold, or an InputError that says where it is not one."""
+def parse_number_at(file: Path, number: int, text: str, expected: str) -> float:
+    """Return a number that float32 can hold. Raises InputError naming file and line number for any other text."""
     try:
-        value = float(text) if "_" not in text else math.nan  # Python reads 1_0 as ten
-    except ValueError:
-        value = math.nan
-    if not abs(value) <= LARGEST:
-        raise InputError(f"{file}, line {number}: expected {what}, got {shorten(text)}")
-    return value
+        return parse_number(text, expected)
+    except InputError as error:
+        raise InputError(f"{file}, line {number}: {error}") from None

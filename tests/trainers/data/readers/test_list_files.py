@@ -3,7 +3,7 @@ import math
 import pytest
 
 from m3se.trainers.data.documents import DocumentTable
-from m3se.trainers.data.readers.list_files import detect_kind, read_pairs, write_scored_triples
+from m3se.trainers.data.readers.list_files import detect_format, read_list_file, write_scored_triples
 from m3se.trainers.data.schema import ROW_FEATURES, SCORED_ROW_FEATURES, RankingLists
 from m3se.trainers.errors import InputError
 from m3se.trainers.storage.arrow import write_rows
@@ -11,6 +11,11 @@ from m3se.trainers.storage.arrow import write_rows
 
 SCORED = "3.5\t-1.25\t7\t01\t2\n3.5\t0.5\t7\t01\t3\n"
 TRIPLES = "7\t01\t2\n7\t01\t3\n8\t2\t1\n"
+
+
+def read_pairs(file, stated="auto"):
+    """Read the pairs of a file of lists."""
+    return read_list_file(file, stated)[0].read()
 
 
 def plain(pairs):
@@ -23,15 +28,46 @@ def plain(pairs):
         ("run.trec", "7 Q0 01 1 12.5 bm25\n7 Q0 2 2 3.5 bm25\n", "run"),
         ("run.tsv", "7\t01\t1\n7\t2\t2\n7\t3\t3\n8\t1\t1\n", "run"),
         ("one.tsv", "7\t01\t1\n", "run"),
+        ("from_0.tsv", "7\t01\t0\n7\t2\t1\n8\t1\t0\n", "run"),
+        ("first_query_of_one.tsv", "7\t01\t1\n8\t2\t1\n8\t1\t2\n8\t3\t3\n", "run"),
+        ("in_turns.tsv", "7\t01\t1\n8\t2\t1\n7\t2\t2\n8\t3\t2\n", "run"),
+        ("named.tsv", "7\td1\td2\n8\td2\td1\n", "triples"),
+        ("late.tsv", "7\t01\t1\n7\t2\t2\n7\t3\td4\n", "triples"),
+        ("late_repetition.tsv", "7\t01\t1\n7\t2\t2\n8\t1\t9\n8\t1\t7\n", "triples"),
         ("qidpidtriples.train.small.tsv", "7\t01\t1\n7\t01\t2\n7\t01\t3\n", "triples"),
         ("pairs.tsv", TRIPLES, "triples"),
-        ("teacher.tsv", SCORED, "scored triples"),
+        ("teacher.tsv", SCORED, "scored_triples"),
         ("top1000.dev", "7\t01\twho is it\tnobody at all\n", "top1000"),
         ("text", "who is it\tthe text that says so\tthe text that does not\n", None),
     ],
 )
-def test_a_file_is_told_by_its_first_lines(write, name, text, kind):
-    assert detect_kind(write(name, text)) == kind
+def test_a_file_is_told_by_its_lines(write, name, text, kind):
+    assert detect_format(write(name, text)) == kind
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("gaps.tsv", "7\t01\t1\n7\t2\t4\n8\t2\t2\n"),  # a run of which documents were left out
+        ("sorted_by_id.tsv", "7\t01\t2\n7\t2\t1\n7\t3\t3\n"),
+        ("singles.tsv", "7\t01\t2\n8\t2\t3\n"),
+        ("qidpidtriples.run.tsv", "7\t01\t1\n7\t2\t2\n8\t2\t1\n"),  # the name says this, and the lines say that
+        ("no_tag.tsv", "7\t0\t01\t1\t9.5\n7\t0\t2\t2\t8.5\n"),
+    ],
+)
+def test_a_file_that_may_be_two_things_is_asked_for(write, name, text):
+    file = write(name, text)
+    with pytest.raises(InputError, match="--candidates_format"):
+        detect_format(file)
+    if name != "no_tag.tsv":
+        assert [pair.label for pair in read_pairs(file, "run")] == [0] * len(text.splitlines())
+        assert [pair.label for pair in read_pairs(file, "triples")] == [1, 0] * len(text.splitlines())
+
+
+def test_a_run_with_a_header_is_no_file_of_triples(write):
+    file = write("run.tsv", "query\tdocument\trank\n7\t01\t1\n7\t2\t2\n")
+    with pytest.raises(InputError, match="run.tsv, line 1: expected a rank, got 'rank'"):
+        list(read_pairs(file))
 
 
 def test_teacher_scores_belong_to_both_documents_of_a_triple(write):
