@@ -1,6 +1,7 @@
 """One training from its lists to the model's folder, as the training commands run it."""
 
 import logging
+import os
 import platform
 import time
 from collections.abc import Callable
@@ -103,4 +104,4 @@ def hardware(device: torch.device) -> str:
     """Return the processor in words, for logs and cards."""
     if device.type == "cuda":
         return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(device)}"
-    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} of {os.cpu_count()} threads"

@@ -14,6 +14,7 @@ from transformers.utils import logging as transformers_logging
 from m3se.run_scripts.cli.help_page import ALL, shape_help
 from m3se.run_scripts.cli.recipe import expand_recipe, join_repeated
 from m3se.run_scripts.cli.signals import HOW_TO_GO_ON, Stopped, handle_stop_signals, say
+from m3se.run_scripts.cli.threads import use_all_cores
 from m3se.trainers.errors import InputError
 
 
@@ -40,7 +41,9 @@ def run(make_parser: Callable[[], HfArgumentParser], main: Callable) -> None:
         with handle_stop_signals():
             parser = make_parser()
             shape_help(parser, everything=ALL in sys.argv)
-            main(*parse(parser, sys.argv[1:]))
+            arguments = parse(parser, sys.argv[1:])
+            use_all_cores()
+            main(*arguments)
     except KeyboardInterrupt as stopped:
         say(HOW_TO_GO_ON)
         sys.exit(stopped.status if isinstance(stopped, Stopped) else 130)

@@ -31,17 +31,17 @@ class Stopped(KeyboardInterrupt):
 
 @contextmanager
 def handle_stop_signals() -> Iterator[None]:
-    """In the block the first of `STOPPING` raises Stopped, and the process ends soon after. For the main thread."""
+    """Raise Stopped in the main thread at the first of `STOPPING` in the block, and see that the process ends."""
     reader, writer = socket.socketpair()
     writer.setblocking(False)
-    left = threading.Event()
+    ended = threading.Event()
     before = {number: signal.signal(number, stop) for number in STOPPING}
     wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-    threading.Thread(target=force_exit, args=(reader, left), daemon=True).start()
+    threading.Thread(target=force_exit, args=(reader, ended), daemon=True).start()
     try:
         yield
     finally:
-        left.set()
+        ended.set()
         signal.set_wakeup_fd(wakeup)
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -49,36 +49,39 @@ def handle_stop_signals() -> Iterator[None]:
 
 
 def stop(number: int, _) -> None:
+    """Raise Stopped, and ignore further signals."""
     for each in STOPPING:
         signal.signal(each, signal.SIG_IGN)
     raise Stopped(number)
 
 
-def force_exit(reader: socket.socket, left: threading.Event) -> None:
-    """Once one of `STOPPING` has arrived, end the process if the main thread does not leave the block."""
+def force_exit(reader: socket.socket, ended: threading.Event) -> None:
+    """End the process when one of `STOPPING` has arrived and the main thread does not leave the block."""
     with reader:
         while received := reader.recv(1):
             if received[0] in STOPPING:
-                # SIGALRM ends the process whatever it hangs in, be it the destructors of a library.
-                signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS + LAST_SECONDS)
-                if not left.wait(GRACE_SECONDS):
+                if hasattr(signal, "setitimer"):  # not on Windows
+                    # SIGALRM ends the process whatever it hangs in, be it the destructors of a library.
+                    signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS + LAST_SECONDS)
+                if not ended.wait(GRACE_SECONDS):
                     say(HOW_TO_GO_ON)
                     os._exit(128 + received[0])
                 return
 
 
 def say(line: str) -> None:
-    """A line on stderr, by the first process of a launch."""
+    """Print a line on stderr, in the first process of a launch only."""
     if os.environ.get("RANK", "0") == "0":
         print(f"\n{line}", file=sys.stderr, flush=True)
 
 
 def forget() -> None:
-    """A forked child dies of its signals as it would without us, and does not wake its parent's thread."""
+    """Let a forked child die of its signals as it would without us, and not wake its parent's thread."""
     if signal.getsignal(signal.SIGTERM) is stop:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-os.register_at_fork(after_in_child=forget)
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=forget)

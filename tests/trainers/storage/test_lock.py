@@ -16,7 +16,7 @@ HOST = socket.gethostname()
 
 
 def left_behind(folder, text):
-    path = folder.with_name(f".{folder.name}.lock")
+    path = folder.with_name(f".{folder.name}.holder")
     path.write_text(text, encoding="utf-8")
     return path
 
