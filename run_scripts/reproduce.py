@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class ReproductionArguments:
+    """Options of reproduce.py."""
+
     study: list[str] = field(metadata={"help": f"One or more of {', '.join(study_names(RECIPES))}."})
     scale: str = field(default="small", metadata={"help": "small: a laptop or one GPU; paper: Appendix B on GPUs."})
     data: str | None = field(
@@ -49,11 +51,17 @@ class ReproductionArguments:
 
 
 def make_parser() -> HfArgumentParser:
+    """Describe the options."""
     return HfArgumentParser(ReproductionArguments, description=__doc__)
 
 
 def main(arguments: ReproductionArguments) -> None:
+    """Print the plan, run its jobs and write the reports."""
     scale = read_scale(arguments.scale, Path(arguments.recipes))
+    if arguments.transfer and "rerank" not in scale.evaluations:
+        raise InputError(
+            f"--transfer: scale {scale.name} has no evaluation called rerank, whose settings it would use"
+        )
     studies = [chosen_rows(read_study(name, scale), arguments.only) for name in arguments.study]
     output = Path(arguments.output)
     planner = Planner(scale, prepare_data(arguments, scale, output), output, arguments.transfer)
@@ -70,7 +78,7 @@ def main(arguments: ReproductionArguments) -> None:
 
 
 def prepare_data(arguments: ReproductionArguments, scale: Scale, output: Path) -> str:
-    """Where the recipes' data is: as given, or split into train, dev and test at a scale that holds queries out."""
+    """Return where the recipes' data is: as given, or split anew at a scale that holds training queries out."""
     if scale.held_out is None:
         return arguments.data or scale.data
     if arguments.data is None:
@@ -80,7 +88,7 @@ def prepare_data(arguments: ReproductionArguments, scale: Scale, output: Path) -
 
 
 def chosen_rows(study: Study, only: list[str]) -> Study:
-    """The study with the rows that `only` names, and the baseline; raises InputError for a row that it has not."""
+    """Select the rows that `only` names, and the baseline; raises InputError for a row that it has not."""
     if not only:
         return study
     if unknown := [name for name in only if name not in study.rows]:
@@ -90,15 +98,15 @@ def chosen_rows(study: Study, only: list[str]) -> Study:
 
 
 def plan(studies: list[Study], planner: Planner, seeds: list[int]) -> list[Job]:
-    """All jobs, each after what it needs: every row of every study with the first seed, then with the next."""
+    """List all jobs, each after what it needs: every row of every study with the first seed, then with the next."""
     jobs: dict[str, Job] = {}
     for seed in seeds:
         for study in studies:
             measured = [planner.measured(study, row, seed, seeds[0]).jobs() for row in study.rows.values()]
-            for of_row in measured:  # the first numbers of all rows before the second ones of any
-                add(jobs, *of_row[:2])
-            for of_row in measured:
-                add(jobs, *of_row[2:])
+            for row_jobs in measured:  # the first numbers of all rows before the second ones of any
+                add(jobs, *row_jobs[:2])
+            for row_jobs in measured:
+                add(jobs, *row_jobs[2:])
             if diagnosis := planner.diagnosis(study, seed, seeds[0]):
                 add(jobs, diagnosis)
     return list(jobs.values())
@@ -112,25 +120,27 @@ def add(jobs: dict[str, Job], *wanted: Job) -> None:
 
 
 def describe(jobs: list[Job], scale: Scale, output: Path) -> str:
-    """The plan in words: each job, whether it is there, and how long it will take."""
+    """Describe the plan: each job, whether it is there, and how long it will take."""
     records = timed(output)
-    measured = [(records[job.name]["seconds"], cost.seconds(job, scale)) for job in jobs if job.name in records]
-    ratio = sum(real for real, _ in measured) / sum(guess for _, guess in measured) if measured else 1.0
-    lines, left = [], 0.0
+    measured = [job for job in jobs if job.name in records]
+    seconds = sum(records[job.name]["seconds"] for job in measured)
+    ratio = seconds / sum(cost.seconds(job, scale) for job in measured) if measured else 1.0
+    lines, to_go = [], 0.0
     for job in jobs:
         if job.done:
             lines.append(f"  cached      {job.name}")
             continue
         seconds = ratio * cost.seconds(job, scale)
-        left += seconds
+        to_go += seconds
         kind = "after trials" if job.waits_for else duration(seconds)
         lines.append(f"  {kind:<11} {job.name}")
     basis = f"{len(measured)} runs timed in {output}" if measured else f"{scale.flops:.1e} FLOP/s: {scale.flops_basis}"
     done = sum(job.done for job in jobs)
-    return "\n".join([f"{len(jobs)} runs, {done} of them done, {duration(left)} to go ({basis})", *lines])
+    return "\n".join([f"{len(jobs)} runs, {done} of them done, {duration(to_go)} to go ({basis})", *lines])
 
 
 def duration(seconds: float) -> str:
+    """Write a time in hours, or below an hour and a half in minutes."""
     return f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{seconds / 60:.1f} min"
 
 

@@ -1,1 +1,1 @@
-"""Study → plan → runs → report: what reproduce.py is made of."""
+"""The parts of reproduce.py: study → plan → runs → report."""

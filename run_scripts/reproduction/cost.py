@@ -1,4 +1,4 @@
-"""How long a plan will take: arithmetic from the options, corrected by the jobs that have been timed."""
+"""Estimated time of a plan: arithmetic from the options, corrected by the jobs that have been timed."""
 
 import re
 
@@ -12,7 +12,7 @@ START_SECONDS = 15  # imports, and opening the data
 
 
 def layers_and_width(options: dict) -> tuple[int, int]:
-    """Of the encoder: from its name, MiniLM-L6's or BERT-base's otherwise."""
+    """Return the encoder's number of layers and width, from its name; else MiniLM-L6's or BERT-base's."""
     encoder = options.get("encoder", "demo")
     sizes = re.search(r"L-(\d+)_H-(\d+)", encoder)
     layers, width = map(int, sizes.groups()) if sizes else (6, 384) if encoder == "demo" else (12, 768)
@@ -20,8 +20,10 @@ def layers_and_width(options: dict) -> tuple[int, int]:
 
 
 def operations(job: Job, documents: int) -> float:
-    """Floating-point operations of a job, as if every text had its full length: 24 · layers · width² a token (the
-    attention itself left out), three times that for training."""
+    """Count the floating-point operations of a job as if every text had its full length.
+
+    They are 24 · layers · width² a token, the attention itself left out, and three times that for training.
+    """
     options = job.options
     layers, width = layers_and_width(options if "encoder" in options else read_by(job).options)
     lengths = read_by(job).options
@@ -30,14 +32,14 @@ def operations(job: Job, documents: int) -> float:
 
 
 def read_by(job: Job) -> Job:
-    """The job that trained the model which this one uses; itself when it trains one."""
+    """Return the job that trained the model which this one uses; itself when it trains one."""
     while "document_length" not in job.options and job.needs:
         job = job.needs[0]
     return job
 
 
 def pairs(job: Job, documents: int) -> float:
-    """Pairs of a query and a document that are computed; texts, where a collection of `documents` is searched."""
+    """Count the pairs of texts that are computed; where a collection of `documents` is searched, its texts."""
     options = job.options
     if job.script in ("train_teacher.py", "distill.py"):
         lists = job.needs[0].options if job.needs else options
@@ -54,8 +56,10 @@ def pairs(job: Job, documents: int) -> float:
 
 
 def batch(options: dict) -> int:
+    """Return the queries of an optimiser step."""
     return options["per_device_train_batch_size"] * options.get("gradient_accumulation_steps", 1)
 
 
 def seconds(job: Job, scale: Scale) -> float:
+    """Estimate how long a job takes."""
     return START_SECONDS + operations(job, scale.documents) / scale.flops

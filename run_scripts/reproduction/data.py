@@ -1,4 +1,4 @@
-"""The collection as a study reads it: splits train, dev (held out of train) and test (only for the tables)."""
+"""The collection of a study: splits train, dev (held out of train) and test (only for the tables)."""
 
 import json
 import os
@@ -11,34 +11,34 @@ from m3se.trainers.errors import InputError
 
 
 def split_collection(source: Path, folder: Path, held_out: int) -> Path:
-    """A BEIR folder beside `source`'s texts whose dev split is `held_out` of its training queries, chosen by hash.
+    """Make a BEIR folder of `source`'s texts whose dev split is `held_out` of its training queries, chosen by hash.
 
     Test is the source's test split or, where it has none, its dev split. Raises InputError when `source` is no BEIR
     folder with a training split of more queries than that.
     """
     if not is_beir(source) or not (source / "qrels" / "train.tsv").is_file():
         raise InputError(f"--data {source}: expected a BEIR folder: corpus.jsonl, queries.jsonl and qrels/train.tsv")
-    measured = next(
-        (source / "qrels" / f"{s}.tsv" for s in ("test", "dev") if (source / "qrels" / f"{s}.tsv").is_file()), None
-    )
-    if measured is None:
+    measured = [source / "qrels" / f"{split}.tsv" for split in ("test", "dev")]
+    measured = [path for path in measured if path.is_file()]
+    if not measured:
         raise InputError(f"--data {source}: expected qrels/test.tsv or qrels/dev.tsv to measure on")
     header, *lines = (source / "qrels" / "train.tsv").read_text(encoding="utf-8").splitlines()
     queries = list(dict.fromkeys(line.split("\t")[0] for line in lines))
     if len(queries) <= held_out:
         raise InputError(f"--data {source}: expected more than {held_out} training queries, got {len(queries)}")
-    kept = hash_subset(queries, held_out)
+    dev = hash_subset(queries, held_out)
     (folder / "qrels").mkdir(parents=True, exist_ok=True)
     for file in (*source.glob("corpus.jsonl*"), *source.glob("queries.jsonl*")):
         link(file, folder / file.name)
-    for split, wanted in (("train", False), ("dev", True)):
-        chosen = [line for line in lines if (line.split("\t")[0] in kept) == wanted]
+    for split, in_dev in (("train", False), ("dev", True)):
+        chosen = [line for line in lines if (line.split("\t")[0] in dev) == in_dev]
         write_once(folder / "qrels" / f"{split}.tsv", "\n".join([header, *chosen]) + "\n")
-    write_once(folder / "qrels" / "test.tsv", measured.read_text(encoding="utf-8"))
+    write_once(folder / "qrels" / "test.tsv", measured[0].read_text(encoding="utf-8"))
     return folder
 
 
 def link(file: Path, name: Path) -> None:
+    """Make or renew a link to a file."""
     if name.is_symlink():
         name.unlink()
     os.symlink(file.resolve(), name)
@@ -51,7 +51,7 @@ def write_once(path: Path, text: str) -> None:
 
 
 def data_key(source: str) -> str:
-    """What tells this data from other data: a folder's file names and sizes, or the name itself."""
+    """Hash what tells this data from other data: a folder's file names and sizes, or the name itself."""
     path = Path(source)
     files = sorted((str(f.relative_to(path)), f.stat().st_size) for f in path.rglob("*") if f.is_file())
     return blake2b(json.dumps(files or source).encode(), digest_size=6).hexdigest()

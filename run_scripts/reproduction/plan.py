@@ -1,4 +1,4 @@
-"""From a study to jobs: which scripts run with which options, what each needs, and what is there already.
+"""Jobs of a study: scripts with their options, what each needs, and what is there already.
 
 A job's folder carries a hash of everything it depends on. The same teacher, lists or student in two studies is one
 job; a job whose last file is in its folder is done; a plan made anew after a kill continues where the last one ended.
@@ -42,10 +42,12 @@ class Job:
 
     @property
     def done(self) -> bool:
+        """Decide whether the script's last file is there."""
         return (self.folder / LAST_FILE[self.script]).is_file()
 
     @property
     def ready(self) -> bool:
+        """Decide whether the job can start: not done, and all that it depends on is."""
         return not self.done and all(job.done for job in (*self.needs, *self.waits_for))
 
 
@@ -57,6 +59,7 @@ class Measured:
     evaluations: dict[str, Job] = field(default_factory=dict)
 
     def jobs(self) -> list[Job]:
+        """List the training, then the evaluations."""
         return [self.training, *self.evaluations.values()]
 
 
@@ -70,36 +73,56 @@ class Planner:
         self.transfer = transfer
         self.data_key = data_key(data)
 
-    def job(self, label: str, script: str, options: dict, needs: tuple = (), waits_for: tuple = ()) -> Job:
-        """`options` still have the recipes' own paths, so that the key does not depend on where things lie."""
+    def job(
+        self,
+        label: str,
+        script: str,
+        options: dict,
+        needs: tuple = (),
+        waits_for: tuple = (),
+        keyed: dict | None = None,
+    ) -> Job:
+        """Make a job whose name carries a hash of all that it depends on.
+
+        Args:
+            label: The beginning of its name.
+            script: The file in run_scripts.
+            options: With the recipes' own paths, so that the hash does not depend on where things lie.
+            needs: Jobs whose results it reads.
+            waits_for: Jobs that must be done before it is known whether this one is wanted.
+            keyed: Goes into the hash beside the options.
+        """
         asked = {key: value for key, value in options.items() if key not in ("output", "output_dir", "cache_dir")}
+        asked |= keyed or {}
         content = [self.scale.name, self.data_key, script, asked, [job.name for job in needs]]
         key = blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=4).hexdigest()
         folder = self.output / "runs" / f"{label}-{key}"
-        located = {name: self.located(value) for name, value in options.items()}
+        located = {name: self.with_data(value) for name, value in options.items()}
         located |= {OUTPUT_OPTION.get(script, "output"): str(folder), "cache_dir": str(self.output / "cache")}
         return Job(folder.name, script, located, folder, needs, waits_for)
 
-    def located(self, value):
-        """A recipe's value with its data folder replaced by the one that was given."""
+    def with_data(self, value):
+        """Replace the recipes' data folder by the given one in a value, or in each of a list."""
         if isinstance(value, list):
-            return [self.located(one) for one in value]
+            return [self.with_data(part) for part in value]
         if isinstance(value, str) and (value + "/").startswith(self.scale.data + "/"):
             return self.data + value.removeprefix(self.scale.data)
         return value
 
     def options(self, recipe: Recipe, *changes: dict) -> dict:
-        """A recipe's options with what the scale, then each of `changes`, says otherwise."""
+        """Read a recipe's options and merge into them what the scale, then each of `changes`, says otherwise."""
         options = read_recipe(self.scale.recipes / recipe.recipe)
         for change in (recipe.set, *changes):
             options = merged(options, change)
         return options
 
     def teacher(self, changes: dict) -> Job:
+        """Make the job that trains the teacher."""
         options = self.options(self.scale.teacher, changes)
         return self.job(TEACHER, "train_teacher.py", options)
 
     def lists(self, changes: dict) -> Job:
+        """Make the job that gives training lists their teacher scores."""
         options = self.options(self.scale.lists, changes)
         if "teacher" not in options:  # published scores
             return self.job("lists", "score_with_teacher.py", options)
@@ -107,28 +130,36 @@ class Planner:
         return self.with_path(self.job("lists", "score_with_teacher.py", options, (teacher,)), teacher=teacher.folder)
 
     def with_path(self, job: Job, **paths: Path | list[str]) -> Job:
-        """The job with options that name other jobs' folders, which its key knows by name."""
+        """Add options that hold other jobs' folders, which the job's hash has by their names; return the job."""
         job.options.update({key: path if isinstance(path, list) else str(path) for key, path in paths.items()})
         return job
 
     def student(self, student: str, row: Row, settings: dict, seed: int, waits_for: tuple = ()) -> Job:
-        known = self.scale.students[student]
-        options = self.options(known, settings, row.set)
-        lists = self.lists(merged(known.lists, row.lists))
+        """Make the job that trains a student for a row.
+
+        Args:
+            student: A key of the scale's students.
+            row: Which says how it differs from the recipe, and its lists from theirs.
+            settings: Those of a trial.
+            seed: Decides the order of the lists, and dropout.
+            waits_for: Trials that must be done before the settings are known.
+        """
+        recipe = self.scale.students[student]
+        options = self.options(recipe, settings, row.set)
+        lists = self.lists(merged(recipe.lists, row.lists))
         job = self.job(student, "distill.py", options | {"seed": seed}, (lists,), waits_for)
         return self.with_path(job, data=lists.folder)
 
     def trials(self, student: str, seed: int) -> list[tuple[dict, Job]]:
-        """(settings, training) of each trial of a student's selection; none at a scale without a selection."""
+        """List (settings, training) of each trial of a student's selection; none at a scale without a selection."""
         if self.scale.selection is None:
             return []
         plain = Row(student, student, student)
-        return [
-            (settings, self.student(student, plain, settings, seed)) for settings in self.scale.selection.of(student)
-        ]
+        settings = self.scale.selection.settings(student)
+        return [(trial, self.student(student, plain, trial, seed)) for trial in settings]
 
     def chosen(self, student: str, seed: int) -> tuple[dict, tuple[Job, ...]]:
-        """The settings of the best trial; while some are missing those of the first, and the trials to wait for."""
+        """Return the settings of the best trial; while trials are missing, those of the first and what to wait for."""
         trials = self.trials(student, seed)
         if not trials:
             return {}, ()
@@ -139,18 +170,19 @@ class Planner:
         return trials[values.index(max(values))][0], ()
 
     def dev_value(self, training: Job) -> float:
-        """The selection's measure on dev at the end of a training."""
+        """Read the selection's measure on dev at the end of a training."""
         curve = learning_curve(read_json(training.folder / RECORD)["log_history"])
         return curve[-1][f"dev {self.scale.selection.measure}"]
 
     def training(self, row: Row, seed: int, first_seed: int) -> Job:
+        """Make the job that trains a row's model with the settings chosen by the first seed."""
         if row.model == TEACHER:
             return self.teacher(row.set)
         settings, waits_for = self.chosen(row.model, first_seed)
         return self.student(row.model, row, settings, seed, waits_for)
 
     def evaluation(self, name: str, training: Job) -> Job:
-        """One model measured; what its recipe says of the data holds for all models."""
+        """Make the job that measures one model in the scale's evaluation of that name."""
         if name == TRANSFER:
             options = self.scale.evaluations["rerank"] | {"split": "test", "data": self.transfer}
         else:
@@ -161,6 +193,7 @@ class Planner:
         return self.with_path(job, model=[str(training.folder)])
 
     def measured(self, study: Study, row: Row, seed: int, first_seed: int) -> Measured:
+        """Make the jobs behind one row and seed."""
         training = self.training(row, seed, first_seed)
         names = [*study.evaluations(), *([TRANSFER] if self.transfer else [])]
         if row.model == TEACHER:  # a cross-encoder cannot search a collection
@@ -168,26 +201,26 @@ class Planner:
         return Measured(training, {name: self.evaluation(name, training) for name in names})
 
     def diagnosis(self, study: Study, seed: int, first_seed: int) -> Job | None:
-        """The figures of one seed's models."""
+        """Make the job that draws the figures of one seed's models; None for a study without."""
         asked = study.diagnose
         if not asked:
             return None
         options = {"data": self.scale.data, "model": [], "split": self.scale.evaluations["rerank"]["split"]}
         options |= self.scale.diagnosis | asked.get("set", {})
+        names: dict[str, list[str]] = {}
         paths: dict[str, list[str]] = {}
         needs: dict[str, Job] = {}
         for kind in ("model", "stage", "size"):
-            found = [
-                (name, row)
-                for name, of in asked.get(kind, [])
-                for row in study.rows.values()
-                if of in (row.name, row.family)
-            ]
-            jobs = [self.training(row, seed, first_seed) for _, row in found]
-            needs |= {job.name: job for job in jobs}
-            paths[kind] = [f"{name}={job.folder}" for (name, _), job in zip(found, jobs, strict=True)]
-        options["names"] = {kind: [pair.split("=")[0] for pair in found] for kind, found in paths.items()}
+            names[kind], paths[kind] = [], []
+            for name, row_name in asked.get(kind, []):
+                for row in study.rows.values():
+                    if row_name not in (row.name, row.family):
+                        continue
+                    job = self.training(row, seed, first_seed)
+                    needs[job.name] = job
+                    names[kind].append(name)
+                    paths[kind].append(f"{name}={job.folder}")
         waits_for = tuple(job for need in needs.values() for job in need.waits_for)
-        job = self.job(f"diagnose-{study.name}", "diagnose.py", options, tuple(needs.values()), waits_for)
-        job.options.pop("names")
-        return self.with_path(job, **{kind: found for kind, found in paths.items() if found})
+        label, jobs = f"diagnose-{study.name}", tuple(needs.values())
+        job = self.job(label, "diagnose.py", options, jobs, waits_for, keyed={"names": names})
+        return self.with_path(job, **{kind: pairs for kind, pairs in paths.items() if pairs})

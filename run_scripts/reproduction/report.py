@@ -10,11 +10,11 @@ from m3se.hub_cards.plots import comparison
 from m3se.run_scripts.reproduction.plan import TRANSFER, Planner
 from m3se.run_scripts.reproduction.results import collect, share
 from m3se.run_scripts.reproduction.study import Study
+from m3se.trainers.evaluation.markdown import NONE, p_value, table
 from m3se.trainers.evaluation.significance import PERMUTATIONS
 from m3se.trainers.storage.atomic import write_json, write_text
 
 
-NONE = "–"
 COMPARISON = "comparison.png"
 PICTURE = re.compile(r"\]\((\w+\.png)\)")
 
@@ -32,7 +32,7 @@ def write_report(study: Study, planner: Planner, seeds: list[int]) -> str:
 
 
 def sections(results: dict, study: Study, planner: Planner, figures: list[str]) -> list[str]:
-    """The parts of report.md as Markdown, empty where a study has nothing to say."""
+    """Write the parts of report.md as Markdown, empty where a study has nothing to say."""
     notes = TABLES[study.table].notes if study.table else ()
     return [
         f"# {study.title}",
@@ -50,14 +50,10 @@ def sections(results: dict, study: Study, planner: Planner, figures: list[str]) 
     ]
 
 
-def table(header: list[str], rows: list[list[str]]) -> str:
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
 def main_table(results: dict, study: Study) -> str:
-    """Ours and the paper's, column by column."""
-    columns = [name for name in study.columns if any(name in row["values"] for row in results["rows"].values())]
+    """Write a table of ours and the paper's values, column by column."""
+    measured = set().union(*(row["values"] for row in results["rows"].values()))
+    columns = [name for name in study.columns if name in measured]
     header = ["model", "seeds"]
     for column in columns:
         header += [column, *(["p"] if study.baseline else []), *(["paper"] if study.columns[column] else [])]
@@ -67,7 +63,7 @@ def main_table(results: dict, study: Study) -> str:
         cells = [name, str(max(counts)) if max(counts) else NONE]
         for column in columns:
             value = row["values"].get(column)
-            cells += [cell(value), *([p_value(value)] if study.baseline else [])]
+            cells += [cell(value), *([p_value(value and value["p_value"])] if study.baseline else [])]
             if study.columns[column]:
                 cells.append(number(results["paper"].get(row["paper_row"], {}).get(column)))
         rows.append(cells)
@@ -75,6 +71,7 @@ def main_table(results: dict, study: Study) -> str:
 
 
 def cell(value: dict | None) -> str:
+    """Write mean, deviation and interval."""
     if value is None:
         return NONE
     low, high = value["interval_95"]
@@ -82,17 +79,13 @@ def cell(value: dict | None) -> str:
     return f"{value['mean']:.4f}{spread} [{low:.3f}, {high:.3f}]"
 
 
-def p_value(value: dict | None) -> str:
-    p = value["p_value"] if value else None
-    return NONE if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
 def number(value: float | None) -> str:
+    """Write a value of the paper's."""
     return NONE if value is None else f"{value:.3f}"
 
 
 def caption(results: dict) -> str:
-    """What the numbers of the main table are, and what they were measured on."""
+    """Explain the numbers of the main table, and name the data they were measured on."""
     lines = ["Mean ± standard deviation over seeds, in brackets the 95% bootstrap interval over queries."]
     if results["baseline"]:
         lines.append(
@@ -108,47 +101,52 @@ def caption(results: dict) -> str:
 
 
 def closing(results: dict, study: Study) -> str:
-    """The share of the gap between baseline and upper row that each other row closes, ours and the paper's."""
+    """Write the share of the gap between baseline and upper row that each other row closes, ours and the paper's."""
     upper, baseline = results["upper"], results["baseline"]
     if not upper:
         return ""
     between = {name: row for name, row in results["rows"].items() if any(map(is_closing, row["values"].values()))}
-    columns = [
-        column for column in study.columns if any(is_closing(row["values"].get(column)) for row in between.values())
-    ]
-    rows = [
-        [name, *[text for c in columns for text in (closed(row["values"].get(c)), percent(theirs(results, name, c)))]]
-        for name, row in between.items()
-    ]
-    header = ["model", *[name for column in columns for name in (column, "paper")]]
+    columns = []
+    for column in study.columns:
+        if any(is_closing(row["values"].get(column)) for row in between.values()):
+            columns.append(column)
+    header, rows = ["model"], [[name] for name in between]
+    for column in columns:
+        header += [column, "paper"]
+        for row in rows:
+            value = between[row[0]]["values"].get(column)
+            row += [closed(value), percent(paper_share(results, row[0], column))]
     title = f"## Share of the gap between {baseline} and {upper} that is closed"
     return f"{title}\n\n{table(header, rows)}" if rows else f"{title}\n\nNot measured, or there is no gap."
 
 
 def is_closing(value: dict | None) -> bool:
+    """Decide whether a row's value has a share of the gap."""
     return value is not None and "gap_closed" in value
 
 
 def closed(value: dict | None) -> str:
+    """Write a share of the gap with its interval."""
     if not is_closing(value):
         return NONE
     interval = value["gap_closed_95"]
     return percent(value["gap_closed"]) + (f" [{interval[0]:.0%}, {interval[1]:.0%}]" if interval else "")
 
 
-def theirs(results: dict, name: str, column: str) -> float | None:
-    """The share that the paper's row closes; None where it does not say."""
+def paper_share(results: dict, name: str, column: str) -> float | None:
+    """Compute the share that the paper's row closes; None where it does not say."""
     rows = [results["rows"][row]["paper_row"] for row in (name, results["baseline"], results["upper"])]
     values = [results["paper"].get(row, {}).get(column) for row in rows]
     return None if None in values else share(*values)
 
 
 def percent(value: float | None) -> str:
+    """Write a share in whole percent."""
     return NONE if value is None else f"{value:.0%}"
 
 
 def gaps(results: dict) -> str:
-    """MRR on training queries minus MRR on test queries, both re-ranking BM25's candidates."""
+    """Write MRR on training queries minus MRR on test queries, both re-ranking BM25's candidates."""
     rows = [
         [name, f"{row['values']['train MRR@10']['mean']:.4f}", f"{row['train_minus_test']:+.4f}"]
         for name, row in results["rows"].items()
@@ -159,19 +157,18 @@ def gaps(results: dict) -> str:
 
 
 def transfer(results: dict) -> str:
-    """The same models on a collection that nothing was trained on."""
-    columns = [f"{TRANSFER} {measure}" for measure in ("MRR@10", "nDCG@10")]
-    rows = [
-        [name, *[text for column in columns for text in (cell(row["values"][column]), p_value(row["values"][column]))]]
-        for name, row in results["rows"].items()
-        if columns[0] in row["values"]
-    ]
-    header = ["model", *[name for column in columns for name in (column, "p")]]
-    return f"## On data not trained on\n\n{table(header, rows)}" if rows else ""
+    """Write a table of the same models on a collection that nothing was trained on."""
+    rows = {name: row["values"] for name, row in results["rows"].items() if f"{TRANSFER} MRR@10" in row["values"]}
+    header, cells = ["model"], {name: [name] for name in rows}
+    for column in (f"{TRANSFER} MRR@10", f"{TRANSFER} nDCG@10"):
+        header += [column, "p"]
+        for name, values in rows.items():
+            cells[name] += [cell(values[column]), p_value(values[column]["p_value"])]
+    return f"## On data not trained on\n\n{table(header, list(cells.values()))}" if rows else ""
 
 
 def chosen(results: dict, planner: Planner) -> str:
-    """Every trial of the selection, and which won."""
+    """List every trial of the selection, and mark which won."""
     if not results["selection"]:
         return ""
     measure = planner.scale.selection.measure
@@ -189,39 +186,41 @@ def chosen(results: dict, planner: Planner) -> str:
 
 
 def diagnoses(results: dict) -> str:
-    """What was found of the models of several seeds; of one alone the figures say it."""
-    found = results["diagnosis"]
-    models = list(dict.fromkeys(model for by_model in found.values() for model in by_model))
-    if max((len(value["seeds"]) for by_model in found.values() for value in by_model.values()), default=0) < 2:
+    """Write what the diagnoses say of the models of several seeds; of one alone the figures say it."""
+    entries = [entry for by_model in results["diagnosis"].values() for entry in by_model.items()]
+    if max((len(value["seeds"]) for _, value in entries), default=0) < 2:
         return ""
-    rows = [
-        [figure.replace("_", " "), *[spread(by_model.get(m)) for m in models]] for figure, by_model in found.items()
-    ]
+    models = list(dict.fromkeys(model for model, _ in entries))
+    rows = []
+    for figure, by_model in results["diagnosis"].items():
+        rows.append([figure.replace("_", " "), *[spread(by_model.get(model)) for model in models]])
     text = f"Mean ± standard deviation over seeds. The figures below are of seed {results['seeds'][0]}."
     return f"## Diagnosis\n\n{text}\n\n{table(['', *models], rows)}"
 
 
 def spread(value: dict | None) -> str:
+    """Write mean and deviation."""
     if value is None:
         return NONE
     return f"{value['mean']:.3f}" + ("" if value["sd"] is None else f" ± {value['sd']:.3f}")
 
 
 def missing(results: dict) -> str:
+    """List the jobs that are not done."""
     if not results["missing"]:
         return ""
     return "\n".join(["## Not run yet", "", *[f"* {name}" for name in results["missing"]]])
 
 
 def compared(results: dict, study: Study, folder: Path) -> list[str]:
-    """The first column as a picture, with the shares of the gap where the study has one."""
+    """Draw the first column, with the shares of the gap where the study has one."""
     column = next(iter(study.columns))
     rows = {name: row["values"][column] for name, row in results["rows"].items() if column in row["values"]}
     if not rows:
         return []
     values = {name: (value["mean"], value["interval_95"]) for name, value in rows.items()}
     shares = {
-        name: (value["gap_closed"], value["gap_closed_95"], theirs(results, name, column))
+        name: (value["gap_closed"], value["gap_closed_95"], paper_share(results, name, column))
         for name, value in rows.items()
         if is_closing(value)
     }
@@ -232,14 +231,16 @@ def compared(results: dict, study: Study, folder: Path) -> list[str]:
 
 
 def diagnosed(study: Study, planner: Planner, seed: int, folder: Path) -> list[str]:
-    """The sections of the study's diagnosis that it asks for (all by default), their pictures copied beside it."""
+    """Return the sections of the study's diagnosis that it asks for (all by default); copy their pictures."""
     diagnosis = planner.diagnosis(study, seed, seed)
     if diagnosis is None or not diagnosis.done:
         return []
     page = (diagnosis.folder / "diagnostics.md").read_text(encoding="utf-8")
     wanted = study.diagnose.get("sections")
-    found = ["## " + part.strip() for part in page.split("\n## ")[1:]]
-    kept = [part for part in found if wanted is None or part.splitlines()[0].removeprefix("## ") in wanted]
-    for picture in PICTURE.findall("\n".join(kept)):
+    selected = []
+    for section in page.split("\n## ")[1:]:
+        if wanted is None or section.splitlines()[0] in wanted:
+            selected.append("## " + section.strip())
+    for picture in PICTURE.findall("\n".join(selected)):
         shutil.copy(diagnosis.folder / picture, folder / picture)
-    return kept
+    return selected

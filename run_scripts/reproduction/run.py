@@ -1,4 +1,4 @@
-"""Running jobs: one process each, one at a time per device, what they say in a log, how long they took in a record."""
+"""Jobs as processes, one at a time per device: a log of what each says, a record of how long it took."""
 
 import json
 import logging
@@ -46,7 +46,7 @@ class Running:
             )
 
     def finished(self) -> bool:
-        """Whether the process has ended; if it ended well its time is recorded."""
+        """Decide whether the process has ended; if it ended well, record its time."""
         if self.process.poll() is None:
             return False
         if self.process.returncode == 0 and self.job.done:
@@ -54,6 +54,7 @@ class Running:
         return True
 
     def stop(self) -> None:
+        """Interrupt the process, and kill it when it has not ended after a minute."""
         self.process.send_signal(signal.SIGINT)  # the scripts keep what they have
         try:
             self.process.wait(60)
@@ -62,19 +63,20 @@ class Running:
 
 
 def launcher(job: Job, processes: int) -> list[str]:
-    """Python, or accelerate with several processes for what can use them."""
+    """Choose Python, or accelerate with several processes for what can use them."""
     if processes == 1 or job.script in ("evaluate.py", "diagnose.py"):
         return [sys.executable]
     return [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", str(processes)]
 
 
 def divided(options: dict, processes: int) -> dict:
-    """Options with the batch shared out, so that a step has as many queries on several processes as on one."""
+    """Share out the batch, so that a step has as many queries on several processes as on one."""
     size = options.get("per_device_train_batch_size")
     return options if size is None else options | {"per_device_train_batch_size": max(1, size // processes)}
 
 
 def visible(devices: list[int]) -> dict[str, str]:
+    """Return the environment in which a process sees only these GPUs."""
     return {"CUDA_VISIBLE_DEVICES": ",".join(map(str, devices))} if devices else {}
 
 
@@ -86,30 +88,31 @@ def run_all(plan: Callable[[], list[Job]], output: Path, gpus: int, processes: i
     failed: list[str] = []
     try:
         while True:
-            busy = {one.job.name for one in running}
+            busy = {process.job.name for process in running}
             waiting = [job for job in plan() if job.ready and job.name not in busy and job.name not in failed]
             while free and waiting:
                 running.append(Running(waiting.pop(0), output, free.pop(), processes))
                 logger.info("%s %s", time.strftime("%H:%M:%S"), running[-1].job.name)
             if not running:
                 return failed
-            while not (ended := [one for one in running if one.finished()]):
+            while not (ended := [process for process in running if process.finished()]):
                 time.sleep(POLL_SECONDS)
-            for one in ended:
-                running.remove(one)
-                free.append(one.devices)
-                if not one.job.done or one.process.returncode:
-                    failed.append(one.job.name)
-                    logger.error("%s failed (%s):\n%s", one.job.name, one.log, last_lines(one.log))
+            for process in ended:
+                running.remove(process)
+                free.append(process.devices)
+                if not process.job.done or process.process.returncode:
+                    failed.append(process.job.name)
+                    logger.error("%s failed (%s):\n%s", process.job.name, process.log, last_lines(process.log))
     finally:
-        for one in running:
-            one.stop()
+        for process in running:
+            process.stop()
 
 
 def last_lines(log: Path, count: int = 5) -> str:
+    """Read the end of a log; what overwrote itself on a line is a line each."""
     return "\n".join(log.read_text(encoding="utf-8", errors="replace").replace("\r", "\n").splitlines()[-count:])
 
 
 def timed(output: Path) -> dict[str, dict]:
-    """The records of jobs that ended, by name."""
+    """Read the records of jobs that ended, by name."""
     return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in (output / "records").glob("*.json")}

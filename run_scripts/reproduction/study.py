@@ -1,4 +1,4 @@
-"""What a study is: rows of a table, each a model and how it differs from its recipe, at one of the scales.
+"""Studies: rows of a table, each a model and how it differs from its recipe, at one of the scales.
 
 `recipes/scales.yaml` says for each scale which recipes there are, what is measured and how it is chosen;
 `recipes/<study>/study.yaml` which rows a table has and which rows and columns of the paper they stand for.
@@ -32,7 +32,8 @@ class Selection:
     measure: str
     trials: dict[str, list[dict]]  # student (or `default`) → settings to try
 
-    def of(self, student: str) -> list[dict]:
+    def settings(self, student: str) -> list[dict]:
+        """Return the settings of each of a student's trials."""
         return self.trials.get(student, self.trials["default"])
 
 
@@ -83,15 +84,17 @@ class Study:
     diagnose: dict = field(default_factory=dict)
 
     def evaluations(self) -> list[str]:
+        """List the evaluations that the columns are of."""
         return list(dict.fromkeys(column.split()[0] for column in self.columns))
 
 
 def study_names(recipes: Path) -> list[str]:
+    """List the studies in a folder of recipes."""
     return sorted(path.parent.name for path in recipes.glob("*/study.yaml"))
 
 
 def read_scale(name: str, recipes: Path) -> Scale:
-    """Raises InputError for an unknown scale, and for losses that would be tuned with unequal budgets."""
+    """Read a scale. Raises InputError for an unknown one, and for losses that would be tuned with unequal budgets."""
     scales = read_recipe(recipes / "scales.yaml")
     if name not in scales:
         raise InputError(f"--scale: expected one of {', '.join(scales)}, got {name!r}")
@@ -107,15 +110,15 @@ def read_scale(name: str, recipes: Path) -> Scale:
 
 
 def read_study(name: str, scale: Scale) -> Study:
-    """The rows and columns that the study has at this scale.
+    """Read the rows and columns that the study has at this scale.
 
     Raises InputError for an unknown study, and for names in it that do not exist.
     """
     if name not in (names := study_names(scale.recipes)):
         raise InputError(f"--study: expected some of {', '.join(names)}, got {name!r}")
     entry = read_recipe(scale.recipes / name / "study.yaml")
-    known = {field_.name for field_ in fields(Study)}
-    values = {key: value for key, value in merged(entry, entry.get(scale.name, {})).items() if key in known}
+    names = {field_.name for field_ in fields(Study)}
+    values = {key: value for key, value in merged(entry, entry.get(scale.name, {})).items() if key in names}
     rows = [row for label, entry in values.pop("rows").items() for row in read_rows(label, entry, scale)]
     study = Study(name=name, rows={row.name: row for row in rows}, **values)
     study.columns = {
@@ -126,7 +129,7 @@ def read_study(name: str, scale: Scale) -> Study:
 
 
 def read_rows(label: str, entry: dict, scale: Scale) -> list[Row]:
-    """The rows of an entry: none where `scales` leaves this one out, and one for each value of `each`.
+    """Make the rows of an entry: none where `scales` leaves this one out, and one for each value of `each`.
 
     What an entry says under the scale's name is merged into what it says for all scales.
     """
@@ -169,9 +172,9 @@ def check(study: Study, scale: Scale) -> None:
 
 
 def merged(first: dict, second: dict) -> dict:
-    """`first` with the values of `second`; mappings in them, such as loss_args, are merged too."""
-    both = {
-        key: merged(first[key], value) if isinstance(value, dict) and isinstance(first.get(key), dict) else value
-        for key, value in second.items()
-    }
-    return first | both
+    """Put the values of `second` into a copy of `first`; mappings in them, such as loss_args, are merged too."""
+    result = dict(first)
+    for key, value in second.items():
+        both_mappings = isinstance(value, dict) and isinstance(first.get(key), dict)
+        result[key] = merged(first[key], value) if both_mappings else value
+    return result

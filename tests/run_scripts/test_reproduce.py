@@ -233,6 +233,12 @@ def test_a_study_that_a_scale_has_no_rows_for_says_so():
         read_study("unseen", read_scale("paper", RECIPES))
 
 
+def test_a_scale_whose_models_are_not_reranked_cannot_be_transferred(tmp_path):
+    argv = ["--study", "table1", "--scale", "paper", "--transfer", "words", "--output", str(tmp_path), "--dry_run"]
+    with pytest.raises(InputError, match="--transfer: scale paper has no evaluation rerank"):
+        reproduce.main(*parse(reproduce.make_parser(), argv))
+
+
 @pytest.mark.parametrize(
     "name, scale",
     [(name, scale) for name in study_names(RECIPES) for scale in ("small", "paper") if (name, scale) != ONLY_SMALL],
