@@ -59,9 +59,7 @@ def main(arguments: ReproductionArguments) -> None:
     """Print the plan, run its jobs and write the reports."""
     scale = read_scale(arguments.scale, Path(arguments.recipes))
     if arguments.transfer and "rerank" not in scale.evaluations:
-        raise InputError(
-            f"--transfer: scale {scale.name} has no evaluation called rerank, whose settings it would use"
-        )
+        raise InputError(f"--transfer: scale {scale.name} has no evaluation rerank, whose settings it would use")
     studies = [chosen_rows(read_study(name, scale), arguments.only) for name in arguments.study]
     output = Path(arguments.output)
     planner = Planner(scale, prepare_data(arguments, scale, output), output, arguments.transfer)
