@@ -18,7 +18,7 @@ from m3se.run_scripts.cli.app import run
 from m3se.run_scripts.cli.arguments import DevArguments, EncoderArguments, RunArguments, option
 from m3se.run_scripts.cli.training import adapt, train
 from m3se.trainers.config import RankingConfig, parse_mapping
-from m3se.trainers.data import RankingLists
+from m3se.trainers.data import RankingLists, lists_relevant_from
 from m3se.trainers.data.schema import hash_subset
 from m3se.trainers.errors import InputError
 from m3se.trainers.losses import NEEDS_TEACHER
@@ -99,7 +99,7 @@ def main(
         run_arguments,
         config,
         build_model=lambda: build_model(student, encoder),
-        read_lists=lambda: load_lists(student, config),
+        read_lists=lambda: lists_relevant_from(load_lists(student, config), dev.relevance_level),
     )
 
 

@@ -17,23 +17,28 @@ import json
 import logging
 import tempfile
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from transformers import HfArgumentParser
 
 from m3se.run_scripts.cli.app import run
+from m3se.run_scripts.cli.arguments import RankingArguments, option
 from m3se.trainers.data import (
     Collection,
     RankingLists,
     candidate_source,
+    lists_relevant_from,
     read_data,
+    relevant_from,
     teacher_lists,
     training_lists,
     write_scored_triples,
 )
 from m3se.trainers.data.schema import hash_subset, missing_part
 from m3se.trainers.errors import InputError
+from m3se.trainers.evaluation.runs import check_ids
 from m3se.trainers.processes import connect_processes
 from m3se.trainers.storage.atomic import complete_folder
 from m3se.trainers.teacher.annotate import ProcessShare, annotate, check_teachers, fill_cache
@@ -41,8 +46,8 @@ from m3se.trainers.teacher.calibration import Calibration, calibrate
 from m3se.trainers.teacher.pair_scorer import PairScorer
 
 
-@dataclass
-class ScoringArguments:
+@dataclass(kw_only=True)
+class ScoringArguments(RankingArguments):
     output: str = field(metadata={"help": "Folder for the annotated ranking lists."})
     teacher: list[str] = field(
         default_factory=list,
@@ -67,6 +72,7 @@ class ScoringArguments:
     bm25_stemmer: str = field(
         default="english", metadata={"help": "Snowball stemmer of BM25, by language; none: words as they are."}
     )
+    relevance_level: int = option("Grade from which a document is a positive.", 1)
     documents_per_query: int = field(default=20, metadata={"help": "K: the positives and negatives of a query."})
     depth: int = field(default=100, metadata={"help": "Negatives come from the top this many candidates."})
     negatives: str = field(default="random", metadata={"help": "random: drawn from them; top: the best ranked."})
@@ -109,6 +115,8 @@ def main(arguments: ScoringArguments) -> None:
     teachers = load_teachers(arguments)
     with state.main_process_first():  # it prepares collection and index, which the others only open
         lists = prepare_lists(arguments)
+    if arguments.export_tsv is not None:
+        check_ids(lists.rows["query_id"], chain.from_iterable(lists.rows["document_ids"]), "a table of triples")
     cache = Path(arguments.cache_dir) / "teacher_scores"
     if teachers and state.num_processes > 1:
         share = ProcessShare(state.process_index, state.num_processes)
@@ -151,13 +159,14 @@ def prepare_lists(arguments: ScoringArguments) -> RankingLists:
         queries = lists.rows["query_id"][:]
         selected = select_queries(set(queries), arguments)
         lists.rows = lists.rows.select(np.flatnonzero([query in selected for query in queries]))
-        return lists
+        return lists_relevant_from(lists, arguments.relevance_level)
     collection = read_collection(arguments)
     if not arguments.teacher:
-        return teacher_lists(collection, arguments.documents_per_query)
+        options = {"keep_identical_ids": arguments.keep_identical_ids}
+        return teacher_lists(collection, arguments.documents_per_query, **options)
     kind = "own" if Path(arguments.candidates).is_file() else arguments.candidates
     stemmer = None if arguments.bm25_stemmer == "none" else arguments.bm25_stemmer
-    bm25 = {"k1": arguments.bm25_k1, "b": arguments.bm25_b, "stemmer": stemmer}
+    bm25 = {"k1": arguments.bm25_k1, "b": arguments.bm25_b, "stemmer": stemmer, "tokenizer": arguments.bm25_tokenizer}
     source = candidate_source(collection, kind, arguments.cache_dir, arguments.seed, **bm25)
     return training_lists(
         collection,
@@ -166,6 +175,7 @@ def prepare_lists(arguments: ScoringArguments) -> RankingLists:
         depth=arguments.depth,
         seed=arguments.seed,
         negatives=arguments.negatives,
+        keep_identical_ids=arguments.keep_identical_ids,
     )
 
 
@@ -180,6 +190,7 @@ def read_collection(arguments: ScoringArguments) -> Collection:
         qrels=arguments.qrels,
         allow_missing=arguments.allow_missing,
     )
+    collection = relevant_from(collection, arguments.relevance_level)
     return collection.only(select_queries(set(collection.queries), arguments))
 
 

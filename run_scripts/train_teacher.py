@@ -18,7 +18,7 @@ from m3se.run_scripts.cli.app import run
 from m3se.run_scripts.cli.arguments import DevArguments, EncoderArguments, RunArguments, option
 from m3se.run_scripts.cli.training import adapt, train
 from m3se.trainers.config import RankingConfig
-from m3se.trainers.data import BM25Index, RankingLists, read_data, training_lists
+from m3se.trainers.data import BM25Index, RankingLists, read_data, relevant_from, training_lists
 from m3se.trainers.data.schema import hash_subset
 from m3se.trainers.models.backbones import encoder_path
 
@@ -82,10 +82,12 @@ def prepare_lists(data: TeacherData, arguments: DevArguments, seed: int) -> Rank
     """Give the training queries their positives and BM25 negatives."""
     cache_dir, allow_missing = arguments.cache_dir, arguments.allow_missing
     collection = read_data(data.data, "train", cache_dir=cache_dir, allow_missing=allow_missing)
+    collection = relevant_from(collection, arguments.relevance_level)
     if data.train_queries is not None:
         collection = collection.only(hash_subset(collection.queries, data.train_queries))
-    index = BM25Index.build(collection.documents, cache_dir=Path(cache_dir))
-    return training_lists(collection, index, data.documents_per_query, depth=data.depth, seed=seed)
+    index = BM25Index.build(collection.documents, cache_dir=Path(cache_dir), tokenizer=arguments.bm25_tokenizer)
+    options = {"depth": data.depth, "seed": seed, "keep_identical_ids": arguments.keep_identical_ids}
+    return training_lists(collection, index, data.documents_per_query, **options)
 
 
 if __name__ == "__main__":

@@ -104,14 +104,15 @@ class EncoderArguments:
 
 
 @dataclass(kw_only=True)
-class DevArguments(CacheArguments):
-    """The dev queries that a training is measured on."""
+class DevArguments(CacheArguments, RankingArguments):
+    """The dev queries that a training is measured on, and what they have in common with the training queries."""
 
     _argument_group_name = "dev queries, measured while training"
 
     dev_data: str | None = option("Where the dev split is read: pydocs, a folder or Hub id (default: --data).")
     dev_queries: int = option("Dev queries, the first by hash of their id; 0: no dev.", 200)
     dev_depth: int = option("BM25 candidates of a dev query.", 20)
+    relevance_level: int = option("Grade from which a document is a positive, of dev and training queries.", 1)
     allow_missing: bool = option("Drop and count what names unknown documents.", False)
 
 

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, set_seed
 from m3se.run_scripts.cli.arguments import DevArguments, EncoderArguments, RunArguments
 from m3se.run_scripts.publishing.push import make_publisher
 from m3se.trainers.config import RankingConfig
-from m3se.trainers.data import BM25Index, RankingLists, candidate_lists, read_data
+from m3se.trainers.data import BM25Index, RankingLists, candidate_lists, read_data, relevant_from
 from m3se.trainers.data.schema import hash_subset
 from m3se.trainers.errors import InputError
 from m3se.trainers.fitting import fit
@@ -94,6 +94,7 @@ def read_dev_lists(data: str, arguments: DevArguments, eval_strategy: str) -> Ra
         return None
     cache = Path(arguments.cache_dir)
     collection = read_data(arguments.dev_data or data, "dev", cache_dir=cache, allow_missing=arguments.allow_missing)
+    collection = relevant_from(collection, arguments.relevance_level)
     collection = collection.only(hash_subset(collection.queries, arguments.dev_queries))
-    index = BM25Index.build(collection.documents, cache_dir=cache)
-    return candidate_lists(collection, index, arguments.dev_depth)
+    index = BM25Index.build(collection.documents, cache_dir=cache, tokenizer=arguments.bm25_tokenizer)
+    return candidate_lists(collection, index, arguments.dev_depth, keep_identical_ids=arguments.keep_identical_ids)

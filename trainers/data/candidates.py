@@ -155,15 +155,25 @@ def ranked_candidates(
 def identical_ids(collection: Collection, queries: Ids[str] | None = None) -> set[str]:
     """Return the ids of queries that are documents too, as in ArguAna and Quora (default: of all queries).
 
-    A query whose own document is judged relevant to it is none of them: there the document is an answer.
+    Numbers are ids of queries and documents by coincidence, as in MS MARCO: of these the texts must agree too. A query
+    whose own document is judged relevant to it is not returned, since there the document is an answer.
     """
     names = list(collection.queries if queries is None else queries)
     positions = collection.documents.find(names)
+    shared = {query: position for query, position in zip(names, positions.tolist(), strict=True) if position >= 0}
+    unjudged = {query: row for query, row in shared.items() if collection.qrels.get(query, {}).get(query, 0) <= 0}
+    texts = collection.documents.texts_at(list(unjudged.values())) if unjudged else []
     return {
-        query
-        for query, position in zip(names, positions, strict=True)
-        if position >= 0 and collection.qrels.get(query, {}).get(query, 0) <= 0
+        query for query, text in zip(unjudged, texts, strict=True) if is_same(query, collection.queries[query], text)
     }
+
+
+def is_same(name: str, query: str, document: str) -> bool:
+    """Tell whether a query and a document of the same name are the same thing."""
+    if not name.isdecimal():
+        return True
+    texts = [" ".join(text.casefold().split()) for text in (query, document)]
+    return texts[0] in texts[1] or texts[1] in texts[0]
 
 
 def query_generator(query: str, seed: int) -> np.random.Generator:

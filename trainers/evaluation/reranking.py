@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 from m3se.trainers.data import ROW_FEATURES, Collection, RankingLists
-from m3se.trainers.data.candidates import CandidateSource, ranked_candidates
+from m3se.trainers.data.candidates import CandidateSource, is_same, ranked_candidates
 from m3se.trainers.data.lists import make_row
 from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.run_metrics import Qrels, evaluate_run
@@ -78,11 +78,14 @@ def take_lists(lists: RankingLists, name: str, depth: int, keep_identical_ids: b
     rows = []
     identical = 0
     for row in lists.rows.select_columns(list(ROW_FEATURES)):
-        pairs = list(zip(row["document_ids"], row["labels"], strict=True))
-        others = [(document, label) for document, label in pairs if document != row["query_id"] or label > 0]
-        identical += 0 if keep_identical_ids else len(pairs) - len(others)
-        if judged := dict(pairs if keep_identical_ids else others):
-            rows.append(row | {"document_ids": list(judged), "labels": list(judged.values())})
+        labels = dict(zip(row["document_ids"], row["labels"], strict=True))
+        query = row["query_id"]
+        suspect = not keep_identical_ids and labels.get(query, 1) <= 0
+        if suspect and is_same(query, row["query"], lists.documents.texts([query])[0]):
+            del labels[query]
+            identical += 1
+        if labels:
+            rows.append(row | {"document_ids": list(labels), "labels": list(labels.values())})
     if not rows:
         raise InputError(f"{name}: holds no list with a document")
     qrels = {row["query_id"]: dict(zip(row["document_ids"], row["labels"], strict=True)) for row in rows}

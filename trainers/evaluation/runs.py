@@ -14,6 +14,7 @@ from m3se.trainers.storage.atomic import complete_file
 __all__ = ["Run", "check_collection", "check_ids", "is_trec_run", "read_run", "without_identical", "write_run"]
 
 IDS_AT_ONCE = 100_000
+RUN_FILE = "a TREC run file"
 Run = dict[str, dict[str, float]]  # query id → document id → score
 
 
@@ -59,16 +60,15 @@ def check_collection(collection: Collection) -> None:
     check_ids(collection.queries, chain.from_iterable(blocks))
 
 
-def check_ids(queries: Iterable[str], documents: Iterable[str]) -> None:
-    """Raise InputError for an id that `write_run` could not write: to be asked before a run is computed."""
+def check_ids(queries: Iterable[str], documents: Iterable[str], file: str = RUN_FILE) -> None:
+    """Raise InputError for an id that could not be written to a file: to be asked before the work for it."""
     for query in queries:
-        refuse_white_space("query id", query)
+        refuse_white_space("query id", query, file)
     for document in documents:
-        refuse_white_space("document id", document)
+        refuse_white_space("document id", document, file)
 
 
-def refuse_white_space(subject: str, text: str) -> None:
+def refuse_white_space(subject: str, text: str, file: str = RUN_FILE) -> None:
     """Raise InputError for an id or tag that is empty or holds white space."""
     if not text or text.split() != [text]:
-        reason = "cannot be written to a TREC run file: ids there have no white space"
-        raise InputError(f"{subject} {shorten(text)} {reason}")
+        raise InputError(f"{subject} {shorten(text)} cannot be written to {file}: ids there have no white space")

@@ -130,3 +130,9 @@ def test_no_list_holds_the_query_itself_and_the_report_counts_them(arguments):
         assert lists.report["lists"]["identical_ids_left_out"] == 1
         assert "identical_ids_left_out" not in make(keep_identical_ids=True).report["lists"]
     assert "d0" in teacher_lists(arguments, keep_identical_ids=True).rows[0]["document_ids"]
+
+
+def test_equal_numbers_are_the_same_thing_only_if_their_texts_are():
+    documents = DocumentTable.from_texts(["7", "8", "9"], ["Why is the sky blue?", "A passage", "Sky: why blue"])
+    queries = {"7": "why is the  sky BLUE", "8": "something else", "9": "why blue"}
+    assert identical_ids(Collection("quora", documents, queries, {})) == {"7", "9"}
