@@ -172,9 +172,9 @@ def test_texts_without_spaces_are_found_by_their_characters(chinese, teacher, tm
     assert found.evaluation.values["MRR@10"] == 1.0
     dev = DevArguments(cache_dir=str(tmp_path / "cache"), bm25_tokenizer="characters")
     assert [ids[0] for ids in read_dev_lists(str(chinese), dev, "steps").rows["document_ids"]] == ["d1", "d2"]
-    flags = ["--data", chinese, "--documents_per_query", 2, "--bm25_tokenizer", "characters"]
-    call(score_with_teacher, "--teacher", teacher, *flags, "--output", tmp_path / "scored")
-    assert len(RankingLists.load(tmp_path / "scored").rows) == 2
+    flags = ["--teacher", teacher, "--data", chinese, "--documents_per_query", 2, "--bm25_tokenizer", "characters"]
+    (arguments,) = parse(score_with_teacher.make_parser(), [*map(str, flags), "--output", "out"])
+    assert score_with_teacher.prepare_lists(arguments).rows["document_ids"][:] == [["d1", "d4"], ["d2", "d4"]]
 
 
 def test_where_bm25_finds_nothing_the_way_out_is_said_and_nothing_is_scored(chinese, student, teacher, caplog):
