@@ -160,7 +160,7 @@ def test_file_names_of_a_repository_cannot_leave_the_download_folder(tmp_path, m
         hub.repositories["org/evil"] = repository
         (tmp_path / "README.md").write_text("")
         api = HfApi(endpoint=hub.url, token="writer")
-        assert make_plan(api, tmp_path, "org/evil").delete == ["../../escaped", "SHA256SUMS"]
+        assert make_plan(api, tmp_path, "org/evil").delete == ["../../escaped"]
     assert not list(tmp_path.glob("**/escaped"))
 
 
@@ -200,9 +200,12 @@ def test_texts_and_names_from_data_cannot_become_markup_in_reports():
 
 
 def test_texts_and_names_from_data_cannot_become_markup_in_cards():
-    values = REQUIRED | TRAINED | {"name": EVIL, "teacher": EVIL, "base_model": EVIL, "license": EVIL, "split": EVIL}
+    values = REQUIRED | TRAINED | {"name": EVIL, "teacher": EVIL, "split": EVIL}
     values |= {"metrics": {"MRR@10": 0.5, "queries": 3}, "dataset": f"{EVIL}\n---\nevil: true", "data_notes": EVIL}
     values |= {"data": {"name": EVIL, "queries": 2}, "hardware": EVIL}
+    for field in ("base_model", "license", "language", "datasets"):
+        with pytest.raises(ValueError, match=field):
+            render_card(**values, **{field: EVIL})
     card = render_card(**values)
     front = yaml.safe_load(REGEX_YAML_BLOCK.search(card)[2])
     assert "evil" not in front and front["pipeline_tag"] == "sentence-similarity"

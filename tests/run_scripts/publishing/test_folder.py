@@ -1,9 +1,11 @@
+"""Where a published folder may be written, and what must not be in it."""
+
 import json
 from pathlib import Path
 
 import pytest
 
-from m3se.run_scripts.publishing.folder import check_clean, new_folder
+from m3se.run_scripts.publishing.folder import CODE, check_clean, new_folder
 
 
 def publish(folder, text="{}"):
@@ -30,6 +32,11 @@ def test_an_earlier_publication_is_replaced_as_a_whole(tmp_path):
     assert names(tmp_path / "x") == ["SHA256SUMS", "config.json", "modules.json"]
     assert (tmp_path / "x" / "modules.json").read_text() == "new"
     assert names(tmp_path) == ["x"]
+
+
+def test_the_code_of_folders_of_before_is_still_known_as_ours():
+    before = "batching colbert colbert_checkpoints colbert_inputs dual_encoder gathering outputs published scoring"
+    assert {f"{name}.py" for name in before.split()} <= CODE
 
 
 @pytest.mark.parametrize("before", [None, "old"])

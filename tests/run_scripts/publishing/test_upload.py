@@ -8,7 +8,7 @@ import yaml
 from huggingface_hub import HfApi, ModelCard
 
 from m3se import DualEncoder
-from m3se.run_scripts.cli.app import parse
+from m3se.run_scripts.cli.app import parse, run
 from m3se.run_scripts.publish import main, make_parser
 from m3se.run_scripts.publishing.build import build_folder
 from m3se.run_scripts.publishing.push import publish
@@ -226,12 +226,17 @@ def test_a_model_whose_folder_scores_otherwise_is_not_uploaded(trained, tmp_path
     assert hub.repositories == {}
 
 
-def run_script(hub, monkeypatch, *arguments):
-    """publish.py as a user starts it, but for the process of its own."""
+def use_hub(hub, monkeypatch):
+    """Let HfApi() find the local Hub; its address was read on import."""
     address = f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)  # HF_ENDPOINT was read on import
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
     monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", address)
     monkeypatch.setenv("HF_TOKEN", "writer")
+
+
+def run_script(hub, monkeypatch, *arguments):
+    """publish.py as a user starts it, but for the process of its own."""
+    use_hub(hub, monkeypatch)
     main(*parse(make_parser(), [str(argument) for argument in arguments]))
 
 
@@ -250,6 +255,17 @@ def test_the_script_publishes_with_results_pictures_and_benchmark(trained, tmp_p
     assert f"/tree/{hub.repositories[REPO].resolve('main')}: every file" in capsys.readouterr().out
     card = ModelCard(hub.files(REPO)["README.md"].decode())
     assert card.data.eval_results[0].metric_value == 0.5
+
+
+def test_a_command_does_not_tell_every_request(trained, tmp_path, hub, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    caplog.set_level("NOTSET", "httpx2")
+    use_hub(hub, monkeypatch)
+    words = ["--model", trained, "--folder", tmp_path / "de-tiny", "--repo", REPO]
+    monkeypatch.setattr("sys.argv", ["publish.py", *map(str, words)])
+    run(make_parser, main)
+    assert len(hub.requests) > 5
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("httpx")] == []
 
 
 def test_what_is_no_model_is_refused_before_anything_is_sent(tmp_path, hub, monkeypatch):
