@@ -1,16 +1,20 @@
 import gc
 import os
+import sys
 
 
 os.environ["OMP_NUM_THREADS"] = "1"  # four times faster on tensors this small, also in processes that tests start
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from hypothesis import HealthCheck, settings  # noqa: E402
 
 from tests.worlds import tiny  # noqa: E402
 
 
 torch.set_num_threads(1)  # for a process that had torch before this file
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 @pytest.fixture(autouse=True)
@@ -34,11 +38,15 @@ def cross_encoder():
 
 
 def pytest_collection_modifyitems(items):
-    """The longest file first: beside it the other workers do all the rest."""
+    """Put the longest file first, beside which the other workers do all the rest; skip what only Linux can do."""
     items.sort(key=lambda item: item.path.name != "test_quickstart.py")
+    if sys.platform != "linux":
+        for item in items:
+            if item.get_closest_marker("linux"):
+                item.add_marker(pytest.mark.skip(reason="forks a process that has loaded torch, or reads /proc"))
 
 
 def pytest_collection_finish():
-    """Trainer collects garbage again and again; to look through all that was imported would take half of the time."""
+    """Freeze what was imported: Trainer collects garbage often, and would take half of the time to look through it."""
     gc.collect()
     gc.freeze()

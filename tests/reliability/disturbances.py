@@ -3,13 +3,14 @@
 import ctypes
 import hashlib
 import signal
-import socket
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from m3se.run_scripts import encode
 from tests.hub_server import serve
+from tests.launch import environments
 from tests.reliability.forked import Run
 from tests.reliability.programs.kill_matrix import matrix, prepare
 from tests.reliability.stages import Stage, stages
@@ -20,17 +21,16 @@ READ_ONLY = ("training", "encoding", "evaluating", "publishing")
 FULL = {"training": 3_000, "encoding": 150, "publishing": 3_000}  # bytes of the largest file
 
 
-def wait_for_checkpoint(stage: Stage, run: Run) -> None:
-    run.wait_for(lambda: bool(list(stage.folder.glob("student/checkpoint-*/SHA256SUMS"))))
+def has_checkpoint(stage: Stage) -> bool:
+    """Decide whether the training has a complete checkpoint."""
+    return any(stage.folder.glob("student/checkpoint-*/SHA256SUMS"))
 
 
 def interrupt(stage: Stage, number: signal.Signals) -> dict:
-    """Send a signal to a training that has a checkpoint, then train on."""
+    """Let a training that has a checkpoint get a signal, then train on."""
     stage.fresh()
-    first = stage.start()
-    wait_for_checkpoint(stage, first)
-    first.signal(number)
-    return {"first": first.finish(), "second": stage.start().finish(), "artefacts": stage.artefacts()}
+    first = stage.start(moment=partial(has_checkpoint, stage), number=number).finish()
+    return {"first": first, "second": stage.start().finish(), "artefacts": stage.artefacts()}
 
 
 def hang() -> None:
@@ -45,6 +45,7 @@ def hang() -> None:
 
 
 def interrupt_in_a_library(stage: Stage) -> dict:
+    """Send SIGTERM to an encoder that waits in a library."""
     stage.fresh()
     run = Run(stage.script, stage.flags, stage.folder.parent, before=hang)
     next(line for line in run.reader if "waiting" in line)
@@ -53,11 +54,10 @@ def interrupt_in_a_library(stage: Stage) -> dict:
 
 
 def meet(stage: Stage) -> dict:
-    """A second training in the folder of a first one, which is then killed; then a third."""
+    """Start a second training in the folder of a first one, which is then killed; then a third."""
     stage.fresh()
-    first = stage.start()
-    wait_for_checkpoint(stage, first)
-    first.signal(signal.SIGSTOP)  # it holds the folder, but is not done before the second has tried
+    first = stage.start(moment=partial(has_checkpoint, stage), number=signal.SIGSTOP)
+    first.wait_until_stopped()  # it holds the folder, and is not done before the second has tried
     second = stage.start().finish()
     first.kill()
     first.finish()
@@ -67,31 +67,27 @@ def meet(stage: Stage) -> dict:
 
 
 def lose_a_rank(stage: Stage) -> dict:
-    """Two processes of one launch; the second is killed while they train."""
+    """Start two processes of one launch; kill the second while they train."""
     stage.fresh()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    launch = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     flags = stage.flags | {"max_steps": 5_000, "eval_strategy": "no", "ddp_backend": "gloo", "use_cpu": True}
-    ranks = [
-        Run(stage.script, flags, stage.folder.parent, **launch, RANK=str(rank), LOCAL_RANK=str(rank))
-        for rank in range(2)
-    ]
-    wait_for_checkpoint(stage, ranks[0])
-    ranks[1].kill()
-    return [ranks[0].finish(), ranks[1].finish()][0]
+    with environments() as ranks:
+        first, second = (Run(stage.script, flags, stage.folder.parent, **rank) for rank in ranks)
+        first.wait_for(partial(has_checkpoint, stage))
+        second.kill()
+        finished = first.finish()
+        second.finish()
+    return finished
 
 
 def fill_the_disk(stage: Stage) -> dict:
-    """No file may become larger than so many bytes; then it may."""
+    """Limit the size of files, and then do not."""
     stage.fresh()
     first = stage.start(largest_file=FULL[stage.name]).finish()
     return {"first": first, "artefacts": stage.artefacts(), "second": stage.start().finish()}
 
 
 def forbid_writing(stage: Stage) -> dict:
-    """The stage's folder may be read only; what is prepared goes elsewhere."""
+    """Let the stage's folder be read-only; what is prepared goes elsewhere."""
     stage.fresh()
     stage.folder.chmod(0o555)
     flags = {
@@ -117,15 +113,16 @@ def obey_permissions() -> None:
 
 
 def disturb(folder: Path) -> dict:
-    """What happened, by disturbance."""
+    """Run every disturbance; return what happened by its name."""
     with serve() as hub:
         made = stages(folder, hub)
         training, trained = made["training"], prepare(folder, made)
-        known = {"training": trained}
+        undisturbed = {"training": trained}
+        kills = {}
+        for name, count in KILLS.items():
+            kills[name] = asdict(matrix(made[name], count, 0, left_alone=undisturbed.get(name)))
         return {
-            "kills": {
-                name: asdict(matrix(made[name], kills, 0, left_alone=known.get(name))) for name, kills in KILLS.items()
-            },
+            "kills": kills,
             "trained": trained[0],
             "SIGINT": interrupt(training, signal.SIGINT),
             "SIGTERM in a library": interrupt_in_a_library(made["encoding"]),

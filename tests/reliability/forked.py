@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import re
-import resource
 import signal
 import sys
 import threading
@@ -30,6 +29,7 @@ from m3se.trainers.teacher import pair_scorer as teacher
 
 
 tqdm.monitor_interval = 0  # a fork while its thread holds the lock of all bars would never make one
+Moment = int | Callable[[], bool] | None
 PAIRS_PER_CHUNK = 16
 PATIENCE = 300.0
 # Python's audit events of what changes a file system; `open` counts when it is for writing.
@@ -41,8 +41,13 @@ TIMES = re.compile(r"(^|_)(seconds|runtime|per_second)(_|$)|flos|^train_loss$")
 class Run:
     """`run_scripts.SCRIPT FLAGS` in a process of its own, which leads a group: a kill reaches its children too.
 
-    `below` is where changes of files are counted; before number `killed_at` the process kills itself. `largest_file`
-    limits the size of files, as a full disk would. `before` is called in the process first.
+    Args:
+        below: Where changes of files are counted.
+        moment: When the process sends itself a signal: before the change of that number, or before the first one for
+            which this function says so. Its own count does not depend on how fast it or its parent is.
+        number: That signal. None: SIGKILL to its whole group.
+        largest_file: Size in bytes that a file may have, as on a full disk.
+        before: Is called in the process first.
     """
 
     def __init__(
@@ -50,7 +55,8 @@ class Run:
         script: str,
         flags: dict[str, object],
         below: Path,
-        killed_at: int | None = None,
+        moment: Moment = None,
+        number: int | None = None,
         largest_file: int | None = None,
         before: Callable[[], None] | None = None,
         **environment: str,
@@ -68,10 +74,10 @@ class Run:
                 os.environ.update(environment)
                 PartialState._reset_state()  # an earlier test of this process may have been a launch of one
                 if largest_file:
-                    resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+                    limit_files(largest_file)
                 if before:
                     before()
-                os._exit(status_of(script, flags, below, killed_at))
+                os._exit(status_of(script, flags, below, moment, number))
             finally:
                 traceback.print_exc()
                 os._exit(1)
@@ -88,10 +94,17 @@ class Run:
             time.sleep(0.002)
 
     def signal(self, number: int) -> None:
+        """Send a signal to the process."""
         os.kill(self.pid, number)
 
+    def wait_until_stopped(self) -> None:
+        """Return when SIGSTOP has reached the process."""
+        _, status = os.waitpid(self.pid, os.WUNTRACED)
+        if not os.WIFSTOPPED(status):
+            raise RuntimeError(f"the process has ended with {status}: {self.reader.read()[-2000:]}")
+
     def kill(self) -> None:
-        """The process and its children, with SIGKILL."""
+        """Send SIGKILL to the process and its children."""
         with suppress(ProcessLookupError):  # it has not made its group yet
             os.killpg(self.pid, signal.SIGKILL)
         self.signal(signal.SIGKILL)
@@ -116,19 +129,28 @@ class Run:
 def write_there() -> None:
     """Let prints and logs go to file descriptors 1 and 2 line by line, and not to where pytest collects its own."""
     raw = (io.FileIO(number, "w", closefd=False) for number in (1, 2))
-    sys.stdout, sys.stderr = (io.TextIOWrapper(one, "utf-8", line_buffering=True) for one in raw)
+    sys.stdout, sys.stderr = (io.TextIOWrapper(file, "utf-8", line_buffering=True) for file in raw)
     logging.getLogger().handlers.clear()
 
 
-def status_of(script: str, flags: dict[str, object], below: Path, killed_at: int | None) -> int:
-    """The exit status of the script in this process."""
+def limit_files(size: int) -> None:
+    """Let no file become larger than that many bytes."""
+    import resource  # Windows has no such module
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def status_of(
+    script: str, flags: dict[str, object], below: Path, moment: Moment = None, number: int | None = None
+) -> int:
+    """Run the script in this process; return its exit status. The moment is that of `Run`."""
     tqdm.set_lock(threading.RLock())  # the lock that forks share stays taken when one is killed while it draws a bar
     torch.set_num_threads(1)
     teacher.CHUNK_PAIRS["cpu"] = PAIRS_PER_CHUNK
     module = import_module(f"m3se.run_scripts.{script}")
     words = [word for name, value in flags.items() for word in (f"--{name}", *parts(value))]
     sys.argv = [f"{script}.py", *words]
-    changes = count_changes(str(below), killed_at)
+    changes = count_changes(str(below), moment, number)
     status = 0
     try:
         run(module.make_parser, module.main)
@@ -140,12 +162,13 @@ def status_of(script: str, flags: dict[str, object], below: Path, killed_at: int
 
 
 def parts(value: object) -> list[str]:
+    """Write a flag's value or values as words of a command line."""
     return [str(part) for part in value] if isinstance(value, list) else [str(value)]
 
 
-def count_changes(below: str, killed_at: int | None) -> list[int]:
-    """A list with the number of changes to files below a folder, from now on."""
-    count = [0]
+def count_changes(below: str, moment: Moment, number: int | None) -> list[int]:
+    """Count changes to files below a folder from now on, in the one entry of a list; send a signal at a moment."""
+    count, due = [0], [moment is not None]
 
     def notice(event: str, arguments: tuple) -> None:
         if event not in CHANGES or not str(arguments[0]).startswith(below):
@@ -153,23 +176,24 @@ def count_changes(below: str, killed_at: int | None) -> list[int]:
         if event == "open" and not (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
             return
         count[0] += 1
-        if count[0] == killed_at:
-            os.killpg(0, signal.SIGKILL)
+        if due[0] and (moment() if callable(moment) else count[0] == moment):
+            due[0] = False
+            os.killpg(0, signal.SIGKILL) if number is None else os.kill(os.getpid(), number)
 
     sys.addaudithook(notice)
     return count
 
 
 def digests(folder: Path, leave_out: tuple[str, ...] = ()) -> dict[str, str]:
-    """Content of every file under a folder, but for the parts named and for times in records and tables."""
+    """Digest the content of every file under a folder, but for the parts named and for times in records and tables."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     names = {path.relative_to(folder): path for path in files}
-    kept = {name: path for name, path in names.items() if not any(part.startswith(leave_out) for part in name.parts)}
-    return {str(name): hashlib.sha256(content(path)).hexdigest() for name, path in kept.items()}
+    compared = {name for name in names if not any(part.startswith(leave_out) for part in name.parts)}
+    return {str(name): hashlib.sha256(content(names[name])).hexdigest() for name in compared}
 
 
 def content(path: Path) -> bytes:
-    """The bytes of a file; of a record or a table those that say nothing of time."""
+    """Read the bytes of a file; of a record or a table those that say nothing of time."""
     if path.name in ("training.json", "metrics.json", "results.json"):
         record = timeless(json.loads(path.read_text(encoding="utf-8")))
         return json.dumps(record, sort_keys=True).encode()
@@ -179,6 +203,7 @@ def content(path: Path) -> bytes:
 
 
 def timeless(value):
+    """Leave times and speeds out of a record."""
     if isinstance(value, dict):
         return {name: timeless(part) for name, part in value.items() if not TIMES.search(name)}
     return [timeless(part) for part in value] if isinstance(value, list) else value

@@ -20,6 +20,7 @@ CASES_EACH = 63
 SLOW = {"Hub": 20}  # that library takes a tenth of a second to open a folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", CASES)
 def test_a_file_that_nobody_should_write_gives_a_correct_result_or_one_clear_error(kind):
     cases = SLOW.get(kind, CASES_EACH)

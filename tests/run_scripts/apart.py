@@ -39,7 +39,7 @@ def run_all(snippets: dict[str, str], cwd: Path, **settings: str) -> dict[str, s
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1200,
     )
     assert finished.returncode == 0, finished.stderr
     return json.loads(exchange.read_text())

@@ -9,6 +9,7 @@ from m3se.trainers.errors import InputError
 from tests.worlds.small_world import write_collection, write_encoder
 
 
+pytestmark = pytest.mark.slow
 # Two others start Python anew, and one is a longer "de_step".
 IN_PROCESS = [name for name in ROWS if name not in ("import", "help", "de_step_20")]
 TINY = {
@@ -54,7 +55,6 @@ def test_every_row_is_measured_on_both_sides(tmp_path, options, one_setting):
     for row in results["rows"]:
         assert len(row["our_seconds"]) == len(row["peer_seconds"]) == 1
         assert row["setting"] in row["settings"]
-        assert row["our_seconds"] != row["peer_seconds"]
     amounts = {row["work"]: row["amount"] for row in results["rows"]}
     assert amounts["distillation step, DE, K = 8"] == 16
     assert amounts["exact top 100 of 300 × 384, 3 queries"] == 3
@@ -62,6 +62,7 @@ def test_every_row_is_measured_on_both_sides(tmp_path, options, one_setting):
     assert len([line for line in lines if line.startswith("|")]) == len(IN_PROCESS) + 2
 
 
+@pytest.mark.linux
 def test_growth_is_measured_at_every_size_and_drawn(tmp_path, options, monkeypatch):
     for name, values in (("DOCUMENTS_PER_QUERY", (2, 4)), ("LENGTHS", (8, 16)), ("START_METHOD", "fork")):
         monkeypatch.setattr(growth, name, values)

@@ -192,6 +192,7 @@ def be_distill(line: list[str]) -> None:
     distill.main(*parse(distill.make_parser(), line))
 
 
+@pytest.mark.linux
 def test_two_processes_write_what_one_does_with_the_same_global_batch(world, tmp_path):
     options = {"loss": "m3se", "in_batch_negatives": True, "dropout": 0.0, "embedding_dropout": 0.0, "optim": "sgd"}
     one = distilled(world, tmp_path / "one", **options)

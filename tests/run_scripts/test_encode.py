@@ -32,6 +32,7 @@ def encode(argv: list[str]) -> None:
     main(*parse(make_parser(), argv))
 
 
+@pytest.mark.linux
 def test_two_processes_of_a_launch_write_what_one_writes(model, beir, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # the cache ends up there
     main(*parse(make_parser(), arguments(model, beir, tmp_path / "one")))

@@ -264,6 +264,8 @@ def reproduced(root: Path, **more: object) -> str:
     return text
 
 
+@pytest.mark.linux
+@pytest.mark.slow
 def test_a_study_runs_to_its_report_and_again_without_running_anything(tmp_path):
     write_collection(tmp_path / "words")
     write_encoder(tmp_path / "encoder")

@@ -11,6 +11,9 @@ from tests.trainers.distributed_jobs import JOBS, do_all, evaluate_job, train_jo
 from tests.worlds import tiny
 
 
+pytestmark = [pytest.mark.linux, pytest.mark.slow]
+
+
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory):
     """What the launch wrote: for each rank, final weights by job and the metrics of the evaluation."""

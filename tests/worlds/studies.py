@@ -54,7 +54,7 @@ def write(path: Path, recipe: dict) -> None:
     path.write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
 
 
-def fork_jobs(below: Path, killed_at: int | None = None) -> None:
+def fork_jobs(below: Path) -> None:
     """Let reproduce.py run its jobs in forks of this process."""
 
     class Job:
@@ -67,7 +67,7 @@ def fork_jobs(below: Path, killed_at: int | None = None) -> None:
             if self.pid == 0:
                 os.dup2(stdout.fileno(), 1)
                 os.dup2(stdout.fileno(), 2)
-                os._exit(forked.status_of(script, {"recipe": recipe}, below, killed_at))
+                os._exit(forked.status_of(script, {"recipe": recipe}, below))
 
         def poll(self) -> int | None:
             if self.returncode is None:

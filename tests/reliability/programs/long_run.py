@@ -2,22 +2,22 @@
 
     python -m tests.reliability.programs.long_run --steps 2000 --pairs 200000
 
-Growth is that of the largest resident memory after the warm-up, the first fifth of the samples, over the largest in
-it. Ends with status 1 where memory grows by more than 5% or the number of open files does.
+A sample is made at each call of the model, so that their number does not depend on the speed of the machine. Growth is
+that of the largest resident memory after the warm-up, the first fifth of the samples, over the largest in it. The
+status is 1 where memory grows by more than 5%, or the number of open files at all.
 """
 
 import argparse
-import os
 import random
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import torch
 from datasets import Dataset
 
@@ -30,8 +30,7 @@ from tests.worlds import tiny
 
 
 MAY_GROW = 0.05
-SAMPLE_SECONDS = 0.1
-PAGE = os.sysconf("SC_PAGE_SIZE")
+PROCESS = psutil.Process()
 
 
 @dataclass
@@ -43,23 +42,28 @@ class Watch:
     seconds: float = 0.0
 
     def sample(self) -> None:
-        self.memory.append(int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * PAGE)
-        self.files.append(len(os.listdir("/proc/self/fd")))
+        """Append the resident memory and the number of open files of this moment."""
+        self.memory.append(PROCESS.memory_info().rss)
+        self.files.append(PROCESS.num_handles() if sys.platform == "win32" else PROCESS.num_fds())
 
     @property
     def warm(self) -> int:
+        """Number of samples in the warm-up."""
         return max(1, len(self.memory) // 5)
 
     @property
     def growth(self) -> float:
+        """Largest memory after the warm-up over the largest in it, minus 1."""
         return max(self.memory[self.warm :]) / max(self.memory[: self.warm]) - 1
 
     @property
     def more_files(self) -> int:
+        """Files open at the end beyond those open after the warm-up."""
         return self.files[-1] - self.files[self.warm]
 
     @property
     def fine(self) -> bool:
+        """Decide whether neither memory nor files have grown."""
         return self.growth <= MAY_GROW and self.more_files <= 0
 
     def __str__(self) -> str:
@@ -71,20 +75,14 @@ class Watch:
 
 
 @contextmanager
-def watched() -> Iterator[Watch]:
-    watch, done = Watch(), threading.Event()
-
-    def sample() -> None:
-        while not done.wait(SAMPLE_SECONDS):
-            watch.sample()
-
-    thread, started = threading.Thread(target=sample), time.monotonic()
-    thread.start()
+def watched(model: torch.nn.Module) -> Iterator[Watch]:
+    """Sample at each call of the model within the block, and at its end."""
+    watch, started = Watch(), time.monotonic()
+    hook = model.register_forward_hook(lambda *_: watch.sample())
     try:
         yield watch
     finally:
-        done.set()
-        thread.join()
+        hook.remove()
         watch.sample()
         watch.seconds = time.monotonic() - started
 
@@ -96,7 +94,7 @@ def train(steps: int, folder: Path) -> Watch:
     options |= {"max_steps": steps, "save_total_limit": 2, "logging_steps": 10, "in_batch_negatives": True}
     lists = tiny.ranking_lists(queries=64)
     trainer = tiny.make_trainer(tiny.dual_encoder(dropout=0.1), lists, folder, lists, **options)
-    with watched() as watch:
+    with watched(trainer.model) as watch:
         trainer.train()
     return watch
 
@@ -115,7 +113,7 @@ def score(pairs: int, folder: Path) -> Watch:
         for number in range(pairs // 20)
     )
     lists = RankingLists(Dataset.from_file(saved(rows, folder)), table)
-    with watched() as watch:
+    with watched(teacher.classifier) as watch:
         scored = annotate(lists, [teacher], folder / "cache", shard_seconds=0.5, progress=False)
     if sum(map(len, scored.rows["teacher_scores"])) != pairs // 20 * 20:
         raise RuntimeError("not every pair has a score")
@@ -123,11 +121,13 @@ def score(pairs: int, folder: Path) -> Watch:
 
 
 def saved(rows: Iterator[dict], folder: Path) -> str:
+    """Write rows of lists to a file; return its path."""
     write_rows(rows, ROW_FEATURES, folder / "rows.arrow")
     return str(folder / "rows.arrow")
 
 
 def main() -> None:
+    """Run both and print what was seen."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=2_000)
     parser.add_argument("--pairs", type=int, default=200_000)

@@ -50,6 +50,7 @@ def test_a_lock_that_no_process_holds_is_taken_over_whatever_it_says(tmp_path, t
         assert json.loads(path.read_text(encoding="utf-8"))["pid"] == os.getpid()
 
 
+@pytest.mark.linux
 def test_a_lock_is_held_until_its_process_ends_however_it_ends(tmp_path):
     reader, writer = os.pipe()
     holder = os.fork()
