@@ -28,7 +28,7 @@ from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.markdown import escaped
 from m3se.trainers.evaluation.reranking import Candidates, run_from_scores
 from m3se.trainers.evaluation.run_metrics import evaluate_run
-from m3se.trainers.retrieval.loading import embedding_size
+from m3se.trainers.models.model_info import ModelInfo
 
 
 logger = logging.getLogger(__name__)
@@ -145,7 +145,7 @@ def size_points(
     points: dict[str, dict[str, list]] = {}
     for name, folder in models:
         values = points.setdefault(name, {"size": [], "train": [], "dev": []})
-        values["size"].append(embedding_size(folder))
+        values["size"].append(ModelInfo.read(folder).width)
         for split, candidates in splits.items():
             ranked = run_from_scores(candidates.lists, scores[name, folder][split])
             evaluation = evaluate_run(ranked, candidates.qrels, relevance_level=relevance_level)

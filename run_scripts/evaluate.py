@@ -13,7 +13,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from transformers import HfArgumentParser
 
 from m3se.run_scripts.cli.app import run
@@ -28,15 +27,17 @@ from m3se.run_scripts.cli.candidates import (
 )
 from m3se.trainers.data import Collection
 from m3se.trainers.data.candidates import identical_ids, ranked_candidates
+from m3se.trainers.devices import choose_dtype
 from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.report import System, markdown_table, write_system
 from m3se.trainers.evaluation.reranking import run_from_scores
 from m3se.trainers.evaluation.run_metrics import MEASURES, Evaluation, Qrels, check_measures, evaluate_run
 from m3se.trainers.evaluation.runs import Run, check_collection, check_ids, without_identical
 from m3se.trainers.evaluation.significance import compare
+from m3se.trainers.models.model_info import ModelInfo
 from m3se.trainers.retrieval.embedded_collection import cached_encoding
 from m3se.trainers.retrieval.faiss_index import new_index
-from m3se.trainers.retrieval.loading import EMBEDDERS, POOLINGS, compute_dtype, embedding_size, load_scorer, model_kind
+from m3se.trainers.retrieval.loading import EMBEDDERS, check_kind, load_scorer
 from m3se.trainers.retrieval.scorers import DenseScorer, Scorer
 from m3se.trainers.retrieval.search import retrieve, retrieve_by_index, retrieve_by_scoring
 from m3se.trainers.storage.atomic import refuse_unwritable, write_text
@@ -169,39 +170,41 @@ def check(arguments: EvaluationArguments) -> None:
         raise InputError("--qrels: ranking lists are judged by their own labels")
     check_measures(arguments.metrics, arguments.relevance_level)
     refuse_unwritable(Path(arguments.output))
-    kinds = check_models(arguments.model, arguments.dtype, arguments.pooling)
-    check_index(arguments, kinds)
+    check_index(arguments, check_models(arguments.model, arguments.dtype, arguments.pooling))
 
 
-def check_index(arguments: EvaluationArguments, kinds: list[str]) -> None:
-    """Raise InputError for an index that cannot be built for one of the models, which are of these kinds."""
+def check_index(arguments: EvaluationArguments, models: list[ModelInfo]) -> None:
+    """Raise InputError for an index that cannot be built for one of the models."""
     if not arguments.retrieve and (arguments.index or arguments.probes):
         raise InputError("--index and --probes are for --retrieve")
     if arguments.probes and not arguments.index:
         raise InputError("--probes: say with --index in which index")
-    for model, kind in zip(arguments.model, kinds, strict=True):
-        logger.info("%s: %s model", model, kind)
-        if arguments.index and kind in EMBEDDERS:
-            new_index(embedding_size(model), arguments.index, arguments.probes)
+    for info in models:
+        logger.info("%s: %s model", info.name, info.kind)
+        if arguments.index and info.kind in EMBEDDERS and info.width is not None:
+            new_index(info.width, arguments.index, arguments.probes)
 
 
-def check_models(models: list[str], dtype: str, pooling: str | None) -> list[str]:
-    """Return the kind of each model. Raises InputError, as far as files tell, for one that cannot be loaded."""
-    kinds = [model_kind(model) for model in models]
-    compute_dtype(dtype, torch.device("cpu"))
-    bare = [model for model, kind in zip(models, kinds, strict=True) if kind == "encoder"]
-    if pooling not in (None, *POOLINGS):
-        raise InputError(f"--pooling: expected {' or '.join(POOLINGS)}, got {pooling!r}")
-    if bare and pooling is None:
-        raise InputError(f"{bare[0]} is a bare encoder: say how to pool its tokens with --pooling cls or mean")
-    if pooling is not None and not bare:
+def check_models(models: list[str], dtype: str, pooling: str | None) -> list[ModelInfo]:
+    """Read what each model is. Raises InputError, as far as files tell, for one that cannot be loaded."""
+    choose_dtype(dtype, "cpu")
+    infos = [ModelInfo.read(model) for model in models]
+    for info in infos:
+        check_kind(info, own_pooling(info, pooling))
+    if pooling is not None and all(info.kind != "encoder" for info in infos):
         raise InputError("--pooling is for bare encoders; each of these models has its own")
-    return kinds
+    return infos
 
 
 def load(model: str, dtype: str, pooling: str | None) -> Scorer:
     """Load a scorer, passing `pooling` only to a bare encoder."""
-    return load_scorer(model, dtype, pooling if model_kind(model) == "encoder" else None)
+    info = ModelInfo.read(model)
+    return load_scorer(info, dtype, own_pooling(info, pooling))
+
+
+def own_pooling(info: ModelInfo, pooling: str | None) -> str | None:
+    """Return the pooling for a bare encoder, None for a model that has one."""
+    return pooling if info.kind == "encoder" else None
 
 
 def row_names(arguments: EvaluationArguments) -> list[str]:

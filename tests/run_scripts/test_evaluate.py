@@ -202,7 +202,7 @@ def test_max_queries_takes_the_same_queries_whatever_the_models(beir, tmp_path):
         (["--model", "{encoder}"], "is a bare encoder: say how to pool its tokens"),
         (["--model", "{encoder}", "--pooling", "max"], "--pooling: expected cls or mean, got 'max'"),
         (["--model", "{model}", "--dtype", "float8"], "expected auto, float32 or bfloat16, got 'float8'"),
-        (["--model", "{data}"], "config.json is missing"),
+        (["--model", "{data}"], "it has no config.json"),
         (["--split", "dev"], "no split 'dev'"),
     ],
 )

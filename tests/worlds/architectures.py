@@ -39,8 +39,8 @@ FIELDS = {
 }
 
 
-def word_tokenizer(template: str = "roberta", **options) -> PreTrainedTokenizerFast:
-    """Make a tokenizer of whole words, `<s> text </s>`, in which <pad> is token 1; `options` change it.
+def word_tokenizer(template: str = "roberta", words: list[str] = (), **options) -> PreTrainedTokenizerFast:
+    """Make a tokenizer of whole words, `<s> text </s>`, in which <pad> is token 1; more `words` come last.
 
     Pairs are `<s> query </s></s> document </s>`, or with the template "bert" `<s> query </s> document </s>`.
     """
@@ -54,7 +54,7 @@ def word_tokenizer(template: str = "roberta", **options) -> PreTrainedTokenizerF
         "sep": "</s>",
     }
     specials = list(dict.fromkeys(names.values()))
-    vocabulary = {token: row for row, token in enumerate([*specials, "[unused0]", "[unused1]", *WORDS])}
+    vocabulary = {token: row for row, token in enumerate([*specials, "[unused0]", "[unused1]", *WORDS, *words])}
     backend = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
     ends = ("</s>", 2), ("<s>", 0)

@@ -49,7 +49,8 @@ def inspect_model(
         model: the model, whose input embeddings must cover the tokenizer.
         tokenizer: with it texts are tokenised.
         name: what messages call the model.
-        outputs: N texts -> embeddings or scores [N, ...]. None: those of `model`, which must be of ours.
+        outputs: N texts -> embeddings or scores [N, ...], computed in float32. None: those of `model`, which must be
+            of ours.
     """
     if isinstance(model, PeftModel):
         model = model.get_base_model()
@@ -74,7 +75,7 @@ def inspect_model(
             f"{name} makes the same of two different texts; a causal model needs mean pooling, "
             "other models have lost their weights or their tokenizer"
         )
-    if outputs is None and difference(values[0], alone[0]) > PADDED:  # others may compute in bfloat16
+    if difference(values[0], alone[0]) > PADDED:
         raise InputError(f"{name} takes padding for text: the same text has another output beside a longer one")
 
 

@@ -1,155 +1,149 @@
-"""From a folder or Hub id to a scorer: what kind of model it holds is read from its files."""
+"""Scorers for the models of folders and Hub ids, by the kind that their files tell."""
 
+from functools import partial
 from pathlib import Path
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from transformers import AutoTokenizer
+from transformers import PreTrainedTokenizerBase
 
-from m3se.modeling.checkpoints import FIELDS_KEY, read_json
 from m3se.modeling.colbert import ColBERT
-from m3se.modeling.colbert_checkpoints import layout
 from m3se.modeling.dual_encoder import DualEncoder
-from m3se.trainers.devices import autocast_dtype
-from m3se.trainers.errors import InputError
+from m3se.trainers.devices import choose_dtype, default_device
+from m3se.trainers.errors import InputError, first_line
+from m3se.trainers.models.inspection import inspect_model, load_tokenizer
+from m3se.trainers.models.model_info import ModelInfo
 from m3se.trainers.retrieval.embed_texts import encode_texts
 from m3se.trainers.retrieval.scorers import ColBERTScorer, DenseScorer, PairwiseScorer, Scorer
-from m3se.trainers.storage.checksums import refuse_damaged_model
 from m3se.trainers.teacher.fingerprint import config_description, embedder_fingerprint, tokenizer_description
-from m3se.trainers.teacher.pair_scorer import PairScorer
+from m3se.trainers.teacher.pair_scorer import KINDS, PairScorer
 
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-EMBEDDERS = ("dual_encoder", "sentence_transformers", "encoder")  # kinds that embed a text in one vector
+EMBEDDERS = ("dual_encoder", "sentence_transformers", "static", "encoder")  # kinds that embed a text in one vector
 POOLINGS = ("cls", "mean")
+UNSUPPORTED = ("sparse", "multi_vector", "causal")  # models of sentence-transformers that score in other ways
+# Errors of the libraries below for files that do not fit together, or that need code or packages that are not there.
+LOAD_ERRORS = (ImportError, KeyError, OSError, RuntimeError, SafetensorError, StrictDataclassError, ValueError)
 
 
 def load_scorer(
-    name_or_path: str, dtype: str = "auto", pooling: str | None = None, device: str | torch.device | None = None
+    model: str | Path | ModelInfo,
+    dtype: str = "auto",
+    pooling: str | None = None,
+    device: str | torch.device | None = None,
 ) -> Scorer:
-    """A scorer for a checkpoint or published folder of ours, or any classifier, sentence-transformers or AutoModel
-    checkpoint.
+    """Load a model as an object that embeds, scores and ranks plain texts.
 
-    `dtype` is "float32", "bfloat16" (autocast) or "auto": bfloat16 where the processor multiplies in it. `pooling`
-    ("cls" or "mean") says how to use a bare encoder, which does not know it itself. Raises InputError.
+    The model is a checkpoint or published folder of ours, or any classifier, sentence-transformers or AutoModel
+    checkpoint. It is tried on two short texts before it is returned.
+
+        >>> scorer = load_scorer("org/de-m3se")
+        >>> scorer.encode(["how tall is a giraffe"], "query").shape
+        (1, 768)
+        >>> scorer.score("how tall is a giraffe", ["Giraffes are 5 m tall.", "Ostriches lay eggs."])
+        [91.4, 78.2]
+        >>> scorer.rank("how tall is a giraffe", ["Giraffes are 5 m tall.", "Ostriches lay eggs."], top_k=1)
+        [Ranked(index=0, score=91.4, text='Giraffes are 5 m tall.')]
+
+    Args:
+        model: folder or Hub id, or what `ModelInfo.read` found there.
+        dtype: "float32", "bfloat16" (by autocast) or "auto": bfloat16 where the processor multiplies in it.
+        pooling: "cls" or "mean", for a bare encoder, which does not know it itself.
+        device: the processor to run on (default: a GPU if there is one).
+
+    Raises:
+        InputError: no such model, a kind that is not supported, or files that cannot be used together.
     """
-    kind = model_kind(name_or_path)
-    if pooling is not None and kind != "encoder":
-        raise InputError(f"{name_or_path} is a {kind} model and has its own pooling; leave --pooling out")
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    compute = compute_dtype(dtype, device)
+    info = model if isinstance(model, ModelInfo) else ModelInfo.read(model)
+    check_kind(info, pooling)
+    device = torch.device(device or default_device())
+    compute = choose_dtype(dtype, device)
     try:
-        if kind == "sentence_transformers":
-            return load_sentence_transformer(name_or_path, device, compute)
-        if kind == "colbert":
-            return load_colbert(name_or_path, device, compute)
-        if kind == "cross_encoder":
-            return PairwiseScorer(PairScorer.from_pretrained(name_or_path, None if dtype == "auto" else dtype))
-        return load_dual_encoder(name_or_path, pooling, device, compute)
-    except InputError:
+        if info.kind in ("sentence_transformers", "static"):
+            return load_sentence_transformer(info, device, compute)
+        if info.kind == "colbert":
+            return load_colbert(info, device, compute)
+        if info.kind == "cross_encoder":
+            return PairwiseScorer(PairScorer.from_pretrained(info, dtype, device=device))
+        return load_dual_encoder(info, pooling, device, compute)
+    except (InputError, torch.OutOfMemoryError):
         raise
-    except (OSError, ValueError, SafetensorError) as error:
-        raise InputError(f"{name_or_path}: cannot be loaded as a {kind} model: {one_line(error)}") from error
+    except LOAD_ERRORS as error:
+        raise InputError(f"{info.name}: cannot be loaded as a {info.kind} model: {first_line(error)}") from error
 
 
 def load_embedder(
-    name_or_path: str, dtype: str = "auto", pooling: str | None = None, device: str | torch.device | None = None
+    model: str | Path | ModelInfo,
+    dtype: str = "auto",
+    pooling: str | None = None,
+    device: str | torch.device | None = None,
 ) -> DenseScorer:
-    """As `load_scorer`, for models that embed a text in one vector. Raises InputError for any other."""
-    kind = model_kind(name_or_path)
-    if kind not in EMBEDDERS:
-        raise InputError(f"{name_or_path} is a {kind} model; expected one that embeds a text in one vector")
-    return load_scorer(name_or_path, dtype, pooling, device)
+    """Load a model that embeds a text in one vector, as `load_scorer` does. Raises InputError for any other."""
+    info = model if isinstance(model, ModelInfo) else ModelInfo.read(model)
+    if info.kind not in EMBEDDERS:
+        raise InputError(f"{info.name} is {KINDS[info.kind]}; expected a model that embeds a text in one vector")
+    return load_scorer(info, dtype, pooling, device)
 
 
-def compute_dtype(name: str, device: torch.device) -> torch.dtype:
-    if name != "auto" and name not in DTYPES:
-        raise InputError(f"dtype: expected auto, {' or '.join(DTYPES)}, got {name!r}")
-    return autocast_dtype(device) if name == "auto" else DTYPES[name]
+def check_kind(info: ModelInfo, pooling: str | None) -> None:
+    """Raise InputError for a kind of model that cannot score, and for a pooling where none or another is needed."""
+    if info.kind in UNSUPPORTED:
+        raise InputError(f"{info.name} is {KINDS[info.kind]}; such models cannot be scored here")
+    if pooling not in (None, *POOLINGS):
+        raise InputError(f"--pooling: expected {' or '.join(POOLINGS)}, got {pooling!r}")
+    if info.kind == "encoder" and pooling is None:
+        raise InputError(f"{info.name} is a bare encoder: say how to pool its tokens with --pooling cls or mean")
+    if info.kind != "encoder" and pooling is not None:
+        raise InputError(f"{info.name} is a {info.kind} model and has its own pooling; leave --pooling out")
 
 
-def model_kind(name_or_path: str) -> str:
-    """ "dual_encoder", "cross_encoder", "colbert", "sentence_transformers" or "encoder" (bare), from config.json and
-    modules.json. Raises InputError when there is no config.json to be found."""
-    path = Path(name_or_path)
-    if not path.exists() and (path.is_absolute() or name_or_path.startswith(".") or len(path.parts) > 2):
-        raise InputError(f"{name_or_path}: no such model folder")
-    refuse_damaged_model(path)
-    try:
-        config = read_json(name_or_path, "config.json")
-    except OSError as error:
-        raise InputError(f"{name_or_path}: no such folder, and no model of the Hub within reach") from error
-    if config is None:
-        raise InputError(f"{name_or_path}: not a model folder: config.json is missing")
-    architectures = config.get("architectures") or []
-    ours = config.get(FIELDS_KEY, {}).get("model_type", config.get("model_type"))
-    if ours in ("dual_encoder", "cross_encoder", "colbert"):
-        return ours
-    if any("ForSequenceClassification" in name for name in architectures):
-        return "cross_encoder"
-    if FIELDS_KEY in config:
-        return "dual_encoder"
-    if layout(name_or_path) is not None:
-        return "colbert"
-    return "encoder" if read_json(name_or_path, "modules.json") is None else "sentence_transformers"
-
-
-def embedding_size(name_or_path: str) -> int:
-    """Numbers of the vector that a model makes of a text or, for a cross-encoder, of a pair."""
-    if model_kind(name_or_path) == "sentence_transformers":
-        modules = read_json(name_or_path, "modules.json")
-        dense = [module["path"] for module in modules if module["type"].rpartition(".")[2] == "Dense"]
-        if dense:
-            return read_json(name_or_path, f"{dense[-1]}/config.json")["out_features"]
-    config = read_json(name_or_path, "config.json")
-    fields = {**config, **config.get(FIELDS_KEY, {})}
-    return fields.get("projection_size") or (fields.get("encoder_config") or fields)["hidden_size"]
-
-
-def load_dual_encoder(name_or_path: str, pooling: str | None, device: torch.device, dtype: torch.dtype) -> DenseScorer:
-    """Our own model, or a bare encoder with a pooling."""
-    if model_kind(name_or_path) != "encoder":
-        model = DualEncoder.from_pretrained(name_or_path)
-    elif pooling is None:
-        raise InputError(f"{name_or_path} is a bare encoder: say how to pool its tokens with --pooling cls or mean")
+def load_dual_encoder(info: ModelInfo, pooling: str | None, device: torch.device, dtype: torch.dtype) -> DenseScorer:
+    """Load a dual encoder of ours, or a bare encoder with a pooling."""
+    if info.kind == "encoder":
+        model = DualEncoder.from_encoder(info.name, pooling=pooling)
     else:
-        model = DualEncoder.from_encoder(name_or_path, pooling=pooling)
-    model, tokenizer = model.to(device).eval(), AutoTokenizer.from_pretrained(name_or_path)
+        model = DualEncoder.from_pretrained(info.name)
+    model, tokenizer = model.to(device).eval(), load_tokenizer(info.name)
+    description = config_description(model.config), tokenizer_description(tokenizer)
+    model.config.document_length = min(model.config.document_length, info.positions)
+    inspect_model(model, tokenizer, info.name)
 
-    def encode(texts, side, bar=None):
+    def embed(texts, side, bar=None):
         return encode_texts(model, tokenizer, texts, side, dtype, bar)
 
-    description = config_description(model.config), tokenizer_description(tokenizer)
-    return DenseScorer(encode, embedder_fingerprint(model, *description, str(dtype)), device)
+    return DenseScorer(embed, embedder_fingerprint(model, *description, str(dtype)), device)
 
 
-def load_colbert(name_or_path: str, device: torch.device, dtype: torch.dtype) -> ColBERTScorer:
-    model = ColBERT.from_pretrained(name_or_path).to(device).eval()
-    return ColBERTScorer(model, AutoTokenizer.from_pretrained(name_or_path), dtype)
+def load_colbert(info: ModelInfo, device: torch.device, dtype: torch.dtype) -> ColBERTScorer:
+    """Load a ColBERT model of ours or in a layout that ours reads."""
+    model, tokenizer = ColBERT.from_pretrained(info.name).to(device).eval(), load_tokenizer(info.name)
+    inspect_model(model, tokenizer, info.name)
+    return ColBERTScorer(model, tokenizer, dtype)
 
 
-def load_sentence_transformer(name_or_path: str, device: torch.device, dtype: torch.dtype) -> DenseScorer:
-    """A model used as its authors ship it: own pooling, prompts, lengths and similarity (dot or cosine)."""
+def load_sentence_transformer(info: ModelInfo, device: torch.device, dtype: torch.dtype) -> DenseScorer:
+    """Load a model as its authors ship it: own pooling, prompts, lengths and similarity (dot or cosine)."""
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
-        raise InputError(f"{name_or_path} needs sentence-transformers: pip install sentence-transformers") from error
-    model = SentenceTransformer(name_or_path, device=str(device), model_kwargs={"use_safetensors": True})
+        raise InputError(f"{info.name} needs sentence-transformers: pip install sentence-transformers") from error
+    options = {"use_safetensors": True, "dtype": torch.float32}
+    model = SentenceTransformer(info.name, device=str(device), model_kwargs=options)
     if model.similarity_fn_name not in ("cosine", "dot"):
-        raise InputError(f"{name_or_path} compares by {model.similarity_fn_name}; expected cosine or dot")
-    options = {"normalize_embeddings": model.similarity_fn_name == "cosine", "show_progress_bar": False}
+        raise InputError(f"{info.name} compares by {model.similarity_fn_name}; expected cosine or dot")
+    settings = {"normalize_embeddings": model.similarity_fn_name == "cosine", "show_progress_bar": False}
 
-    def encode(texts, side, bar=None):
+    def embed(texts, side, bar=None, dtype=dtype):
         encode_side = model.encode_query if side == "query" else model.encode_document
         with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-            embeddings = encode_side(list(texts), **options)
+            embeddings = encode_side(list(texts), **settings)
         if bar is not None:
             bar.update(len(texts))
         return embeddings.astype("float32")
 
+    if isinstance(model.tokenizer, PreTrainedTokenizerBase) and model.transformers_model is not None:
+        probe = partial(embed, side="document", dtype=torch.float32)
+        inspect_model(model.transformers_model, model.tokenizer, info.name, probe)
     description = repr(model), model.prompts, model.similarity_fn_name, tokenizer_description(model.tokenizer)
-    return DenseScorer(encode, embedder_fingerprint(model, *description, str(dtype)), device)
-
-
-def one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+    return DenseScorer(embed, embedder_fingerprint(model, *description, str(dtype)), device)

@@ -22,7 +22,7 @@ from transformers import PreTrainedTokenizerBase
 from m3se.modeling.colbert import ColBERT
 from m3se.trainers.data import RankingLists
 from m3se.trainers.errors import InputError
-from m3se.trainers.retrieval.embed_texts import tokenized
+from m3se.trainers.models.text_inputs import TextInputs
 from m3se.trainers.teacher.pair_scorer import PairScorer
 
 
@@ -159,7 +159,7 @@ class ColBERTScorer(Scorer):
 
     def __init__(self, model: ColBERT, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype):
         self.model = model
-        self.tokenizer = tokenizer
+        self.inputs = TextInputs(tokenizer, model.config.query_length, model.config.document_length)
         self.dtype = dtype
 
     def encode(self, texts: Sequence[str], side: str, bar: tqdm | None = None) -> list[np.ndarray]:
@@ -206,9 +206,8 @@ class ColBERTScorer(Scorer):
     @torch.inference_mode()
     def _embed(self, texts: list[str], side: str) -> tuple[Tensor, Tensor]:
         """Return token embeddings [N, T, H] float32 and the mask [N, T] of the tokens that are compared."""
-        config, device = self.model.config, self.model.device
-        length = config.query_length if side == "query" else config.document_length
-        ids, mask = tokenized(self.tokenizer, texts, length)
+        device = self.model.device
+        ids, mask = self.inputs(texts, side)
         with torch.autocast(device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
             return self.model.embed_in_blocks(ids.to(device), mask.to(device), side)
 

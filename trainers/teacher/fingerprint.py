@@ -7,6 +7,7 @@ import json
 from hashlib import blake2b
 
 import torch
+from tokenizers import Tokenizer
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from m3se.modeling.checkpoints import FIELDS_KEY
@@ -50,9 +51,10 @@ def config_description(config: PreTrainedConfig) -> dict:
     return {key: value for key, value in config.to_dict().items() if key not in NEUTRAL_FIELDS}
 
 
-def tokenizer_description(tokenizer: PreTrainedTokenizerBase) -> dict:
+def tokenizer_description(tokenizer: PreTrainedTokenizerBase | Tokenizer) -> dict:
     """Return everything in a tokenizer that decides token ids, without the padding and truncation of its last call."""
-    if not tokenizer.is_fast:
+    if isinstance(tokenizer, PreTrainedTokenizerBase) and not tokenizer.is_fast:
         return {"vocabulary": tokenizer.get_vocab(), "special": tokenizer.special_tokens_map}
-    description = json.loads(tokenizer.backend_tokenizer.to_str())
+    backend = tokenizer if isinstance(tokenizer, Tokenizer) else tokenizer.backend_tokenizer
+    description = json.loads(backend.to_str())
     return {key: value for key, value in description.items() if key not in ("padding", "truncation")}

@@ -1,27 +1,27 @@
-"""A query and a document become one sequence of tokens, in the way their cross-encoder was trained.
+"""Token ids of pairs of a query and a document, joined as their cross-encoder was trained.
 
-Two ways exist. Our own cross-encoders cut each text to its own length and join the two (`join_pairs`, as in training).
-Any other cross-encoder gets its tokeniser's own encoding of a pair; only what exceeds the model's positions is cut,
-from the longer text first, unless lengths are asked for.
+Two ways of joining exist. Our own cross-encoders cut each text to its own length and join the two (`join_pairs`, as in
+training). Any other cross-encoder gets its tokenizer's own encoding of a pair: only what exceeds the model's positions
+is cut, from the longer text first, unless lengths are asked for.
 """
 
 import inspect
 
-import torch
 from torch import Tensor
-from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from m3se.modeling.cross_encoder import join_pairs
+from m3se.modeling.encoders import position_limit
 from m3se.trainers.errors import InputError
-
-
-OFFSET_POSITIONS = {"camembert", "data2vec-text", "ibert", "longformer", "luke", "mpnet", "xmod"}
+from m3se.trainers.models.text_inputs import TextInputs
 
 
 class PairEncoder:
-    """Turns pairs of texts into the inputs of a sequence classifier.
+    """Tokeniser of pairs of texts, which makes the inputs of a sequence classifier.
 
     Args:
+        tokenizer: is made to pad on the right: no architecture then needs to know where a text begins.
+        classifier: its config tells the positions and inputs it has.
         joined: True for our own cross-encoders (both lengths are then required).
         query_length, document_length: tokens a text may have, counted with the special tokens it would get alone.
             None: no limit of its own.
@@ -47,12 +47,12 @@ class PairEncoder:
 
     @property
     def lengths(self) -> dict[str, int | bool | None]:
-        """What decides where texts are cut: part of the teacher's fingerprint."""
+        """Return what decides where texts are cut: part of the teacher's fingerprint."""
         lengths = {"query_length": self.query_length, "document_length": self.document_length}
         return {"joined": self.joined, "max_length": self.max_length, **lengths}
 
     def __call__(self, queries: list[str], documents: list[str]) -> dict[str, Tensor]:
-        """Pairs (n texts each) -> right-padded input_ids, attention_mask and, where used, token_type_ids [n, L]."""
+        """Tokenise n pairs -> right-padded input_ids, attention_mask and, where used, token_type_ids [n, L]."""
         if self.joined:
             return self._join(queries, documents)
         if self.query_length is None and self.document_length is None:
@@ -69,21 +69,21 @@ class PairEncoder:
         return self._pair_cut_texts(queries, documents)
 
     def _join(self, queries: list[str], documents: list[str]) -> dict[str, Tensor]:
-        query_rows, query_ids, query_mask = self._encode_distinct(queries, self.query_length)
-        document_rows, document_ids, document_mask = self._encode_distinct(documents, self.document_length)
+        query_rows, query_ids, query_mask = self._encode_distinct(queries, "query")
+        document_rows, document_ids, document_mask = self._encode_distinct(documents, "document")
         joined = join_pairs(
             query_ids[query_rows], query_mask[query_rows], document_ids[document_rows], document_mask[document_rows]
         )
         return dict(zip(self.names, joined, strict=False))
 
-    def _encode_distinct(self, texts: list[str], length: int) -> tuple[list[int], Tensor, Tensor]:
-        """Row of every text, token ids and mask [distinct texts, L]."""
+    def _encode_distinct(self, texts: list[str], side: str) -> tuple[list[int], Tensor, Tensor]:
+        """Return the row of every text, and token ids and mask [distinct texts, L]."""
         rows = {text: row for row, text in enumerate(dict.fromkeys(texts))}
-        encoded = self.tokenizer(list(rows), padding=True, truncation=True, max_length=length, return_tensors="pt")
-        return [rows[text] for text in texts], encoded["input_ids"], encoded["attention_mask"]
+        ids, mask = TextInputs(self.tokenizer, self.query_length, self.document_length)(list(rows), side)
+        return [rows[text] for text in texts], ids, mask
 
     def _pair_cut_texts(self, queries: list[str], documents: list[str]) -> dict[str, Tensor]:
-        """The tokeniser's pair encoding of texts that are first cut to their own lengths."""
+        """Encode pairs as the tokenizer does, of texts that are first cut to their own lengths."""
         backend = self.tokenizer.backend_tokenizer
         backend.no_padding()
         backend.no_truncation()
@@ -95,12 +95,10 @@ class PairEncoder:
             sides.append(encoded)
         backend.enable_truncation(self.max_length, strategy="longest_first")
         pairs = [backend.post_process(*pair) for pair in zip(*sides, strict=True)]
-        columns = {
-            "input_ids": [pair.ids for pair in pairs],
-            "attention_mask": [pair.attention_mask for pair in pairs],
-            "token_type_ids": [pair.type_ids for pair in pairs],
-        }
-        columns = {name: columns[name] for name in self.names}
+        attributes = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
+        columns = {}
+        for name in self.names:
+            columns[name] = [getattr(pair, attributes[name]) for pair in pairs]
         return dict(self.tokenizer.pad(columns, return_tensors="pt"))
 
     def _check_lengths(self) -> None:
@@ -114,23 +112,14 @@ class PairEncoder:
                 f"{self.max_length} positions of the teacher"
             )
         if not (self.joined or self.tokenizer.is_fast or self.query_length is self.document_length is None):
-            raise InputError("query_length and document_length need a teacher with a fast tokeniser")
+            raise InputError("query_length and document_length need a teacher with a fast tokenizer")
 
 
 def input_names(tokenizer: PreTrainedTokenizerBase, classifier: PreTrainedModel, joined: bool) -> list[str]:
-    """What the classifier is given. Token types tell query from document where it has an embedding for both."""
+    """List the inputs of a classifier. Token types tell query from document where it has an embedding for both."""
     types = classifier.config.to_dict().get("type_vocab_size")
     accepted = "token_type_ids" in inspect.signature(classifier.forward).parameters
     produced = joined or "token_type_ids" in tokenizer.model_input_names
     without_types = types == 1 or (joined and types is None)
     names = ["input_ids", "attention_mask"]
     return [*names, "token_type_ids"] if accepted and produced and not without_types else names
-
-
-def position_limit(config: PreTrainedConfig) -> int:
-    """Tokens the model has positions for; the first positions of RoBERTa and its kin belong to padding."""
-    fields = config.to_dict()
-    positions = fields.get("max_position_embeddings") or 0
-    offset = config.model_type in OFFSET_POSITIONS or "roberta" in config.model_type
-    reserved = config.pad_token_id + 1 if offset else 0
-    return positions - reserved if positions > 0 else torch.iinfo(torch.int32).max

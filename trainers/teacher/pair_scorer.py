@@ -1,4 +1,4 @@
-"""The teacher: a cross-encoder that scores pairs of a query and a document.
+"""Teachers: cross-encoders that score pairs of a query and a document.
 
 Scores are raw logits, whatever activation the checkpoint configures: distillation compares margins, and a sigmoid
 flattens them. A score is a function of its pair: which other pairs are in the same call decides only padding and the
@@ -7,20 +7,23 @@ MiniLM the largest move was 3e-6 of the scores' standard deviation in float32, 2
 """
 
 import logging
+from pathlib import Path
 
 import numpy as np
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import Tensor
 from tqdm import tqdm
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from m3se.modeling.batching import run_in_blocks
-from m3se.modeling.checkpoints import FIELDS_KEY, read_json
+from m3se.modeling.checkpoints import FIELDS_KEY
 from m3se.modeling.cross_encoder import CrossEncoder, CrossEncoderConfig
-from m3se.trainers.devices import autocast_dtype
-from m3se.trainers.errors import InputError
-from m3se.trainers.storage.checksums import refuse_damaged_model
+from m3se.trainers.devices import choose_dtype, default_device
+from m3se.trainers.errors import InputError, first_line
+from m3se.trainers.models.inspection import inspect_model, load_tokenizer, probe_texts, share_padding
+from m3se.trainers.models.model_info import ModelInfo
 from m3se.trainers.teacher.fingerprint import classifier_fingerprint, config_description, tokenizer_description
 from m3se.trainers.teacher.pair_inputs import PairEncoder
 
@@ -29,17 +32,39 @@ logger = logging.getLogger(__name__)
 
 # Pairs that are tokenised and sorted by length together. Part of a score's last bits, so not an option.
 CHUNK_PAIRS = {"cpu": 512, "cuda": 16384}
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+# What messages call the kinds of `ModelInfo`.
+KINDS = {
+    "dual_encoder": "a dual encoder",
+    "colbert": "a ColBERT model",
+    "cross_encoder": "a cross-encoder",
+    "sentence_transformers": "a sentence-transformers model that embeds texts",
+    "static": "a static embedding of words",
+    "encoder": "a bare encoder",
+    "sparse": "a SparseEncoder, which embeds texts in vectors over its vocabulary",
+    "multi_vector": "a MultiVectorEncoder, which embeds every token of a text",
+    "causal": "a CrossEncoder without a classifier, which generates its score from a prompt",
+}
 
 
 class PairScorer:
     """Scores pairs of texts with a sequence classifier of one logit, or of two (their difference is the score).
 
-    `name` is what it was loaded from; `fingerprint` identifies whatever decides a score: weights, config, tokeniser,
-    lengths and number format.
+    Attributes:
+        name: folder or Hub id that it was loaded from.
+        encoder: tokenises pairs.
+        dtype: number format that matrices are multiplied in.
+        fingerprint: identifies what decides a score: weights, config, tokenizer, lengths and number format.
+        device: the processor it runs on.
     """
 
-    def __init__(self, name: str, classifier: PreTrainedModel, encoder: PairEncoder, dtype: torch.dtype):
+    def __init__(
+        self,
+        name: str,
+        classifier: PreTrainedModel,
+        encoder: PairEncoder,
+        dtype: torch.dtype,
+        device: torch.device | None = None,
+    ):
         if classifier.config.num_labels not in (1, 2):
             raise InputError(
                 f"teacher {name}: expected a classifier with 1 logit, or 2 (not relevant, relevant); "
@@ -48,54 +73,67 @@ class PairScorer:
         self.name = name
         self.encoder = encoder
         self.dtype = dtype
-        description = [
-            config_description(classifier.config),
-            tokenizer_description(encoder.tokenizer),
-            encoder.lengths,
-        ]
-        self.fingerprint = classifier_fingerprint(classifier, *description, str(dtype))
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        description = config_description(classifier.config), tokenizer_description(encoder.tokenizer)
+        self.fingerprint = classifier_fingerprint(classifier, *description, encoder.lengths, str(dtype))
+        self.device = torch.device(device or default_device())
         self.classifier = classifier.to(self.device).eval()
         align_weights(self.classifier)
-        self.chunk_pairs = CHUNK_PAIRS[self.device.type]
+        self.chunk_pairs = CHUNK_PAIRS.get(self.device.type, CHUNK_PAIRS["cuda"])
         if dtype is torch.bfloat16:
             keep_head_in_float32(self.classifier, self.device.type)
 
     @classmethod
     def from_pretrained(
         cls,
-        name_or_path: str,
+        model: str | Path | ModelInfo,
         dtype: str | None = None,
         query_length: int | None = None,
         document_length: int | None = None,
+        device: str | torch.device | None = None,
     ) -> "PairScorer":
-        """Load a teacher: our own cross-encoder (checkpoint or published folder), or any sequence classifier that
-        reads pairs (Hub id or folder, sentence-transformers CrossEncoder checkpoints among them).
+        """Load a teacher and try it on two short texts.
+
+        It is a cross-encoder of ours (checkpoint or published folder), or any sequence classifier that reads pairs,
+        such as a CrossEncoder of sentence-transformers.
 
         Args:
-            dtype: "float32" or "bfloat16" (the encoder under autocast; the head stays float32). None: bfloat16 where
-                the processor multiplies in it.
-            query_length, document_length: tokens a text may have, special tokens included. None: what our config
-                says, or for other models no limit but the model's positions.
+            model: folder or Hub id, or what `ModelInfo.read` found there.
+            dtype: "float32" or "bfloat16" (the encoder under autocast; the head stays float32). None or "auto":
+                bfloat16 where the processor multiplies in it.
+            query_length, document_length: tokens a text may have, special tokens included. None: the lengths of our
+                config, or for other models no limit but the model's positions.
+            device: the processor to run on (default: a GPU if there is one).
 
         Raises:
-            InputError: no such model, no safetensors weights, a head that is not in the checkpoint, a number of
-                logits other than 1 or 2, lengths that do not fit.
+            InputError: no such model, another kind of model, no safetensors weights, a head that is not in the
+                checkpoint, a number of logits other than 1 or 2, lengths or a tokenizer that do not fit.
         """
-        if dtype is not None and dtype not in DTYPES:
-            raise InputError(f"teacher dtype: expected one of {', '.join(DTYPES)}, got {dtype!r}")
-        classifier, tokenizer, fields = load_classifier(str(name_or_path))
-        joined = fields is not None
-        if joined:
+        device = torch.device(device or default_device())
+        compute = choose_dtype(dtype, device)
+        info = model if isinstance(model, ModelInfo) else ModelInfo.read(model)
+        classifier, fields = load_classifier(info)
+        tokenizer = load_tokenizer(info.name)
+        share_padding(classifier, tokenizer, info.name)
+        if fields is not None:
             query_length = fields["query_length"] if query_length is None else query_length
             document_length = fields["document_length"] if document_length is None else document_length
-        encoder = PairEncoder(tokenizer, classifier, joined, query_length, document_length)
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        scorer = cls(str(name_or_path), classifier, encoder, DTYPES[dtype] if dtype else autocast_dtype(device))
-        logger.info("teacher %s: %s on %s, fingerprint %s", name_or_path, scorer.dtype, device, scorer.fingerprint)
+        encoder = PairEncoder(tokenizer, classifier, fields is not None, query_length, document_length)
+        scorer = cls(info.name, classifier, encoder, compute, device)
+        inspect_model(classifier, tokenizer, info.name, scorer.probe_scores)
+        if info.prompts:
+            logger.warning("teacher %s: its prompts are not put before the texts: %s", info.name, info.prompts)
+        logger.info("teacher %s: %s on %s, fingerprint %s", info.name, compute, device.type, scorer.fingerprint)
         return scorer
 
-    @torch.inference_mode()
+    def probe_scores(self, texts: list[str]) -> np.ndarray:
+        """Score N texts as documents of a query of one word to four, in float32: [N, 4]."""
+        words = probe_texts(self.encoder.tokenizer, length=4)[1].split()
+        columns = []
+        for count in range(1, 5):
+            queries = [" ".join(words[:count])] * len(texts)
+            columns.append(self._score_chunk(queries, texts, torch.float32))
+        return np.stack(columns, axis=1)
+
     def score(
         self, queries: list[str], documents: list[str], progress: bool = True, bar: tqdm | None = None
     ) -> np.ndarray:
@@ -107,52 +145,60 @@ class PairScorer:
             raise ValueError(f"pairs need as many queries as documents, got {len(queries)} and {len(documents)}")
         scores = np.empty(len(queries), dtype=np.float32)
         own = tqdm(total=len(queries), desc="teacher", unit="pair", disable=bar is not None or not progress, delay=1)
+        bar = own if bar is None else bar
         with own:
             for start in range(0, len(queries), self.chunk_pairs):
                 chunk = slice(start, start + self.chunk_pairs)
-                scores[chunk] = self._score_chunk(queries[chunk], documents[chunk], own if bar is None else bar)
+                scores[chunk] = self._score_chunk(queries[chunk], documents[chunk], self.dtype, bar)
         return scores
 
-    def _score_chunk(self, queries: list[str], documents: list[str], bar: tqdm) -> np.ndarray:
+    @torch.inference_mode()
+    def _score_chunk(
+        self, queries: list[str], documents: list[str], dtype: torch.dtype, bar: tqdm | None = None
+    ) -> np.ndarray:
+        """Score pairs that are tokenised together: float32 [n]."""
         inputs = {name: values.to(self.device) for name, values in self.encoder(queries, documents).items()}
 
         def classify(rows: Tensor, length: int) -> Tensor:
+            """Return the logits of some pairs, cut to the length of the longest."""
             logits = self.classifier(**{name: values[rows, :length] for name, values in inputs.items()}).logits
-            bar.update(len(rows))
+            if bar is not None:
+                bar.update(len(rows))
             return logits.float()
 
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype is torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=dtype is torch.bfloat16):
             logits = run_in_blocks(classify, inputs["attention_mask"].sum(dim=1))
         scores = logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
         return scores.cpu().numpy()
 
 
-def load_classifier(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, dict | None]:
-    """A sequence classifier and its tokeniser; the fields of our config if it is one of ours, else None."""
-    refuse_damaged_model(name)
+def load_classifier(info: ModelInfo) -> tuple[PreTrainedModel, dict | None]:
+    """Load a sequence classifier, with the fields of our config if it is one of ours (else None).
+
+    Raises:
+        InputError: another kind of model, or weights that do not fit or lack the head.
+    """
+    if info.kind not in ("cross_encoder", "encoder"):  # a bare encoder has no head, unless its config hides it
+        raise InputError(f"teacher {info.name} is {KINDS[info.kind]}; expected a cross-encoder")
+    is_checkpoint = info.config.get("model_type") == CrossEncoderConfig.model_type
+    loader = CrossEncoder if is_checkpoint else AutoModelForSequenceClassification
     try:
-        config = read_json(name, "config.json")
-        if config is None:
-            raise InputError(f"teacher {name}: it has no config.json; expected a cross-encoder's folder or Hub id")
-        ours = config.get("model_type") == CrossEncoderConfig.model_type
-        loader = CrossEncoder if ours else AutoModelForSequenceClassification
         model, loading = loader.from_pretrained(
-            name, dtype=torch.float32, output_loading_info=True, use_safetensors=True, trust_remote_code=False
+            info.name, dtype=torch.float32, output_loading_info=True, use_safetensors=True, trust_remote_code=False
         )
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-    except InputError:
+    except torch.OutOfMemoryError:
         raise
-    except (OSError, ValueError, SafetensorError) as error:
-        raise InputError(f"teacher {name}: {str(error).strip().splitlines()[0]}") from error
+    except (OSError, RuntimeError, ValueError, SafetensorError, StrictDataclassError) as error:
+        raise InputError(f"teacher {info.name}: {first_line(error)}") from error
     if loading["missing_keys"]:
         missing = sorted(loading["missing_keys"])
         raise InputError(
-            f"teacher {name}: the checkpoint lacks {len(missing)} weights, {missing[0]} among them; "
+            f"teacher {info.name}: the checkpoint lacks {len(missing)} weights, {missing[0]} among them; "
             "expected a trained cross-encoder, not a bare encoder"
         )
-    if ours:
-        return model.encoder, tokenizer, model.config.to_dict()
-    return model, tokenizer, config.get(FIELDS_KEY)
+    if is_checkpoint:
+        return model.encoder, model.config.to_dict()
+    return model, info.config.get(FIELDS_KEY)
 
 
 def align_weights(classifier: PreTrainedModel) -> None:

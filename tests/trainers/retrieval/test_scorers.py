@@ -1,5 +1,3 @@
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -13,7 +11,7 @@ from m3se.trainers.evaluation.reranking import run_from_scores
 from m3se.trainers.retrieval import embed_texts as encoding
 from m3se.trainers.retrieval import scorers
 from m3se.trainers.retrieval.embed_texts import encode_texts
-from m3se.trainers.retrieval.loading import load_scorer, model_kind
+from m3se.trainers.retrieval.loading import load_scorer
 from m3se.trainers.storage.arrow import write_rows
 
 
@@ -169,44 +167,8 @@ def test_a_sentence_transformers_model_keeps_its_own_similarity(bare_encoder, li
         folder = tmp_path / similarity
         model.save(str(folder))
         scorer = load_scorer(str(folder), "float32", device="cpu")
-        assert model_kind(str(folder)) == "sentence_transformers"
         texts = lists.documents.texts(["d7", "d1", "d3"])
         expected = model.similarity(model.encode(["vector sum"]), model.encode(texts))
         np.testing.assert_allclose(scorer.score_lists(lists, progress=False)[0], expected[0], rtol=1e-4)
         np.testing.assert_allclose(scorer.score("vector sum", texts), expected[0], rtol=1e-4)
         assert scorer.rank("vector sum", texts, top_k=1)[0].index == int(expected[0].argmax())
-
-
-@pytest.mark.parametrize(
-    ("config", "kind"),
-    [
-        ({"model_type": "dual_encoder"}, "dual_encoder"),
-        ({"model_type": "cross_encoder"}, "cross_encoder"),
-        ({"model_type": "bert", "m3se": {"pooling": "cls"}}, "dual_encoder"),
-        ({"model_type": "bert", "m3se": {"model_type": "colbert"}}, "colbert"),
-        ({"model_type": "bert", "architectures": ["BertForSequenceClassification"]}, "cross_encoder"),
-        ({"model_type": "bert", "architectures": ["HF_ColBERT"]}, "colbert"),
-        ({"model_type": "bert", "architectures": ["BertModel"]}, "encoder"),
-    ],
-)
-def test_the_kind_is_read_from_the_files(tmp_path, config, kind):
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    assert model_kind(str(tmp_path)) == kind
-
-
-def test_a_pylate_folder_is_a_colbert(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert", "architectures": ["BertModel"]}))
-    (tmp_path / "modules.json").write_text("[]")
-    assert model_kind(str(tmp_path)) == "sentence_transformers"
-    (tmp_path / "config_sentence_transformers.json").write_text(json.dumps({"query_prefix": "[Q] "}))
-    assert model_kind(str(tmp_path)) == "colbert"
-
-
-def test_what_is_no_model_is_refused_by_name(tmp_path):
-    with pytest.raises(InputError, match="config.json is missing"):
-        load_scorer(str(tmp_path))
-    with pytest.raises(InputError, match="nowhere"):
-        load_scorer(str(tmp_path / "nowhere"))
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "dual_encoder"}))
-    with pytest.raises(InputError, match="cannot be loaded as a dual_encoder model"):
-        load_scorer(str(tmp_path))

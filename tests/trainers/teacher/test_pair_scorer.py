@@ -16,6 +16,8 @@ from m3se import CrossEncoder
 from m3se.run_scripts.publishing.build import build_folder
 from m3se.trainers.errors import InputError
 from m3se.trainers.teacher.pair_scorer import PairScorer
+from tests.worlds import architectures
+from tests.worlds.architectures import save_encoder
 from tests.worlds.teachers import (
     bert_config,
     byte_tokenizer,
@@ -96,6 +98,64 @@ def test_the_side_that_a_tokeniser_pads_does_not_matter(tmp_path, save):
     expected = float32(folder).score(*PAIRS)
     word_tokenizer(padding_side="left").save_pretrained(folder)
     np.testing.assert_allclose(float32(folder).score(*PAIRS), expected, atol=1e-5)
+
+
+def save_decoder(folder, padding_side="left", pad_token="</s>", **fields) -> str:
+    """A reranker on a decoder, whose tokenizer pads on the left as decoders' do."""
+    save_encoder("qwen3", folder, AutoModelForSequenceClassification, num_labels=1, **fields)
+    architectures.word_tokenizer(padding_side=padding_side, pad_token=pad_token).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize("padding_side", ["left", "right"])
+@pytest.mark.parametrize("pad_token, pad_token_id", [("</s>", 2), ("<pad>", 1), ("<pad>", None), ("</s>", None)])
+def test_a_decoder_scores_as_transformers_does_one_pair_at_a_time(tmp_path, padding_side, pad_token, pad_token_id):
+    folder = save_decoder(tmp_path, padding_side, pad_token, pad_token_id=pad_token_id)
+    queries = ["red tree", "blue", "fish bird horse"] * 4
+    documents = ["red tree river stone", "horse", "salt iron glass paper sound", "light night"] * 3
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    model.config.pad_token_id = 1 if pad_token == "<pad>" else 2
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    with torch.no_grad():
+        pairs = [tokenizer(*pair, return_tensors="pt") for pair in zip(queries, documents, strict=True)]
+        expected = [model(**inputs).logits.item() for inputs in pairs]
+    np.testing.assert_allclose(float32(folder).score(queries, documents), expected, atol=1e-5)
+
+
+def test_a_decoder_without_any_padding_token_is_refused_before_a_pair_is_scored(tmp_path):
+    with pytest.raises(InputError, match="no padding token"):
+        float32(save_decoder(tmp_path, pad_token=None, pad_token_id=None))
+
+
+def test_a_teacher_that_reads_its_score_from_the_last_position_is_refused(tmp_path):
+    folder = save_encoder("xlnet", tmp_path, AutoModelForSequenceClassification, num_labels=1)
+    with pytest.raises(InputError, match="takes padding for text"):
+        float32(folder)
+
+
+def test_weights_that_are_no_numbers_are_refused_before_a_pair_is_scored(tmp_path):
+    folder = save_classifier(tmp_path)
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    torch.nn.init.constant_(model.classifier.weight, torch.nan)
+    model.save_pretrained(folder)
+    with pytest.raises(InputError, match="NaN or infinite numbers"):
+        float32(folder)
+
+
+def test_a_teacher_without_its_tokenizer_is_refused(tmp_path):
+    folder = save_classifier(tmp_path)
+    for path in tmp_path.glob("token*"):
+        path.unlink()
+    with pytest.raises(InputError, match=r"no words among them|cannot be loaded"):
+        float32(folder)
+
+
+def test_a_half_precision_teacher_is_computed_in_float32(tmp_path):
+    folder = save_classifier(tmp_path)
+    AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float16).save_pretrained(folder)
+    half = float32(folder).score(*PAIRS)
+    AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).save_pretrained(folder)
+    np.testing.assert_array_equal(float32(folder).score(*PAIRS), half)
 
 
 @pytest.mark.parametrize("labels", [1, 2])
@@ -222,7 +282,7 @@ def test_a_folder_that_does_not_exist_is_named(tmp_path):
 
 
 def test_a_number_format_that_does_not_exist_is_refused(tmp_path):
-    with pytest.raises(InputError, match="float32, bfloat16, got 'int4'"):
+    with pytest.raises(InputError, match="float32 or bfloat16, got 'int4'"):
         PairScorer.from_pretrained(tmp_path, dtype="int4")
 
 
