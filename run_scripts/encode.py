@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from transformers import HfArgumentParser
 
 from m3se.run_scripts.cli.app import run
-from m3se.trainers.data import read_data
+from m3se.trainers.data import read_documents
 from m3se.trainers.processes import connect_processes
 from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection, encode_collection, encoding_folder
 from m3se.trainers.retrieval.loading import load_embedder
@@ -26,7 +26,9 @@ class EncodingArguments:
     model: str = field(metadata={"help": "Folder or Hub id of a model that embeds documents in one vector."})
     output: str | None = field(default=None, metadata={"help": "Folder for the shards (default: in the cache)."})
     data: str = field(default="pydocs", metadata={"help": "pydocs, or another collection."})
-    split: str = field(default="test", metadata={"help": "One that the collection has; all documents are embedded."})
+    split: str | None = field(
+        default=None, metadata={"help": "Needed only where every split has documents of its own."}
+    )
     number_format: str = field(
         default="float32", metadata={"help": "Of the file: float32, float16, or int8 (a scale per document)."}
     )
@@ -46,7 +48,7 @@ def main(arguments: EncodingArguments) -> None:
         logging.disable(logging.INFO)
     with state.main_process_first():  # it prepares the collection, which the others only open
         scorer = load_embedder(arguments.model, arguments.dtype, arguments.pooling)
-        documents = read_data(arguments.data, arguments.split, arguments.cache_dir, allow_missing=True).documents
+        documents = read_documents(arguments.data, arguments.cache_dir, arguments.split)
     folder = arguments.output or encoding_folder(scorer, documents, arguments.cache_dir)
     encode_collection(
         scorer,

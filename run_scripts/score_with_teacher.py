@@ -65,6 +65,10 @@ class ScoringArguments(RankingArguments):
             "bm25), or a file: TREC or MS MARCO run, triples of ids, Hofstätter's teacher scores, top1000."
         },
     )
+    candidates_format: str = field(
+        default="auto",
+        metadata={"help": "Of a file of candidates: run, triples, scored_triples, top1000; auto: what its lines say."},
+    )
     qrels: str | None = field(default=None, metadata={"help": "File of judgments, where the data has none or others."})
     allow_missing: bool = field(default=False, metadata={"help": "Drop and count what names unknown documents."})
     bm25_k1: float = field(default=0.9, metadata={"help": "Of BM25: how soon a repeated word adds no more."})
@@ -189,6 +193,7 @@ def read_collection(arguments: ScoringArguments) -> Collection:
         candidates=brought,
         qrels=arguments.qrels,
         allow_missing=arguments.allow_missing,
+        candidates_format=arguments.candidates_format if brought else "auto",
     )
     collection = relevant_from(collection, arguments.relevance_level)
     return collection.only(select_queries(set(collection.queries), arguments))

@@ -15,7 +15,7 @@ from transformers import HfArgumentParser
 from m3se.run_scripts.cli.app import run
 from m3se.run_scripts.cli.arguments import REQUIRED, DocumentArguments, SearchedArguments, option
 from m3se.run_scripts.cli.encodings import open_encoding
-from m3se.trainers.data import read_data
+from m3se.trainers.data import read_documents
 from m3se.trainers.errors import InputError
 from m3se.trainers.retrieval.loading import load_embedder
 from m3se.trainers.retrieval.search import retrieve
@@ -45,7 +45,7 @@ def main(arguments: SearchArguments, rest: Namespace) -> None:
     if arguments.top < 1:
         raise InputError(f"top: expected at least 1, got {arguments.top}")
     scorer = load_embedder(arguments.model, arguments.dtype, arguments.pooling)
-    documents = read_data(arguments.data, arguments.split, arguments.cache_dir, allow_missing=True).documents
+    documents = read_documents(arguments.data, arguments.cache_dir, arguments.split)
     encoded = open_encoding(arguments, scorer, documents)
     started = time.perf_counter()
     queries = dict(zip(rest.query, rest.query, strict=True))

@@ -29,7 +29,7 @@ class DocumentArguments(CacheArguments):
     """A collection of which only the documents are read."""
 
     data: str = option("pydocs, or another collection.", "pydocs")
-    split: str = option("One that the collection has; all documents are read.", "test")
+    split: str | None = option("Needed only where every split has documents of its own.")
 
 
 @dataclass(kw_only=True)
@@ -63,6 +63,9 @@ class CandidateArguments(CollectionArguments, RankingArguments):
         "bm25; own: lists that the data bring; a TREC run or another file of lists; or a folder of ranking lists "
         "(then --data is not read).",
         "bm25",
+    )
+    candidates_format: str = option(
+        "Of a file of candidates: run, triples, scored_triples or top1000; auto: what its lines say.", "auto"
     )
     depth: int = option("Candidates of a query. Lists in no order are taken whole.", 100)
     max_queries: int | None = option("Only so many queries, the first by hash of their id.")

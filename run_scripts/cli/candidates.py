@@ -48,7 +48,7 @@ def _folder_candidates(arguments: CandidateArguments) -> Candidates:
 
 
 def _collection_candidates(arguments: CandidateArguments) -> Candidates:
-    is_run = is_run_file(arguments.candidates)
+    is_run = is_run_file(arguments.candidates) and arguments.candidates_format in ("auto", "run")
     file = None if is_run or arguments.candidates in NAMED else arguments.candidates
     collection = open_collection(arguments, file)
     if is_run:
@@ -79,6 +79,7 @@ def open_collection(arguments: CandidateArguments, candidates: str | None = None
         candidates=candidates,
         qrels=arguments.qrels,
         allow_missing=arguments.allow_missing,
+        candidates_format=arguments.candidates_format if candidates else "auto",
     )
     judged = [query for query in collection.queries if collection.qrels.get(query)]
     if not judged:
