@@ -234,8 +234,8 @@ def test_a_study_that_a_scale_has_no_rows_for_says_so():
 
 
 def test_a_scale_whose_models_are_not_reranked_cannot_be_transferred(tmp_path):
-    argv = ["--study", "table1", "--scale", "paper", "--transfer", "words", "--output", str(tmp_path), "--dry_run"]
-    with pytest.raises(InputError, match="--transfer: scale paper has no evaluation rerank"):
+    argv = ["--study", "table1", "--scale", "paper_nq", "--transfer", "words", "--output", str(tmp_path), "--dry_run"]
+    with pytest.raises(InputError, match="--transfer: scale paper_nq has no evaluation rerank"):
         reproduce.main(*parse(reproduce.make_parser(), argv))
 
 
