@@ -44,7 +44,10 @@ def load_encoder(
     Raises:
         ValueError: a model that is not an encoder, does not have that many layers, or lacks weights.
     """
-    config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=False, **config_fields)
+    try:
+        config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=False, **config_fields)
+    except (AttributeError, LookupError, TypeError, ArithmeticError) as error:  # what a field that does not fit causes
+        raise ValueError(f"{name_or_path}: config.json cannot be used: {type(error).__name__}: {error}") from error
     if hasattr(config, "encoder_config"):
         raise ValueError(
             f"{name_or_path} is a {config.model_type} checkpoint, not an encoder: publish.py makes it one"
@@ -66,7 +69,7 @@ def load_encoder(
             output_loading_info=True,
             **hub,
         )
-    except RuntimeError as error:  # weights of other sizes
+    except (RuntimeError, AttributeError, LookupError, TypeError, ArithmeticError) as error:  # weights of other sizes
         raise ValueError(f"{name_or_path}: the weights do not fit config.json: {error}") from error
     if auto_class is AutoModel and "decoder_input_ids" in inspect.signature(model.forward).parameters:
         raise ValueError(f"{name_or_path} is half of a {config.model_type} encoder-decoder; expected an encoder")

@@ -50,7 +50,7 @@ def train(
         publish = make_publisher(config)
         tokenizer = load_tokenizer(encoder_path(encoder.encoder))
         set_seed(config.seed)  # new layers are then the same in every process and every run
-        with as_input_errors():
+        with as_input_errors(encoder.encoder):
             model = build_model()
             inspect_model(model, tokenizer, encoder.encoder)
         lists = read_lists()

@@ -13,11 +13,12 @@ from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.runs import read_run
 from tests.reliability.programs.fuzz import BEIR, CASES, DPR, LISTS, fuzz
 from tests.reliability.programs.fuzz_files import plain
+from tests.reliability.programs.fuzz_models import save, start_training
 from tests.reliability.programs.fuzz_sources import HUB, TEXTS, read_hub, read_irds, readme
 
 
 CASES_EACH = 63
-SLOW = {"Hub": 20}  # that library takes a tenth of a second to open a folder
+SLOW = {"Hub": 20, "models": 20}  # a tenth of a second to open a folder, or to make a model
 
 
 @pytest.mark.slow
@@ -204,6 +205,23 @@ def test_an_array_that_is_nested_too_deeply_is_refused(tmp_path):
     (tmp_path / "dpr.json").write_text("[" * 100_000, encoding="utf-8")
     message = refusal(lambda: read_data(str(tmp_path / "dpr.json"), "train", tmp_path / "cache"))
     assert "dpr.json, line 1: not JSON: too deeply nested" in message
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("model_type", {"a": 1}), ("architectures", 1.5), ("num_labels", ["x"]), ("dtype", "x"), ("id2label", [{}, "é"])],
+    ids=lambda value: str(value),
+)
+def test_a_config_with_a_field_that_does_not_fit_is_refused_with_the_models_name(tmp_path, field, value):
+    save(tmp_path, "bert", "nothing")
+    entries = json.loads((tmp_path / "config.json").read_text(encoding="utf-8")) | {field: value}
+    (tmp_path / "config.json").write_text(json.dumps(entries), encoding="utf-8")
+    assert str(tmp_path) in refusal(lambda: start_training(tmp_path))
+
+
+def test_weights_that_are_cut_are_refused_with_the_models_name(tmp_path):
+    save(tmp_path, "bert", "weights")
+    assert str(tmp_path) in refusal(lambda: start_training(tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -36,8 +36,11 @@ def encoder_path(encoder: str) -> str:
 
 
 @contextmanager
-def as_input_errors() -> Iterator[None]:
-    """Turn what our models and transformers refuse of a checkpoint into an InputError of one line."""
+def as_input_errors(name: str | None = None) -> Iterator[None]:
+    """Turn what our models and transformers refuse of a checkpoint into an InputError of one line.
+
+    Messages that do not say which checkpoint, such as those about a damaged file, begin with `name` if it is given.
+    """
     try:
         yield
     except InputError:
@@ -45,7 +48,8 @@ def as_input_errors() -> Iterator[None]:
     except (ValueError, OSError, SafetensorError, StrictDataclassError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # of the machine; transformers' own have no number
             raise
-        raise InputError(" ".join(str(error).split())[:400]) from error
+        reason = " ".join(str(error).split())[:400]
+        raise InputError(reason if name is None or name in reason else f"{name}: {reason}") from error
 
 
 def check_lengths(model: PreTrainedModel) -> None:

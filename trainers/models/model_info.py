@@ -4,7 +4,6 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING, PreTrainedConfig
 
 import m3se.modeling.colbert
@@ -13,7 +12,7 @@ import m3se.modeling.dual_encoder  # noqa: F401  (our model types become known t
 from m3se.modeling.checkpoints import FIELDS_KEY
 from m3se.modeling.encoders import NO_LIMIT, position_limit
 from m3se.modeling.repository import read_json
-from m3se.trainers.errors import InputError
+from m3se.trainers.errors import InputError, shorten
 from m3se.trainers.storage.checksums import refuse_damaged_model
 
 
@@ -119,6 +118,10 @@ def read_config(name: str, modules: list[dict]) -> dict:
         raise InputError(f"{name} is not a model folder (it has no config.json)")
     if not isinstance(config, dict):
         raise InputError(f"{name}: config.json holds a {type(config).__name__}; expected a mapping")
+    if not isinstance(config.get("architectures") or [], list):
+        raise InputError(
+            f"{name}: config.json, architectures: expected a list, got {shorten(str(config['architectures']))}"
+        )
     return config
 
 
@@ -154,14 +157,17 @@ def read_backbone(name: str, config: dict) -> PreTrainedConfig | None:
     kind = config.get("model_type")
     if not config or kind == "ColBERT":  # Hofstätter's: its backbone is another repository
         return None
-    if kind not in CONFIG_MAPPING:
+    if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
         if config.get("auto_map"):
             raise InputError(f"{name} needs code of its own (auto_map in config.json); models with code are not run")
-        raise InputError(f"{name}: config.json names no architecture that transformers has (model_type: {kind})")
+        raise InputError(
+            f"{name}: config.json names no architecture that transformers has (model_type: {shorten(str(kind))})"
+        )
     try:
         backbone = CONFIG_MAPPING[kind].from_dict(dict(config))
-    except (ValueError, TypeError, KeyError, StrictDataclassError) as error:
-        raise InputError(f"{name}: config.json does not fit a {kind} model: {' '.join(str(error).split())}") from error
+    except Exception as error:  # the checks of an architecture's own config, or what it computes of its fields
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        raise InputError(f"{name}: config.json does not fit a {kind} model: {reason}") from error
     return getattr(backbone, "encoder_config", None) or backbone
 
 

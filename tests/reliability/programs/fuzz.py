@@ -40,6 +40,8 @@ from tests.reliability.programs.fuzz_files import (
     file_of,
     plain,
 )
+from tests.reliability.programs.fuzz_models import model_case
+from tests.reliability.programs.fuzz_runs import ranked_case
 from tests.reliability.programs.fuzz_sources import hub_case, irds_case
 
 
@@ -219,6 +221,8 @@ CASES = {
     "ir_datasets": irds_case(),
     "judgments": qrels_case(),
     "runs": run_case(),
+    "rankings": ranked_case(),
+    "models": model_case(),
     "recipes": recipe_case(),
 }
 
