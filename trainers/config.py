@@ -8,7 +8,8 @@ from transformers import TrainingArguments
 
 from m3se.trainers.devices import autocast_dtype
 from m3se.trainers.errors import InputError
-from m3se.trainers.losses import LOSSES
+from m3se.trainers.losses import LOSSES, NEEDS_TEACHER
+from m3se.trainers.trainer_options import refuse_missing_packages, refuse_options
 
 
 METRICS = ("nDCG@10", "MRR@10", "loss")  # of `DistillationTrainer.evaluate`
@@ -22,14 +23,7 @@ RANGES = {
     "train_sample_size": (0, math.inf),
     "early_stopping_patience": (1, math.inf),
 }
-# Options of Trainer that its own loss and metrics read, and ours do not.
-REPLACED = {
-    "label_smoothing_factor": "use loss softmax_ce with loss_args label_smoothing",
-    "batch_eval_metrics": "metrics are measured query by query anyway",
-    "hub_token": "set HF_TOKEN or log in with `hf auth login`: everybody can read the arguments of a process",
-    "eval_do_concat_batches": "metrics are measured query by query anyway",
-}
-# What a hyperparameter of a loss may be: a test of numbers, and the same in words.
+# Hyperparameters of the losses: a test of their value, and the same in words.
 HYPERPARAMETERS = {
     "temperature": (lambda value: 0 < value < math.inf, "a number above 0"),
     "teacher_temperature": (lambda value: 0 < value < math.inf, "a number above 0"),
@@ -79,6 +73,9 @@ class RankingConfig(TrainingArguments):
     precision: str = field(
         default="auto", metadata={"help": "auto (bf16 where the processor has it), bf16, fp16 or fp32."}
     )
+    bf16: bool | None = field(
+        default=None, metadata={"help": "bfloat16 autocast (default: see precision).", "nargs": "?", "const": True}
+    )
     learning_rate: float = field(default=2.8e-5, metadata={"help": "Initial learning rate of AdamW."})
     disable_tqdm: bool | None = field(default=False, metadata={"help": "No progress bars."})
     logging_nan_inf_filter: bool = field(default=False, metadata={"help": "A NaN loss stops training instead."})
@@ -92,11 +89,18 @@ class RankingConfig(TrainingArguments):
     restore_callback_states_from_checkpoint: bool = field(
         default=True, metadata={"help": "A resumed run goes on counting its patience."}
     )
+    hub_strategy: str = field(default="end", metadata={"help": "The model is published once, at the end."})
     label_names: list[str] | None = field(default_factory=lambda: ["labels"], metadata={"help": "From the collator."})
     ddp_find_unused_parameters: bool | None = field(default=False, metadata={"help": "All parameters are used."})
     ddp_broadcast_buffers: bool | None = field(default=False, metadata={"help": "Encoders have no running state."})
 
     def __post_init__(self):
+        """Check all options that this project adds or changes, then Trainer's own.
+
+        Raises:
+            InputError: an option has a value that cannot be, no effect here, or needs a package that is missing.
+            ValueError: options of Trainer contradict each other.
+        """
         if isinstance(self.loss_args, str):
             self.loss_args = parse_mapping("loss_args", self.loss_args)
         check_loss(self.loss, self.loss_args)
@@ -106,14 +110,13 @@ class RankingConfig(TrainingArguments):
                 raise InputError(
                     f"{name}: expected {f'{low} to {high}' if high < math.inf else f'at least {low}'}, got {value}"
                 )
-        for name, instead in REPLACED.items():
-            if getattr(self, name) != getattr(TrainingArguments, name):
-                raise InputError(f"{name}: has no effect here; {instead}")
+        refuse_options(self)
         self.check_best_metric()
         if self.sample_documents is not None and self.dataloader_persistent_workers:
             raise InputError("sample_documents: needs dataloader_persistent_workers false, which would keep one epoch")
         self.choose_precision()
         super().__post_init__()
+        refuse_missing_packages(self)
         # DataParallel would split the documents of a batch from the queries that point at them
         self._n_gpu = min(self.n_gpu, 1)
         if self.lr_scheduler_type == "reduce_lr_on_plateau":  # PyTorch takes a falling nDCG for an improvement
@@ -130,23 +133,52 @@ class RankingConfig(TrainingArguments):
                 raise InputError("early_stopping_patience: needs eval_strategy steps or epoch")
             self.load_best_model_at_end = True
 
+    def measured_loss(self) -> bool:
+        """Return true when the loss on dev decides about checkpoints, patience or the learning rate."""
+        decides = (
+            self.load_best_model_at_end
+            or self.save_strategy == "best"
+            or self.lr_scheduler_type == "reduce_lr_on_plateau"
+        )
+        return bool(decides) and (self.metric_for_best_model or "").removeprefix("eval_") == "loss"
+
+    def check_dev_loss(self, scored: bool) -> None:
+        """Raise InputError when the dev loss decides, but dev lists without teacher scores have none.
+
+        Args:
+            scored: the dev lists have teacher scores.
+        """
+        if self.measured_loss() and not scored and self.loss in NEEDS_TEACHER and not self.one_hot_weight:
+            raise InputError(
+                f"metric_for_best_model: expected nDCG@10 or MRR@10, got loss: {self.loss} needs teacher scores, "
+                "which the dev lists do not have"
+            )
+
     def choose_precision(self) -> None:
-        """Turn `precision` into Trainer's bf16 and fp16; those given explicitly are left as they are."""
+        """Turn `precision` into Trainer's bf16 and fp16; auto leaves those alone that were chosen.
+
+        Raises:
+            InputError: an unknown precision, or one that contradicts bf16 or fp16.
+        """
         if self.precision not in ("auto", "bf16", "fp16", "fp32"):
             raise InputError(f"precision: expected auto, bf16, fp16 or fp32, got {self.precision!r}")
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
-        device = "cpu" if self.use_cpu else torch.accelerator.current_accelerator()
-        if self.precision != "auto":
-            for name in ("bf16", "fp16"):
-                if getattr(self, name) and self.precision != name:
-                    raise InputError(f"precision: {self.precision} and {name} contradict each other")
-                setattr(self, name, self.precision == name)
-        elif not self.fp16:
-            self.bf16 = self.bf16 or autocast_dtype(device) == torch.bfloat16
+        if self.precision == "auto":
+            if self.bf16 is None and not self.fp16:
+                device = "cpu" if self.use_cpu else torch.accelerator.current_accelerator()
+                self.bf16 = autocast_dtype(device) == torch.bfloat16
+            self.bf16 = bool(self.bf16)
+            return
+        choices = {"bf16": self.bf16, "fp16": self.fp16 or None}
+        for name, choice in choices.items():
+            wanted = self.precision == name
+            if choice is not None and choice != wanted:
+                raise InputError(f"precision: {self.precision} and {name} contradict each other")
+            setattr(self, name, wanted)
 
 
 def parse_mapping(name: str, text: str) -> dict:
-    """JSON object -> dict; raises InputError naming the option."""
+    """Parse a JSON object; raises InputError naming the option."""
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
@@ -156,20 +188,21 @@ def parse_mapping(name: str, text: str) -> dict:
     return value
 
 
-def check_loss(name: str, hyperparameters: dict) -> None:
+def check_loss(name: str, values: dict) -> None:
     """Raise InputError for an unknown loss, a hyperparameter that it does not have, or a value that cannot be."""
     if name not in LOSSES:
         raise InputError(f"loss: expected one of {', '.join(LOSSES)}, got {name!r}")
-    known = hyperparameters_of(name)
-    if unknown := sorted(hyperparameters.keys() - set(known)):
-        raise InputError(f"loss_args: {name} has {', '.join(known) or 'no hyperparameters'}, got {', '.join(unknown)}")
-    for key, value in hyperparameters.items():
+    keywords = hyperparameters(name)
+    if unknown := sorted(values.keys() - set(keywords)):
+        expected = ", ".join(keywords) or "no hyperparameters"
+        raise InputError(f"loss_args: {name} has {expected}, got {', '.join(unknown)}")
+    for key, value in values.items():
         allowed, words = HYPERPARAMETERS[key]
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not allowed(value):
             raise InputError(f"loss_args: {key}: expected {words}, got {value!r}")
 
 
-def hyperparameters_of(name: str) -> list[str]:
-    """The keywords of a loss."""
+def hyperparameters(name: str) -> list[str]:
+    """List the keywords of a loss."""
     parameters = inspect.signature(LOSSES[name]).parameters.values()
     return [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]

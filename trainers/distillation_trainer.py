@@ -1,9 +1,13 @@
+"""The trainer of all our models: teacher scores or labels in, gradients and ranking metrics out."""
+
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 from datasets import Dataset
 from torch import Tensor
+from torch.utils import data
 from transformers import EarlyStoppingCallback, EvalPrediction, PreTrainedModel, Trainer
 
 from m3se.modeling.colbert import ColBERT
@@ -20,7 +24,7 @@ from m3se.trainers.losses import LOSSES, softmax_ce, usable_queries
 from m3se.trainers.meter import Meter
 from m3se.trainers.negatives import add_columns, append_documents, draw_documents, negative_columns
 from m3se.trainers.regularisers import hide_tokens, masked_lm_loss
-from m3se.trainers.sampling import SampledRows
+from m3se.trainers.sampling import Rows, SampledRows, sample_rows
 
 
 RANKING_MODELS = (ColBERT, CrossEncoder, DualEncoder)
@@ -29,29 +33,30 @@ UNSEEN = ("document_keys", "own_keys", "query_ids")  # batch entries that the mo
 
 
 class DistillationTrainer(Trainer):
-    """Fits any of our models to teacher scores or labels with a loss of `trainers.losses`.
+    """A Trainer that fits any of our models to teacher scores or labels with a loss of `trainers.losses`.
 
-    Takes Trainer's own arguments except `compute_metrics`: `args` a RankingConfig, `data_collator` a RankingCollator,
-    `train_dataset` and `eval_dataset` rows of `trainers.data`. Each evaluation measures the dev rows and a fixed
-    sample of the training rows, because the gap between the two is what the paper is about. `eval_documents` holds the
-    texts of the dev rows where that is another table than the collator's.
+    It takes Trainer's own arguments except `compute_metrics`, with a RankingConfig as `args`. Each evaluation measures
+    the dev rows and a fixed sample of the training rows, because the gap between the two is what the paper is about.
+
+    Data sets are any of torch or `datasets`, and `data_collator` is any callable that makes the batch which
+    `RankingCollator` describes. Of that batch `own_keys` and `document_keys` are read for added negatives only, and
+    `query_ids` for messages only. A RankingCollator is needed for `uniform_negatives` and `eval_documents`, rows with
+    `document_ids` and `labels` for `sample_documents`.
+
+    Args:
+        eval_documents: the texts of the dev rows, where that is another table than the collator's.
 
     Raises:
-        InputError: an option asks for what the tokeniser, the encoder or the document table does not have.
+        InputError: an option asks for what the tokeniser, the encoder, the collator or the rows do not have.
     """
 
     args: RankingConfig
-    data_collator: RankingCollator
+    data_collator: Callable[[list], dict]
     loss_is_scaled_for_ga = False  # our losses are means over the micro-batch: Trainer divides by the accumulation
 
-    def __init__(
-        self,
-        *args,
-        eval_documents: DocumentTable | None = None,
-        **kwargs,
-    ):
+    def __init__(self, *args, eval_documents: DocumentTable | None = None, **kwargs):
         super().__init__(*args, compute_metrics=mean_metrics, **kwargs)
-        self.eval_documents = self.data_collator.documents if eval_documents is None else eval_documents
+        self.eval_documents = eval_documents
         self.ranking_model = find_ranking_model(self.model)
         self.check_options()
         self.train_sample = sample_rows(self.train_dataset, self.args.train_sample_size, self.args.seed)
@@ -68,7 +73,8 @@ class DistillationTrainer(Trainer):
             self.add_callback(EarlyStoppingCallback(self.args.early_stopping_patience))
 
     def check_options(self) -> None:
-        """Raise InputError for options that this model, tokeniser or collection cannot serve."""
+        """Raise InputError for options that this model, tokeniser, collator or data set cannot serve."""
+        self.check_data()
         hides = self.args.token_dropout or self.args.mlm_weight
         if hides and self.processing_class.mask_token_id is None:
             raise InputError("token_dropout and mlm_weight need a tokeniser with a mask token")
@@ -78,22 +84,43 @@ class DistillationTrainer(Trainer):
             raise InputError(
                 f"mlm_weight: expected an encoder with word embeddings as wide as its states, {states}, got {words}"
             )
-        collection = len(self.data_collator.documents)
-        if self.args.uniform_negatives > collection:
+
+    def check_data(self) -> None:
+        """Raise InputError for options that ask more of the collator or the rows than is there."""
+        ours = isinstance(self.data_collator, RankingCollator)
+        for name, wanted in (
+            ("uniform_negatives", self.args.uniform_negatives),
+            ("eval_documents", self.eval_documents),
+        ):
+            if wanted and not ours:
+                raise InputError(f"{name}: needs a RankingCollator, which has a document table")
+        if self.args.uniform_negatives and self.args.uniform_negatives > len(self.data_collator.documents):
+            collection = len(self.data_collator.documents)
             raise InputError(f"uniform_negatives: expected at most {collection}, the size of the collection")
+        if isinstance(self.eval_dataset, Dataset):
+            self.args.check_dev_loss("teacher_scores" in self.eval_dataset.column_names)
+        if not hasattr(self.train_dataset, "__len__"):  # a stream, or none
+            return
+        rows = len(self.train_dataset)
+        step = self.args.train_batch_size * self.args.world_size
+        if self.args.dataloader_drop_last and rows < step:
+            raise InputError(f"dataloader_drop_last: expected at least {step} rows, a whole batch, got {rows}")
+        if self.args.sample_documents and not (rows and {"document_ids", "labels"} <= set(self.train_dataset[0])):
+            raise InputError("sample_documents: needs rows with document_ids and labels")
 
     def init_hf_repo(self, *args, **kwargs) -> None:
         """Raise InputError: Trainer's own upload would take its arguments along, a pickle with paths."""
         raise InputError("push_to_hub: run_scripts/publish.py publishes a trained model")
 
     def training_step(self, *args, **kwargs):
+        """Take a step of Trainer's, and time it."""
         started = time.perf_counter()
         loss = super().training_step(*args, **kwargs)
         self.meter.seconds += time.perf_counter() - started
         return loss
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """One forward pass and the loss, a mean over the local queries.
+        """Run one forward pass and compute the loss, a mean over the local queries.
 
         Raises:
             FloatingPointError: the loss is not finite; the message names the step and the queries.
@@ -105,35 +132,43 @@ class DistillationTrainer(Trainer):
             self.count(batch, scores.detach(), **targets)
             loss = loss + self.auxiliary_loss(batch)
         if not torch.isfinite(loss):
-            raise FloatingPointError(self.describe_failure(loss.item(), batch["query_ids"], scores, targets))
+            names = batch.get("query_ids") or [f"number {number}" for number in range(len(scores))]
+            raise FloatingPointError(self.describe_failure(loss.item(), names, scores, targets))
         return (loss, {"scores": scores, **targets}) if return_outputs else loss
 
     def score(self, model, batch: dict) -> tuple[Tensor, dict[str, Tensor]]:
-        """Float32 scores [B, K] of a batch, and its targets; a document without a token is masked out."""
+        """Score a batch in float32, [B, K], and take its targets; a document without a token is masked out.
+
+        Raises:
+            ValueError: a target is missing, or has another shape than the scores, which broadcasting would hide.
+        """
         inputs = {name: value for name, value in batch.items() if name not in (*TARGETS, *UNSEEN)}
         with self.accelerator.autocast():
             scores = model(**inputs).scores.float()
+        if missing := [name for name in TARGETS if name not in batch]:
+            raise ValueError(f"expected a batch with {', '.join(TARGETS)}, got none with {missing[0]}")
         targets = {name: batch[name] for name in TARGETS}
-        if scores.shape != targets["labels"].shape:  # broadcasting would hide it
-            raise ValueError(f"scores {list(scores.shape)}, labels {list(targets['labels'].shape)}")
+        for name, target in targets.items():
+            if scores.shape != target.shape:
+                raise ValueError(f"scores {list(scores.shape)}, {name} {list(target.shape)}")
         return scores, targets | {"mask": targets["mask"] & (scores != -torch.inf)}  # NaN stays in, to be seen
 
     def ranking_loss(self, scores: Tensor, teacher_scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
-        """The chosen loss, mixed with the one-hot loss by `one_hot_weight`; all [B, K] -> scalar."""
+        """Compute the chosen loss, mixed with the one-hot loss by `one_hot_weight`: [B, K] each -> scalar."""
         loss = LOSSES[self.args.loss](scores, teacher_scores, labels, mask, **self.args.loss_args)
         if self.args.one_hot_weight == 0:
             return loss
         return torch.lerp(loss, softmax_ce(scores, teacher_scores, labels, mask), self.args.one_hot_weight)
 
     def usable(self, teacher_scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
-        """Which queries `ranking_loss` can learn from, [B] bool."""
+        """Tell the queries that `ranking_loss` can learn from, [B] bool."""
         usable = usable_queries(self.args.loss, teacher_scores, labels, mask)
         if self.args.one_hot_weight:
             usable = usable | usable_queries("softmax_ce", teacher_scores, labels, mask)
         return usable
 
     def auxiliary_loss(self, batch: dict[str, Tensor]) -> Tensor | float:
-        """The masked-LM loss on the batch's documents, weighted (Appendix C.10)."""
+        """Compute the masked-LM loss on the batch's documents, weighted (Appendix C.10)."""
         if self.args.mlm_weight == 0:
             return 0.0
         encoder = document_encoder(self.ranking_model)
@@ -143,7 +178,7 @@ class DistillationTrainer(Trainer):
         return self.args.mlm_weight * loss
 
     def augment(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Training only: hide tokens and add negatives, as the arguments ask."""
+        """Hide tokens and add negatives, as the arguments ask; in training only."""
         drawn = self.draw_share() if self.args.uniform_negatives else []
         if drawn:  # with fewer of them than processes, some have none
             added = self._prepare_inputs(self.data_collator.encode_positions(drawn))
@@ -168,7 +203,7 @@ class DistillationTrainer(Trainer):
         return add_columns(batch, negative_columns(keys, batch["own_keys"], eligible))
 
     def draw_share(self) -> list[int]:
-        """This process's part of the batch's uniform negatives, as positions in the document table."""
+        """Draw this process's part of the batch's uniform negatives, as positions in the document table."""
         step, count = self.draws
         self.draws = (self.state.global_step, count + 1 if step == self.state.global_step else 0)
         size = len(self.data_collator.documents)
@@ -183,41 +218,50 @@ class DistillationTrainer(Trainer):
         self.meter.add(scores, teacher_scores, mask, self.usable(teacher_scores, labels, mask), documents)
 
     def describe_failure(self, loss: float, query_ids: list[str], scores: Tensor, targets: dict[str, Tensor]) -> str:
-        """What to say about a loss that is not finite: when, and because of which queries."""
+        """Say of a loss that is not finite when it came, and of which queries."""
         finite = self.per_query_losses(scores, **targets).isfinite().tolist()
         culprits = [name for name, fine in zip(query_ids, finite, strict=True) if not fine] or query_ids
         return f"the loss is {loss} at step {self.state.global_step}, queries {', '.join(culprits)}"
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add what the meter saw since the last training log."""
-        super().log(logs | self.meter.read() if "loss" in logs else logs, start_time)
+        """Add what the meter saw since the last training log, which is the one with a loss."""
+        if "loss" in logs:
+            logs = logs | self.meter.read()
+        super().log(logs, start_time)
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval") -> dict[str, float]:
-        """MRR@10 and nDCG@10 (re-ranking the rows' documents) on dev, and on the fixed sample of training rows.
+        """Measure MRR@10 and nDCG@10, re-ranking the rows' documents, on dev and on the fixed sample of training rows.
 
         Keys: `eval_MRR@10`, `eval_nDCG@10`, `eval_loss` where the loss applies, and `train_MRR@10`, `train_nDCG@10`
         unless another data set was given.
         """
         rows = self.eval_dataset if eval_dataset is None else eval_dataset
-        metrics = self.measure(rows, self.eval_documents, metric_key_prefix)
+        collator = self.data_collator
+        if self.eval_documents is not None:
+            collator = replace(collator, documents=self.eval_documents)
+        metrics = self.measure(rows, collator, metric_key_prefix)
         if eval_dataset is None and len(self.train_sample):
-            metrics |= self.measure(self.train_sample, self.data_collator.documents, "train")
+            metrics |= self.measure(self.train_sample, self.data_collator, "train")
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
-    def measure(self, rows: Dataset, documents: DocumentTable, prefix: str) -> dict[str, float]:
-        """Mean metrics of rows, each row counted once whatever the number of processes."""
+    def measure(self, rows: Rows, collator: Callable[[list], dict], prefix: str) -> dict[str, float]:
+        """Return the mean metrics of rows, each row counted once whatever the number of processes."""
         started = time.perf_counter()
-        train_collator = self.data_collator
-        self.data_collator = replace(train_collator, documents=documents)
-        loader = self.get_test_dataloader(rows)  # a kept evaluation loader would give the dev rows again
-        self.data_collator = train_collator
+        loader = data.DataLoader(
+            rows,
+            batch_size=self.args.eval_batch_size,
+            collate_fn=collator,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+        loader = self.accelerator.prepare_data_loader(loader)
         metrics = self.evaluation_loop(loader, prefix, metric_key_prefix=prefix).metrics
         return metrics | {f"{prefix}_seconds": round(time.perf_counter() - started, 2)}
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
-        """What `evaluation_loop` gathers: metrics of each query [B, 3], and whether its loss means something [B]."""
+        """Return the metrics of each query, [B, 3], and where its loss means something, [B]."""
         with torch.no_grad():
             scores, targets = self.score(model, self._prepare_inputs(inputs))
             labels, mask = targets["labels"], targets["mask"]
@@ -226,13 +270,13 @@ class DistillationTrainer(Trainer):
         return None, torch.stack([*parts, losses], dim=1), self.usable(**targets)
 
     def per_query_losses(self, scores: Tensor, teacher_scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
-        """The loss of each query alone, [B]; its mean is `ranking_loss`."""
-        rows = zip(*(part.split(1) for part in (scores, teacher_scores, labels, mask)), strict=True)
-        return torch.stack([self.ranking_loss(*row) for row in rows])
+        """Compute the loss of each query alone, [B]; its mean is `ranking_loss`."""
+        parts = (part.split(1) for part in (scores, teacher_scores, labels, mask))
+        return torch.stack([self.ranking_loss(*row) for row in zip(*parts, strict=True)])
 
 
 def mean_metrics(prediction: EvalPrediction) -> dict[str, float]:
-    """Means over queries of what `prediction_step` gathered; the loss over those it applies to, absent without one."""
+    """Average what `prediction_step` gathered; the loss over the queries that it applies to, absent without one."""
     reciprocal_ranks, gains, losses = prediction.predictions.astype(float).T
     metrics = {"MRR@10": reciprocal_ranks.mean().item(), "nDCG@10": gains.mean().item()}
     if prediction.label_ids.any():
@@ -241,7 +285,7 @@ def mean_metrics(prediction: EvalPrediction) -> dict[str, float]:
 
 
 def find_ranking_model(model: torch.nn.Module) -> PreTrainedModel:
-    """Our model inside whatever PEFT has wrapped around it; raises TypeError where there is none."""
+    """Find our model inside whatever PEFT has wrapped around it; raises TypeError where there is none."""
     for module in model.modules():
         if isinstance(module, RANKING_MODELS):
             return module
@@ -251,14 +295,6 @@ def find_ranking_model(model: torch.nn.Module) -> PreTrainedModel:
 
 
 def document_encoder(model: PreTrainedModel) -> PreTrainedModel:
-    """The transformer that reads documents."""
+    """Return the transformer that reads documents."""
     untied = isinstance(model, DualEncoder) and not model.config.tied
     return model.document_encoder if untied else model.encoder
-
-
-def sample_rows(rows: Dataset | None, size: int, seed: int) -> Dataset:
-    """A random sample of `size` rows, the same for the same seed; empty without rows."""
-    if rows is None:
-        return Dataset.from_dict({})
-    generator = torch.Generator().manual_seed(seed)
-    return rows.select(torch.randperm(len(rows), generator=generator)[:size].tolist())

@@ -17,6 +17,7 @@ from m3se.trainers.config import RankingConfig
 from m3se.trainers.data import RankingLists
 from m3se.trainers.distillation_trainer import DistillationTrainer
 from m3se.trainers.run_folder import last_checkpoint, save_model, write_record, write_report
+from m3se.trainers.trainer_options import replaced_sharding
 
 
 logger = logging.getLogger(__name__)
@@ -44,6 +45,8 @@ def fit(
         publish: called by the first process with output_dir, once everything has been written there.
     """
     log_precision(config)
+    if replaced := replaced_sharding(config):
+        logger.warning(replaced)
     exchange_dropout(model, config.device)
     collator = RankingCollator(tokenizer, lists.documents, model.config.query_length, model.config.document_length)
     trainer = DistillationTrainer(

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 KEY = "run_key.json"  # what the folder is trained from and how
 RECORD = "training.json"  # a folder without it is not a finished run
 REPORT = "data_report.json"
-CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+CHECKPOINT = re.compile(r"checkpoint-([0-9]+)")
 # Options that change what is logged or kept, never the weights.
 NO_INFLUENCE = {"output_dir", "run_name", "disable_tqdm", "report_to", "dataloader_num_workers", "save_total_limit"}
 HYPERPARAMETERS = (

@@ -1,11 +1,15 @@
 """Lists that are longer than a step should see: other documents of them in every epoch, as training on triples has."""
 
 import numpy as np
+import torch
 from datasets import Dataset
 from torch.utils import data
 
 from m3se.trainers.data.candidates import query_generator
 from m3se.trainers.errors import InputError
+
+
+Rows = Dataset | data.Dataset
 
 
 def sample_row(row: dict, size: int, seed: int, epoch: int) -> dict:
@@ -31,10 +35,18 @@ def sample_row(row: dict, size: int, seed: int, epoch: int) -> dict:
     return sampled | {"positive_ids": [*row.get("positive_ids", ()), *dropped]}
 
 
+def sample_rows(rows: Rows | None, size: int, seed: int) -> Rows:
+    """Draw `size` rows, the same for the same seed; none of a stream, whose rows have no numbers."""
+    if not hasattr(rows, "__len__"):
+        return Dataset.from_dict({})
+    numbers = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:size].tolist()
+    return rows.select(numbers) if isinstance(rows, Dataset) else data.Subset(rows, numbers)
+
+
 class SampledRows(data.Dataset):
     """Training rows with at most `size` documents: positives and drawn negatives (see `sample_row`)."""
 
-    def __init__(self, rows: Dataset | data.Dataset, size: int, seed: int):
+    def __init__(self, rows: Rows, size: int, seed: int):
         self.rows, self.size, self.seed, self.epoch = rows, size, seed, 0
 
     def __len__(self) -> int:

@@ -19,6 +19,7 @@ from m3se.trainers.models.backbones import as_input_errors, check_lengths, encod
 from m3se.trainers.models.inspection import inspect_model, load_tokenizer
 from m3se.trainers.run_folder import already_done, run_key, start_record
 from m3se.trainers.storage.lock import exclusive
+from m3se.trainers.trainer_options import refuse_missing_packages
 
 
 def train(
@@ -53,6 +54,8 @@ def train(
         with as_input_errors(encoder.encoder):
             model = build_model()
             inspect_model(model, tokenizer, encoder.encoder)
+        config.check_dev_loss(scored=False)  # dev lists are BM25's
+        refuse_missing_packages(config, model)
         lists = read_lists()
         dev = read_dev_lists(data.data, dev_arguments, config.eval_strategy.value)
         sources = {"data": lists} if dev is None else {"data": lists, "dev": dev}

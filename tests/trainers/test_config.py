@@ -1,4 +1,5 @@
 import inspect
+from dataclasses import fields
 
 import pytest
 import torch
@@ -7,6 +8,7 @@ from transformers import TrainingArguments
 from m3se import LOSSES, InputError, RankingConfig
 from m3se.trainers import config as config_module
 from m3se.trainers.config import HYPERPARAMETERS
+from m3se.trainers.trainer_options import NEUTRAL, REFUSED, SERVED, refuse_missing_packages
 
 
 def make_config(folder="/nowhere", **options):
@@ -120,3 +122,63 @@ def test_precision_auto_is_what_the_processor_multiplies_in(processor_has_bf16, 
     assert make_config(bf16=True).bf16
     assert make_config(precision="bf16").bf16
     assert not make_config(precision="fp32").bf16
+
+
+def test_every_option_of_trainer_is_served_or_refused():
+    names = {option.name for option in fields(TrainingArguments) if option.init}
+    assert names == SERVED | NEUTRAL | REFUSED.keys()
+    assert len(names) == len(SERVED) + len(NEUTRAL) + len(REFUSED)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_an_option_without_effect_is_refused_by_name(name):
+    default = getattr(make_config(), name)
+    value = {bool: lambda: not default, list: lambda: ["other"], float: lambda: 0.5}
+    with pytest.raises(InputError, match=f"^{name}: has no effect here; "):
+        make_config(**{name: value.get(type(default), lambda: "checkpoint")()})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"train_sampling_strategy": "group_by_length"}, "train_sampling_strategy: rows have no length"),
+        ({"fsdp": "full_shard"}, "fsdp: shards a model over accelerators, and there is none"),
+        ({"deepspeed": "ds.json"}, "deepspeed: shards a model over accelerators, and there is none"),
+        ({"report_to": "wandb"}, "report_to: WandbCallback requires wandb"),
+        ({"report_to": "nobody"}, "report_to: nobody is not supported"),
+        ({"precision": "bf16", "bf16": False}, "precision: bf16 and bf16 contradict each other"),
+    ],
+    ids=str,
+)
+def test_an_option_that_cannot_be_served_is_refused_by_name(options, message):
+    with pytest.raises(InputError, match=f"^{message}"):
+        make_config(**options)
+
+
+def test_an_optimiser_without_its_package_is_refused():
+    with pytest.raises(InputError, match="^optim: .*bitsandbytes"):
+        refuse_missing_packages(make_config(optim="adamw_bnb_8bit"), torch.nn.Linear(1, 1))
+
+
+def test_bf16_that_was_turned_off_stays_off(monkeypatch):
+    monkeypatch.setattr(config_module, "autocast_dtype", lambda device: torch.bfloat16)
+    assert not make_config(bf16=False).bf16
+    assert make_config().bf16
+
+
+@pytest.mark.parametrize(
+    "deciding",
+    [
+        {"load_best_model_at_end": True, "eval_strategy": "steps", "save_strategy": "steps"},
+        {"lr_scheduler_type": "reduce_lr_on_plateau", "eval_strategy": "steps"},
+        {"early_stopping_patience": 2, "eval_strategy": "steps"},
+    ],
+    ids=str,
+)
+def test_a_dev_loss_that_is_never_measured_may_not_decide(deciding):
+    config = make_config(metric_for_best_model="loss", loss="m3se", **deciding)
+    config.check_dev_loss(scored=True)
+    with pytest.raises(InputError, match="^metric_for_best_model: expected nDCG@10 or MRR@10, got loss: m3se needs"):
+        config.check_dev_loss(scored=False)
+    make_config(metric_for_best_model="loss", loss="softmax_ce", **deciding).check_dev_loss(scored=False)
+    make_config(metric_for_best_model="loss", loss="m3se").check_dev_loss(scored=False)

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from m3se import LOSSES, InputError
-from m3se.trainers.distillation_trainer import sample_rows
+from m3se import LOSSES, DistillationTrainer, InputError, RankingConfig
 from m3se.trainers.evaluation.metrics import ndcg, reciprocal_rank
+from m3se.trainers.sampling import sample_rows
 from tests.worlds import tiny
 
 
@@ -208,12 +208,88 @@ def test_scores_that_are_not_numbers_stop_training(lists, tmp_path):
         trainer.train()
 
 
-def test_targets_of_another_shape_are_refused(lists, tmp_path):
+@pytest.mark.parametrize("target", ["labels", "teacher_scores", "mask"])
+def test_targets_of_another_shape_are_refused(target, lists, tmp_path):
     trainer = tiny.make_trainer(tiny.dual_encoder(), lists, tmp_path)
     batch = tiny.batch(lists)
-    batch["labels"] = batch["labels"][:, :1]
-    with pytest.raises(ValueError, match=r"scores \[8, 4\], labels \[8, 1\]"):
+    batch[target] = batch[target][:, :1]
+    with pytest.raises(ValueError, match=rf"scores \[8, 4\], {target} \[8, 1\]"):
         trainer.compute_loss(trainer.model, batch)
+    del batch[target]
+    with pytest.raises(ValueError, match=f"got none with {target}"):
+        trainer.compute_loss(trainer.model, batch)
+
+
+class Batches(torch.utils.data.Dataset):
+    """Rows that are no Arrow table."""
+
+    def __init__(self, lists):
+        self.rows = [dict(row) for row in lists.rows]
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, number):
+        return self.rows[number]
+
+
+def own_collator(lists):
+    """A function that gives what the model and the loss read, and nothing else."""
+    ours = tiny.collator(lists)
+    unused = ("own_keys", "document_keys", "query_ids")
+    return lambda rows: {name: value for name, value in ours(rows).items() if name not in unused}
+
+
+def test_any_data_set_and_any_collator_train_alike(lists, tmp_path):
+    weights = []
+    for rows, collator in ((lists.rows, tiny.collator(lists)), (Batches(lists), own_collator(lists))):
+        torch.manual_seed(0)
+        trainer = DistillationTrainer(
+            model=tiny.dual_encoder(),
+            args=RankingConfig(str(tmp_path), use_cpu=True, max_steps=2, report_to="none", disable_tqdm=True),
+            data_collator=collator,
+            train_dataset=rows,
+            eval_dataset=rows,
+            processing_class=tiny.tokenizer(),
+        )
+        trainer.train()
+        assert trainer.evaluate()["eval_MRR@10"] > 0
+        weights.append(tiny.flat_weights(trainer.model))
+    torch.testing.assert_close(*weights, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"uniform_negatives": 2}, "uniform_negatives: needs a RankingCollator"),
+        ({"eval_documents": True}, "eval_documents: needs a RankingCollator"),
+    ],
+    ids=str,
+)
+def test_what_needs_the_document_table_says_so(options, message, lists, tmp_path):
+    with_texts = {"eval_documents": lists.documents} if options.pop("eval_documents", False) else {}
+    with pytest.raises(InputError, match=message):
+        DistillationTrainer(
+            model=tiny.dual_encoder(),
+            args=RankingConfig(str(tmp_path), use_cpu=True, report_to="none", **options),
+            data_collator=own_collator(lists),
+            train_dataset=Batches(lists),
+            processing_class=tiny.tokenizer(),
+            **with_texts,
+        )
+
+
+def test_a_training_of_no_whole_batch_is_refused(lists, tmp_path):
+    options = {"dataloader_drop_last": True, "per_device_train_batch_size": 64}
+    with pytest.raises(InputError, match="dataloader_drop_last: expected at least 64 rows, a whole batch, got 8"):
+        tiny.make_trainer(tiny.dual_encoder(), lists, tmp_path, **options)
+
+
+def test_an_evaluation_measures_every_row_whatever_training_drops(lists, tmp_path):
+    options = {"dataloader_drop_last": True, "per_device_eval_batch_size": 3, "per_device_train_batch_size": 2}
+    whole = tiny.make_trainer(tiny.dual_encoder(), lists, tmp_path, lists).evaluate()
+    dropping = tiny.make_trainer(tiny.dual_encoder(), lists, tmp_path, lists, **options).evaluate()
+    assert dropping["eval_MRR@10"] == pytest.approx(whole["eval_MRR@10"])
 
 
 def test_more_uniform_negatives_than_documents_are_refused(lists, tmp_path):

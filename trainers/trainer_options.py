@@ -1,0 +1,115 @@
+"""The options of transformers' Trainer: those that are served here, and those that are refused by name.
+
+Every field of `TrainingArguments` stands in one of the tables. A field that a new version of transformers adds is in
+none, and a test says so.
+"""
+
+import importlib.util
+import os
+from dataclasses import MISSING
+from typing import TYPE_CHECKING
+
+import torch
+from transformers import PreTrainedModel, Trainer
+from transformers.integrations import get_reporting_integration_callbacks
+
+from m3se.trainers.errors import InputError
+
+
+if TYPE_CHECKING:
+    from m3se.trainers.config import RankingConfig
+
+# Options that do what Trainer's documentation says.
+SERVED_NAMES = """
+output_dir per_device_train_batch_size num_train_epochs max_steps learning_rate lr_scheduler_type
+lr_scheduler_kwargs warmup_steps optim optim_args weight_decay adam_beta1 adam_beta2 adam_epsilon
+optim_target_modules gradient_accumulation_steps max_grad_norm bf16 fp16 bf16_full_eval fp16_full_eval tf32
+activation_checkpointing activation_checkpointing_kwargs gradient_checkpointing gradient_checkpointing_kwargs
+torch_compile torch_compile_backend torch_compile_mode neftune_noise_alpha torch_empty_cache_steps
+auto_find_batch_size logging_strategy logging_steps logging_first_step log_on_each_node logging_nan_inf_filter
+log_level log_level_replica disable_tqdm report_to run_name project trackio_space_id trackio_bucket_id
+trackio_static_space_id eval_strategy eval_steps eval_delay per_device_eval_batch_size eval_on_start
+eval_accumulation_steps save_strategy save_steps save_total_limit push_to_hub hub_private_repo hub_model_id
+hub_revision load_best_model_at_end metric_for_best_model greater_is_better ignore_data_skip
+restore_callback_states_from_checkpoint full_determinism seed data_seed use_cpu accelerator_config
+dataloader_drop_last dataloader_num_workers dataloader_pin_memory dataloader_persistent_workers
+dataloader_prefetch_factor dataloader_multiprocessing_context dataloader_in_order train_sampling_strategy
+ddp_find_unused_parameters ddp_bucket_cap_mb ddp_broadcast_buffers ddp_static_graph ddp_backend ddp_timeout fsdp
+fsdp_config deepspeed debug skip_memory_metrics
+"""
+SERVED = set(SERVED_NAMES.split())
+# Options that launchers of older versions pass, without effect in Trainer too.
+NEUTRAL = {"local_rank"}
+# Options that would do nothing here, or harm, and what to use instead; their defaults are accepted.
+REFUSED = {
+    "label_smoothing_factor": "use loss softmax_ce with loss_args label_smoothing",
+    "average_tokens_across_devices": "a loss is a mean over queries, not tokens",
+    "use_liger_kernel": "its kernels replace parts of language models only",
+    "liger_kernel_config": "its kernels replace parts of language models only",
+    "use_cache": "an encoder reads every text once",
+    "include_num_input_tokens_seen": "the log has documents_per_second and padding",
+    "prediction_loss_only": "metrics are measured query by query anyway",
+    "eval_do_concat_batches": "metrics are measured query by query anyway",
+    "eval_use_gather_object": "metrics are measured query by query anyway",
+    "include_for_metrics": "metrics are measured query by query anyway",
+    "batch_eval_metrics": "metrics are measured query by query anyway",
+    "save_only_model": "a run that was stopped could not go on from it; save_strategy no keeps no checkpoint",
+    "save_on_each_node": "the first process writes; give all nodes one output_dir, or copy it",
+    "enable_jit_checkpoint": "a training that SIGTERM ends goes on from its last checkpoint; lower save_steps",
+    "hub_token": "set HF_TOKEN or log in with `hf auth login`: everybody can read the arguments of a process",
+    "hub_strategy": "the model is published once, at the end",
+    "hub_always_push": "the model is published once, at the end",
+    "parallelism_config": "every process has a copy of the model; `accelerate launch` starts several",
+    "remove_unused_columns": "the collator reads the text columns",
+    "label_names": "the collator calls them labels",
+    "length_column_name": "rows have no length before they are tokenised",
+    "do_train": "the command decides what is done",
+    "do_eval": "use eval_strategy",
+    "do_predict": "evaluate.py measures a trained model",
+    "resume_from_checkpoint": "run the same command again: it goes on from the last checkpoint in output_dir",
+}
+
+
+def refuse_options(config: "RankingConfig") -> None:
+    """Raise InputError for an option that would do nothing here; to be called before Trainer's own checks."""
+    for name, instead in REFUSED.items():
+        option = config.__dataclass_fields__[name]
+        default = option.default_factory() if option.default is MISSING else option.default
+        accepted = (default, False) if default == "no" else (default,)  # a command line reads no as false
+        if getattr(config, name) not in accepted:
+            raise InputError(f"{name}: has no effect here; {instead}")
+    if config.train_sampling_strategy == "group_by_length":
+        raise InputError("train_sampling_strategy: rows have no length before they are tokenised; use random")
+    for name in ("fsdp", "deepspeed"):
+        if getattr(config, name) and (config.use_cpu or not torch.accelerator.is_available()):
+            raise InputError(f"{name}: shards a model over accelerators, and there is none; leave the option out")
+    if config.deepspeed and importlib.util.find_spec("deepspeed") is None:
+        raise InputError("deepspeed: needs the package of that name: pip install deepspeed")
+
+
+def refuse_missing_packages(config: "RankingConfig", model: PreTrainedModel | None = None) -> None:
+    """Raise InputError when a logger, or the optimiser of a model, needs a package that is not installed."""
+    try:
+        for callback in get_reporting_integration_callbacks(config.report_to):
+            callback()
+    except (ImportError, RuntimeError, ValueError) as error:
+        raise InputError(f"report_to: {error}") from None
+    if model is None:
+        return
+    try:
+        Trainer.get_optimizer_cls_and_kwargs(config, model)
+    except (ImportError, RuntimeError, ValueError) as error:
+        raise InputError(f"optim: {error}") from None
+
+
+def replaced_sharding(config: "RankingConfig") -> str | None:
+    """Say that accelerate's configuration asks for sharding that a CPU does not have; None if it does not.
+
+    accelerate itself replaces it by plain data parallelism without a word.
+    """
+    for name in ("FSDP", "DEEPSPEED"):
+        if config.device.type == "cpu" and os.environ.get(f"ACCELERATE_USE_{name}", "false").lower() == "true":
+            return (
+                f"accelerate's configuration asks for {name}, which a CPU does not have: every process has all weights"
+            )
+    return None
