@@ -4,7 +4,8 @@ The access token is HF_TOKEN's or the saved login's, and nobody here ever prints
 all; whatever goes wrong, the message says which, and the same command can be run again.
 
 The transfer is `HfApi.create_commit`, which leaves unchanged files out. `HfApi.upload_folder` is for larger folders:
-beside hf_xet it repeats a refused commit in smaller ones, and people would load a model of which half is there.
+with hf_xet it repeats a failed commit of more than 20 files in parts (seen: 24 files arrived as 20 and 4), and people
+could load a model of which a part is there.
 """
 
 import logging
@@ -31,7 +32,7 @@ WAITS = (2, 10)  # seconds between tries; huggingface_hub itself waits some more
 
 @dataclass
 class Plan:
-    """What an upload will do to `revision` of `repo`, as it was when asked."""
+    """The work of an upload to `revision` of `repo`, as it was when asked."""
 
     repo: str
     revision: str
