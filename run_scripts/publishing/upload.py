@@ -146,8 +146,11 @@ def upload(api: HfApi, folder: Path, plan: Plan, private: bool = False) -> str:
             now, failure = None, failure or error
         if now is not None and now.is_done():
             return now.head
-        reason = explain(failure, plan.repo) if failure else f"the Hub has another {next(iter(now.add))} than was sent"
-        if wait is None or failure is None or not may_pass(failure):
+        if failure is None:
+            names = ", ".join([*now.add, *now.delete])
+            raise InputError(f"{plan.repo} was uploaded, but differs from {folder} in {names}: look at it there")
+        reason = explain(failure, plan.repo)
+        if wait is None or not may_pass(failure):
             raise InputError(f"{reason}; {state(plan, now)}: run the same command again") from failure
         logger.warning("%s; next try in %d s", reason, wait)
         time.sleep(wait)

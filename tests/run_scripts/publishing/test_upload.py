@@ -199,13 +199,14 @@ def test_a_check_that_fails_is_not_taken_for_a_failed_upload(trained, tmp_path, 
     assert len(hub.repositories[REPO].messages) == 1
 
 
-def test_a_file_that_the_hub_has_otherwise_is_noticed(built, hub, api):
+@pytest.mark.parametrize("name", ["README.md", "vocab.txt"])
+def test_a_file_that_the_hub_has_otherwise_is_noticed(built, hub, api, name):
     def change():
         repository = hub.repositories[REPO]
-        repository.commits[repository.resolve("main")]["README.md"] = File(b"other", lfs=False)
+        repository.commits[repository.resolve("main")][name] = File(b"other", lfs=False)
 
     after_the_commit(hub, change)
-    with pytest.raises(InputError, match="the Hub has another README.md than was sent"):
+    with pytest.raises(InputError, match=f"org/de-tiny was uploaded, but differs from .*de-tiny in {name}: look"):
         put(built, api)
 
 
