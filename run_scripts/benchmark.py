@@ -39,6 +39,8 @@ GROWTH = ("documents_per_query", "length", "processes", "searched")
 
 @dataclass
 class BenchmarkArguments:
+    """Options of benchmark.py."""
+
     rows: list[str] = field(
         default_factory=lambda: list(ROWS), metadata={"help": f"Which of {', '.join(ROWS)} (default: all)."}
     )
@@ -66,13 +68,15 @@ class BenchmarkArguments:
 
 
 def make_parser() -> HfArgumentParser:
+    """Describe the options."""
     return HfArgumentParser(BenchmarkArguments, description=__doc__)
 
 
 def main(arguments: BenchmarkArguments) -> None:
-    for option, known in (("rows", ROWS), ("growth", GROWTH)):
-        if unknown := [name for name in getattr(arguments, option) if name not in known]:
-            raise InputError(f"{option}: expected some of {', '.join(known)}, got {unknown[0]}")
+    """Measure rows or curves, and write what is measured after each."""
+    for option, names in (("rows", ROWS), ("growth", GROWTH)):
+        if unknown := [name for name in getattr(arguments, option) if name not in names]:
+            raise InputError(f"{option}: expected some of {', '.join(names)}, got {unknown[0]}")
     if arguments.rounds < 1:
         raise InputError(f"rounds: expected at least 1, got {arguments.rounds}")
     try:
@@ -93,38 +97,33 @@ def main(arguments: BenchmarkArguments) -> None:
         make_row = getattr(import_module(f"m3se.run_scripts.benchmarks.{module}"), function)
         done.append(comparing.compare(make_row, work, arguments.rounds, arguments.memory))
         print(comparing.table(done[-1:], peak))
-        rows = {"rows": [asdict(row) for row in done]}
-        write(
-            Path(arguments.output),
-            "table.md",
-            comparing.table(done, peak),
-            "results.json",
-            {"machine": machine} | rows,
-        )
+        results = {"machine": machine, "rows": [asdict(row) for row in done]}
+        write(Path(arguments.output), ("table.md", "results.json"), comparing.table(done, peak), results)
 
 
 def grow(arguments: BenchmarkArguments, work, peak: float, machine: dict) -> None:
-    """growth.md, growth.png and growth.json of the curves, as far as they are measured."""
+    """Write growth.md, growth.png and growth.json of the curves, as far as they are measured."""
     from m3se.run_scripts.benchmarks import growth
 
-    output, curves = Path(arguments.output), {}
+    output, curves, points = Path(arguments.output), {}, {}
     for name in arguments.growth:
-        curves[name] = []
+        curves[name], points[name] = [], []
         for point in growth.CURVES[name][1](work, arguments.rounds):
             curves[name].append(point)
+            points[name].append(asdict(point))
             print(growth.table({name: [point]}, peak).splitlines()[-1], flush=True)
-            found = {"growth": {curve: [asdict(one) for one in points] for curve, points in curves.items()}}
-            write(output, "growth.md", growth.table(curves, peak), "growth.json", {"machine": machine} | found)
+            results = {"machine": machine, "growth": points}
+            write(output, ("growth.md", "growth.json"), growth.table(curves, peak), results)
             with complete_file(output / "growth.png") as path:
                 growth.picture(curves, peak).savefig(path, format="png")
 
 
-def write(output: Path, page: str, table: str, data: str, found: dict) -> None:
-    """The page, with the machine above its table, and the file of data."""
+def write(output: Path, names: tuple[str, str], table: str, results: dict) -> None:
+    """Write a page, with the machine above its table, and a file of the results; `names` are theirs."""
     output.mkdir(parents=True, exist_ok=True)
-    about = ", ".join(f"{name} {value}" for name, value in found["machine"].items())
-    write_text(output / page, f"{about}\n\n{table}\n")
-    write_text(output / data, json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+    about = ", ".join(f"{name} {value}" for name, value in results["machine"].items())
+    write_text(output / names[0], f"{about}\n\n{table}\n")
+    write_text(output / names[1], json.dumps(results, indent=2, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from multiprocessing import get_context
 from m3se.run_scripts.benchmarks.measuring import alternate, fastest, peak_growth
 from m3se.run_scripts.benchmarks.row import Row
 from m3se.run_scripts.benchmarks.workload import Workload
+from m3se.trainers.evaluation import markdown
 
 
 OURS = "ours"
@@ -33,16 +34,18 @@ class Comparison:
 
     @property
     def our_rate(self) -> float:
+        """Return our work a second in the median round."""
         return self.amount / statistics.median(self.our_seconds)
 
     @property
     def peer_rate(self) -> float:
+        """Return the peer's work a second in the median round."""
         return self.amount / statistics.median(self.peer_seconds)
 
     @property
     def ratios(self) -> list[float]:
-        """How many times as fast ours was, round by round."""
-        return [theirs / ours for ours, theirs in zip(self.our_seconds, self.peer_seconds, strict=True)]
+        """Divide the peer's seconds by ours, round by round."""
+        return [peer / own for own, peer in zip(self.our_seconds, self.peer_seconds, strict=True)]
 
 
 def compare(make_row: Callable[[Workload], Row], workload: Workload, rounds: int, memory: bool) -> Comparison:
@@ -51,7 +54,7 @@ def compare(make_row: Callable[[Workload], Row], workload: Workload, rounds: int
     setting, settings = fastest(row.peers)
     times = alternate({OURS: row.ours(), setting: row.peers[setting]()}, rounds)
     sides = (OURS, setting) if memory and row.has_memory else ()
-    peaks = [apart(memory_of, make_row, replace(workload), side) for side in sides] or [None, None]
+    peaks = [in_subprocess(measure_memory, make_row, replace(workload), side) for side in sides] or [None, None]
     return Comparison(
         row.work,
         row.peer,
@@ -66,42 +69,44 @@ def compare(make_row: Callable[[Workload], Row], workload: Workload, rounds: int
     )
 
 
-def memory_of(make_row: Callable[[Workload], Row], workload: Workload, side: str) -> int | None:
+def measure_memory(make_row: Callable[[Workload], Row], workload: Workload, side: str) -> int | None:
+    """Measure by how many bytes memory grows at most while one side works."""
     row = make_row(workload)
     return peak_growth(row.ours if side == OURS else row.peers[side])
 
 
-def apart(function: Callable, *arguments):
-    """What a function returns in a process of its own."""
-    with ProcessPoolExecutor(1, get_context("spawn")) as other:
-        return other.submit(function, *arguments).result()
+def in_subprocess(function: Callable, *arguments):
+    """Call a function in a process of its own; return its result."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as process:
+        return process.submit(function, *arguments).result()
 
 
 def table(comparisons: list[Comparison], peak: float) -> str:
-    """Markdown; `peak` FLOP/s is what the last columns are shares of."""
+    """Write a Markdown table; `peak` FLOP/s is what the last columns are shares of."""
     header = ["work", "peer, its fastest setting", "ours", "peer", "ours / peer", "memory ours", "peer"]
-    lines = [[*header, "of peak ours", "peer"], ["---"] * 2 + ["---:"] * 7]
-    for one in comparisons:
-        lines.append(
+    rows = []
+    for row in comparisons:
+        rows.append(
             [
-                one.work,
-                f"{one.peer}, {one.setting}",
-                f"{one.our_rate:,.4g} {one.unit}",
-                f"{one.peer_rate:,.4g}",
-                f"**{statistics.median(one.ratios):.2f}×** ({min(one.ratios):.2f}–{max(one.ratios):.2f})",
-                mebibytes(one.our_memory),
-                mebibytes(one.peer_memory),
-                share(one, one.our_rate, peak),
-                share(one, one.peer_rate, peak),
+                row.work,
+                f"{row.peer}, {row.setting}",
+                f"{row.our_rate:,.4g} {row.unit}",
+                f"{row.peer_rate:,.4g}",
+                f"**{statistics.median(row.ratios):.2f}×** ({min(row.ratios):.2f}–{max(row.ratios):.2f})",
+                mebibytes(row.our_memory),
+                mebibytes(row.peer_memory),
+                share(row, row.our_rate, peak),
+                share(row, row.peer_rate, peak),
             ]
         )
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return markdown.table([*header, "of peak ours", "peer"], rows, text_columns=2)
 
 
 def mebibytes(size: int | None) -> str:
+    """Write a size in MiB."""
     return "–" if size is None else f"{size / MIB:,.0f} MiB"
 
 
-def share(one: Comparison, rate: float, peak: float) -> str:
-    """Useful arithmetic per second as a share of the peak."""
-    return "–" if one.flop is None else f"{one.flop / one.amount * rate / peak:.0%}"
+def share(row: Comparison, rate: float, peak: float) -> str:
+    """Write the useful arithmetic per second as a share of the peak."""
+    return "–" if row.flop is None else f"{row.flop / row.amount * rate / peak:.0%}"

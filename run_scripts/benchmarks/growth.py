@@ -1,4 +1,4 @@
-"""How our own work a second changes with documents per query, length, processes and the size of a collection."""
+"""Our own work a second by documents per query, length, processes and the size of a collection."""
 
 import os
 import socket
@@ -19,6 +19,7 @@ from m3se.run_scripts.benchmarks.row import Row
 from m3se.run_scripts.benchmarks.searching import exact_search
 from m3se.run_scripts.benchmarks.steps import dual_encoder, dual_encoder_step, our_trainer
 from m3se.run_scripts.benchmarks.workload import Workload
+from m3se.trainers.evaluation import markdown
 
 
 DOCUMENTS_PER_QUERY = (2, 8, 20, 50, 100)
@@ -40,42 +41,43 @@ class Point:
 
     @property
     def rate(self) -> float:
+        """Work a second in the median round."""
         return self.amount / median(self.seconds)
 
     def share(self, peak: float) -> float:
-        """Useful arithmetic a second, of `peak` FLOP/s."""
+        """Return the useful arithmetic a second as a share of `peak` FLOP/s."""
         return self.flop / median(self.seconds) / peak
 
 
-def of_row(size: int, row: Row, rounds: int) -> Point:
-    """Our side of a row, measured alone."""
+def measure_row(size: int, row: Row, rounds: int) -> Point:
+    """Measure our side of a row alone."""
     seconds = alternate({str(size): row.ours()}, rounds)[str(size)]
     return Point(size, seconds, row.amount, row.unit, row.flop)
 
 
 def by_documents_per_query(workload: Workload, rounds: int) -> Iterator[Point]:
-    """A step on about as many documents each time, of fewer queries where these have more."""
+    """Measure a step on about as many documents each time, of fewer queries where these have more."""
     documents = 8 * workload.sizes.queries
     for size in DOCUMENTS_PER_QUERY:
         fewer = replace(workload, sizes=replace(workload.sizes, queries=max(1, documents // size)))
-        yield of_row(size, dual_encoder_step(fewer, size), rounds)
+        yield measure_row(size, dual_encoder_step(fewer, size), rounds)
 
 
 def by_length(workload: Workload, rounds: int) -> Iterator[Point]:
-    """A step with documents of at most so many tokens."""
+    """Measure a step with documents of at most so many tokens."""
     for size in LENGTHS:
-        yield of_row(size, dual_encoder_step(replace(workload, document_length=size)), rounds)
+        yield measure_row(size, dual_encoder_step(replace(workload, document_length=size)), rounds)
 
 
 def by_documents(workload: Workload, rounds: int) -> Iterator[Point]:
-    """Exact search in collections of several sizes."""
+    """Measure exact search in collections of several sizes."""
     for share in SHARES:
         size = max(1, workload.sizes.searched // share)
-        yield of_row(size, exact_search(workload, size), rounds)
+        yield measure_row(size, exact_search(workload, size), rounds)
 
 
 def by_processes(workload: Workload, rounds: int) -> Iterator[Point]:
-    """`DistillationTrainer.train` on the same batch, shared by several processes, and they share the threads."""
+    """Measure `DistillationTrainer.train` on the same batch, shared by processes that share the threads too."""
     available = torch.cuda.device_count() or os.cpu_count() or 1
     row = dual_encoder_step(workload)
     for size in PROCESSES:
@@ -87,15 +89,15 @@ def by_processes(workload: Workload, rounds: int) -> Iterator[Point]:
 
 
 def shared_training(workload: Workload, processes: int, rounds: int) -> list[float]:
-    """Seconds of each optimiser step but the first."""
+    """Train in several processes; return the seconds of each optimiser step but the first."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     threads = max(1, torch.get_num_threads() // processes)
     world = {"WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    with ProcessPoolExecutor(processes, get_context(START_METHOD)) as others:
+    with ProcessPoolExecutor(processes, get_context(START_METHOD)) as pool:
         ranks = [
-            others.submit(rank_process, world | {"RANK": rank, "LOCAL_RANK": rank}, replace(workload), rounds, threads)
+            pool.submit(rank_process, world | {"RANK": rank, "LOCAL_RANK": rank}, replace(workload), rounds, threads)
             for rank in range(processes)
         ]
         return [rank.result() for rank in ranks][0]
@@ -115,12 +117,13 @@ def rank_process(environment: dict[str, object], workload: Workload, rounds: int
 
 
 class StepTimes(TrainerCallback):
-    """When each optimiser step ended."""
+    """The times at which optimiser steps ended."""
 
     def __init__(self):
         self.ends: list[float] = []
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
+        """Remember the time."""
         self.ends.append(time.perf_counter())
 
 
@@ -133,22 +136,22 @@ CURVES: dict[str, tuple[str, Callable[[Workload, int], Iterator[Point]]]] = {
 
 
 def table(curves: dict[str, list[Point]], peak: float) -> str:
-    """Markdown: every point of every curve."""
-    lines = [["", "size", "a second", "of peak"], ["---", "---:", "---:", "---:"]]
-    lines += [
-        [CURVES[name][0], f"{point.size:,}", f"{point.rate:,.4g} {point.unit}", f"{point.share(peak):.0%}"]
-        for name, points in curves.items()
-        for point in points
-    ]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    """Write a Markdown table of every point of every curve."""
+    rows = []
+    for name, points in curves.items():
+        for point in points:
+            speed = f"{point.rate:,.4g} {point.unit}"
+            rows.append([CURVES[name][0], f"{point.size:,}", speed, f"{point.share(peak):.0%}"])
+    return markdown.table(["", "size", "a second", "of peak"], rows)
 
 
 def picture(curves: dict[str, list[Point]], peak: float) -> Figure:
-    """A panel for each curve: work a second, and beside each point the share of the machine's matrix product."""
+    """Draw a panel for each curve: work a second, and beside each point the share of the machine's matrix product."""
     figure = Figure(figsize=(3.6 * len(curves), 3.4), layout="constrained")
     panels = figure.subplots(1, len(curves), squeeze=False)[0]
     for panel, (name, points) in zip(panels, curves.items(), strict=True):
-        sizes, rates = [point.size for point in points], [point.rate for point in points]
+        sizes = [point.size for point in points]
+        rates = [point.rate for point in points]
         panel.plot(sizes, rates, marker="o")
         for point in points:
             where = {"xytext": (0, 7), "textcoords": "offset points", "ha": "center", "fontsize": 8}

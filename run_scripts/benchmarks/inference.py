@@ -25,14 +25,15 @@ TOKEN_WIDTH = 128
 
 
 def settings(build, workload: Workload) -> dict:
-    """`build(dtype, batch size)` for every number format and batch size that a peer may choose."""
-    return {
-        f"{dtype}, batch size {size}": partial(build, dtype, size) for dtype in workload.dtypes for size in BATCH_SIZES
-    }
+    """Bind `build(dtype, batch size)` to every number format and batch size that a peer may choose."""
+    choices = {}
+    for dtype in workload.dtypes:
+        choices |= {f"{dtype}, batch size {size}": partial(build, dtype, size) for size in BATCH_SIZES}
+    return choices
 
 
 def teacher_scoring(workload: Workload) -> Row:
-    """Pairs a second of a cross-encoder, from texts to scores."""
+    """Compare pairs a second of a cross-encoder, from texts to scores."""
     queries, documents = workload.pairs(workload.sizes.pairs)
     lengths = [
         query + document - 1
@@ -61,7 +62,7 @@ def teacher_scoring(workload: Workload) -> Row:
 
 @cache
 def classifier(path: str) -> str:
-    """The folder of an untrained teacher on the benchmark's encoder."""
+    """Save an untrained teacher on the benchmark's encoder; return its folder."""
     folder = tempfile.mkdtemp()
     torch.manual_seed(0)
     AutoModelForSequenceClassification.from_pretrained(path, num_labels=1).save_pretrained(folder)
@@ -70,7 +71,7 @@ def classifier(path: str) -> str:
 
 
 def encoding(workload: Workload) -> Row:
-    """Documents a second of a dual encoder, from texts to embeddings."""
+    """Compare documents a second of a dual encoder, from texts to embeddings."""
     texts = workload.texts(workload.sizes.documents)
 
     def ours() -> Run:
@@ -94,7 +95,7 @@ def encoding(workload: Workload) -> Row:
 
 
 def reranking(workload: Workload) -> Row:
-    """MaxSim of one query with the token embeddings of many documents, which are random: only lengths are real."""
+    """Compare MaxSim of a query with the random token embeddings of many documents: only the lengths are real."""
     lengths = workload.lengths(workload.texts(workload.sizes.reranked))
     generator = torch.Generator().manual_seed(0)
     vectors = [

@@ -1,4 +1,4 @@
-"""Time and memory of work that is done in two ways, and what this machine could do at best."""
+"""Time and memory of work that is done in two ways, and the best that this machine could do."""
 
 import gc
 import logging
@@ -7,6 +7,7 @@ import platform
 import re
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -21,7 +22,7 @@ STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def seconds(run: Run) -> float:
-    """Wall-clock time of one run, on an accelerator until it has finished."""
+    """Measure the wall-clock time of one run, on an accelerator until it has finished."""
     finish()
     started = time.perf_counter()
     run()
@@ -30,12 +31,13 @@ def seconds(run: Run) -> float:
 
 
 def finish() -> None:
+    """Wait until an accelerator has done its work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
 
 def alternate(sides: dict[str, Run], rounds: int) -> dict[str, list[float]]:
-    """Seconds of every round of every side; each side runs once before, and then by turns with the others."""
+    """Measure the seconds of every round of every side; each runs once before, and then by turns with the others."""
     for run in sides.values():
         run()
     times: dict[str, list[float]] = {name: [] for name in sides}
@@ -47,7 +49,7 @@ def alternate(sides: dict[str, Run], rounds: int) -> dict[str, list[float]]:
 
 
 def fastest(settings: dict[str, Callable[[], Run]]) -> tuple[str, dict[str, float]]:
-    """The setting whose run is the shortest, and the seconds of all; each is built, warmed up, run and dropped."""
+    """Find the setting with the shortest run, and the seconds of all; each is built, warmed up, run and dropped."""
     times = {}
     for name, build in settings.items():
         run = build()
@@ -61,9 +63,10 @@ def fastest(settings: dict[str, Callable[[], Run]]) -> tuple[str, dict[str, floa
 
 
 def peak_growth(build: Callable[[], Run], runs: int = 2) -> int | None:
-    """Bytes by which memory grows at most while the work is set up and done `runs` times; None where not known.
+    """Measure by how many bytes memory grows at most while the work is set up and done `runs` times.
 
-    On a GPU its allocated memory, else the resident memory of this process, which must do nothing else.
+    None where that is not known. On a GPU it is the allocated memory, else the resident memory of this process, which
+    must do nothing else.
     """
     gc.collect()
     if torch.cuda.is_available():
@@ -83,24 +86,26 @@ def peak_growth(build: Callable[[], Run], runs: int = 2) -> int | None:
 
 
 def kibibytes(name: str) -> int:
+    """Read an entry of this process's status."""
     return int(re.search(rf"{name}:\s+(\d+)", STATUS.read_text()).group(1))
 
 
 def matrix_peak(dtypes: list[str], device: torch.device, size: int = 1024) -> float:
-    """FLOP/s of the best of a hundred products of two square matrices, in the fastest of some number formats.
+    """Measure FLOP/s of the best of a hundred products of two square matrices, in the fastest of the number formats.
 
     A hundred, because a shared processor may be slow for a while.
     """
     best = []
     for dtype in dtypes:
-        left, right = (torch.randn(size, size, device=device, dtype=getattr(torch, dtype)) for _ in range(2))
-        torch.mm(left, right)
-        best += [seconds(lambda a=left, b=right: torch.mm(a, b)) for _ in range(100)]
+        factors = [torch.randn(size, size, device=device, dtype=getattr(torch, dtype)) for _ in range(2)]
+        multiply = partial(torch.mm, *factors)
+        multiply()
+        best += [seconds(multiply) for _ in range(100)]
     return 2 * size**3 / min(best)
 
 
 def machine(device: torch.device) -> dict[str, str | int]:
-    """What figures must be read with: processor, threads, versions."""
+    """Describe what figures must be read with: processor, threads, versions."""
     model = re.search(r"model name\s*:\s*(.+)", cpu_info())
     description = {
         "processor": model.group(1) if model else platform.processor() or platform.machine(),
@@ -115,5 +120,6 @@ def machine(device: torch.device) -> dict[str, str | int]:
 
 
 def cpu_info() -> str:
+    """Read Linux's description of the processor; empty elsewhere."""
     path = Path("/proc/cpuinfo")
     return path.read_text() if path.exists() else ""

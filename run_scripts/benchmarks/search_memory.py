@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -29,7 +30,7 @@ SHARD = 65_536
 
 
 def write_random(folder: Path, documents: int, width: int, number_format: str) -> None:
-    """Shards of normal vectors."""
+    """Write shards of normal vectors."""
     description = {"documents": documents, "width": width, "format": number_format, "shard_size": SHARD}
     (folder / DESCRIPTION).write_text(json.dumps(description), encoding="utf-8")
     generator = np.random.default_rng(0)
@@ -39,12 +40,12 @@ def write_random(folder: Path, documents: int, width: int, number_format: str) -
 
 
 def megabytes() -> float:
-    """Peak memory of this process, mapped files included."""
+    """Return the peak memory of this process, mapped files included."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def measured(name: str, call: Callable):
-    """What `call` returns; its times and the process's peak memory so far are logged."""
+    """Call a function and return its result; log its times and the process's peak memory so far."""
     before, wall, cpu = megabytes(), time.perf_counter(), time.process_time()
     result = call()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
@@ -55,6 +56,7 @@ def measured(name: str, call: Callable):
 
 
 def main() -> None:
+    """Measure what the options ask for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--documents", type=int, default=100_000)
     parser.add_argument("--width", type=int, default=384)
@@ -68,20 +70,18 @@ def main() -> None:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with ProcessPoolExecutor(1, get_context("spawn")) as other:  # whose memory is not counted
-            other.submit(write_random, folder, options.documents, options.width, options.number_format).result()
+        with ProcessPoolExecutor(1, get_context("spawn")) as writer:  # whose memory is not counted
+            writer.submit(write_random, folder, options.documents, options.width, options.number_format).result()
         collection = EmbeddedCollection(folder)
         queries = np.random.default_rng(1).standard_normal((max(options.queries), options.width), dtype=np.float32)
         logger.info(f"{options.documents:,} × {options.width} {options.number_format}, k = {options.k}")
         for count in options.queries:
-            some = queries[:count]
-            _, exact = measured(
-                f"exact, {count} queries", lambda some=some: search(some, collection, options.k, progress=False)
-            )
+            look_up = partial(search, queries[:count], collection, options.k, progress=False)
+            _, exact = measured(f"exact, {count} queries", look_up)
         if options.index:
             index = measured(f"building {options.index}", lambda: open_index(collection, options.index))
-            _, found = measured("searching it", lambda: search_index(index, queries, options.k, options.probes))
-            logger.info(f"recall of the exact {options.k}: {recall_against(exact, found):.3f}")
+            _, nearest = measured("searching it", lambda: search_index(index, queries, options.k, options.probes))
+            logger.info(f"recall of the exact {options.k}: {recall_against(exact, nearest):.3f}")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ WIDTH, BEST, SHARD = 384, 100, 65_536
 
 
 def exact_search(workload: Workload, documents: int | None = None) -> Row:
-    """Queries a second; FAISS has its index in memory before the clock starts, ours reads the files each time."""
+    """Compare queries a second; FAISS has its index in memory before, ours reads the files each time."""
     count, queries = documents or workload.sizes.searched, random_vectors(1, workload.sizes.search_queries)
     folder = Path(workload.cache_dir) / f"random-{count}x{WIDTH}"
     write_vectors(folder, count)
@@ -45,7 +45,7 @@ def exact_search(workload: Workload, documents: int | None = None) -> Row:
 
 
 def write_vectors(folder: Path, documents: int) -> None:
-    """Normal vectors in the folder, as encode.py writes embeddings; shards that are there are kept."""
+    """Write normal vectors into the folder, as encode.py writes embeddings; shards that are there are kept."""
     claim(folder, {"documents": documents, "width": WIDTH, "format": "float32", "shard_size": SHARD})
     for shard, start in enumerate(range(0, documents, SHARD)):
         if not is_whole(folder, shard):
@@ -54,4 +54,5 @@ def write_vectors(folder: Path, documents: int) -> None:
 
 
 def random_vectors(seed: int, count: int) -> np.ndarray:
+    """Draw normal vectors."""
     return np.random.default_rng(seed).standard_normal((count, WIDTH), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""What comes before and beside the work: starting a script, and making tensors of texts."""
+"""Work before and beside the model: starting a script, and making tensors of texts."""
 
 import os
 import subprocess
@@ -18,14 +18,17 @@ LIBRARIES = "import torch; from transformers import AutoModel"
 
 
 def start_of_package(workload: Workload) -> Row:
+    """Compare importing a model with importing the libraries below it."""
     return start(MODEL, "-c", MODEL)
 
 
 def start_of_script(workload: Workload) -> Row:
+    """Compare showing a script's help with importing the libraries below it."""
     return start("distill.py --help", str(SCRIPT), "--help")
 
 
 def start(work: str, *arguments: str) -> Row:
+    """Make a row of starting Python."""
     libraries = {LIBRARIES: lambda: python("-c", LIBRARIES)}
     return Row(work, "Python", "starts/s", 1, lambda: python(*arguments), libraries, has_memory=False)
 
@@ -38,7 +41,7 @@ def python(*arguments: str) -> Run:
 
 
 def collation(workload: Workload) -> Row:
-    """Tokenising and collating the batch of a step, beside the whole step."""
+    """Compare tokenising and collating the batch of a step with the whole step."""
     lists = workload.lists(8)
 
     def ours() -> Run:

@@ -32,7 +32,7 @@ QUIET = {"report_to": "none", "disable_tqdm": True, "save_strategy": "no"}
 
 
 def dual_encoder_step(workload: Workload, documents_per_query: int = 8) -> Row:
-    """Documents a second of one step with softmax cross-entropy against the teacher."""
+    """Compare documents a second of one step with softmax cross-entropy against the teacher."""
     lists = workload.lists(documents_per_query)
 
     def peer(dtype: str, attention: str) -> Run:
@@ -50,11 +50,12 @@ def dual_encoder_step(workload: Workload, documents_per_query: int = 8) -> Row:
 
 
 def long_lists_step(workload: Workload) -> Row:
+    """Compare a step on lists of 20."""
     return dual_encoder_step(workload, 20)
 
 
 def colbert_step(workload: Workload) -> Row:
-    """The same for late interaction."""
+    """Compare a step of late interaction."""
     lists = workload.lists(8)
 
     def ours() -> Run:
@@ -84,11 +85,19 @@ def colbert_step(workload: Workload) -> Row:
 
 
 def peer_options(attention: str, workload: Workload) -> dict:
+    """Return the arguments of a peer's model."""
     return {"model_kwargs": {"attn_implementation": attention}, "device": workload.device.type}
 
 
 def row(workload: Workload, lists: RankingLists, work: str, peer: str, ours, peers) -> Row:
-    """A row over all documents of the lists; a backward pass costs twice a forward pass."""
+    """Make a row over all documents of the lists; a backward pass costs twice a forward pass.
+
+    Args:
+        workload: Counts tokens and arithmetic.
+        lists: The batch.
+        work, peer: Their names in the table.
+        ours, peers: As in `Row`.
+    """
     distinct = lists.documents.texts(lists.documents.ids[:])
     lengths = workload.lengths(distinct) + workload.lengths(lists.rows["query"][:])
     documents = sum(map(len, lists.rows["document_ids"]))
@@ -96,12 +105,13 @@ def row(workload: Workload, lists: RankingLists, work: str, peer: str, ours, pee
 
 
 def dual_encoder(workload: Workload) -> DualEncoder:
+    """Make an untrained student on the benchmark's encoder."""
     lengths = {"query_length": workload.query_length, "document_length": workload.document_length}
     return DualEncoder.from_encoder(workload.path, **lengths)
 
 
 def our_trainer(model, lists: RankingLists, workload: Workload, **options) -> DistillationTrainer:
-    """The trainer as `run_scripts/distill.py` sets it up."""
+    """Make the trainer as `run_scripts/distill.py` sets it up."""
     cpu = workload.device.type == "cpu"
     config = RankingConfig(output_dir=tempfile.mkdtemp(), use_cpu=cpu, **QUIET | options)
     if cpu:
@@ -112,11 +122,20 @@ def our_trainer(model, lists: RankingLists, workload: Workload, **options) -> Di
 
 
 def our_step(model, lists: RankingLists, workload: Workload) -> Run:
+    """Set up a step of our trainer."""
     return step(our_trainer(model, lists, workload), list(lists.rows))
 
 
 def peer_step(model, loss, lists: RankingLists, dtype: str, workload: Workload) -> Run:
-    """A step of the trainer that belongs to the model."""
+    """Set up a step of the trainer that belongs to a peer's model.
+
+    Args:
+        model: Of sentence-transformers.
+        loss: Made for it.
+        lists: The batch.
+        dtype: "bfloat16" for autocast.
+        workload: Says on which device.
+    """
     multi = isinstance(model, MultiVectorEncoder)
     kinds = (MultiVectorEncoderTrainer, MultiVectorEncoderTrainingArguments)
     make, arguments = kinds if multi else (SentenceTransformerTrainer, SentenceTransformerTrainingArguments)
@@ -128,19 +147,20 @@ def peer_step(model, loss, lists: RankingLists, dtype: str, workload: Workload) 
 
 
 def column_row(row: dict, lists: RankingLists) -> dict:
-    """A query with its documents in columns of their own, as sentence-transformers wants them."""
+    """Put a query and its documents into columns of their own, as sentence-transformers wants them."""
     texts = lists.documents.texts(row["document_ids"])
     documents = {f"document_{number}": text for number, text in enumerate(texts, start=1)}
     return {"query": row["query"], **documents, "label": row["teacher_scores"]}
 
 
 def step(trainer: Trainer, rows: list[dict]) -> Run:
-    """What Trainer does with one batch: collate, forward, backward, clip, update."""
+    """Set up what Trainer does with one batch: collate, forward, backward, clip, update."""
     trainer.create_optimizer_and_scheduler(num_training_steps=1_000)
     trainer.current_gradient_accumulation_steps = 1
     model = trainer.model.train()
 
     def run() -> None:
+        """Make one step."""
         trainer.training_step(model, trainer.data_collator(rows))
         torch.nn.utils.clip_grad_norm_(model.parameters(), trainer.args.max_grad_norm)
         trainer.optimizer.step()

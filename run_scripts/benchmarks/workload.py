@@ -16,7 +16,7 @@ from m3se.trainers.models.backbones import encoder_path
 
 @dataclass
 class Sizes:
-    """How much work a row is."""
+    """The amount of work of each row."""
 
     queries: int = 16
     pairs: int = 512
@@ -48,19 +48,21 @@ class Workload:
 
     @property
     def dtypes(self) -> list[str]:
-        """The number formats a side may choose from: the ones this processor multiplies in."""
+        """Return the number formats a side may choose from: the ones this processor multiplies in."""
         return ["float32"] if autocast_dtype(self.device) is torch.float32 else ["float32", "bfloat16"]
 
     @cached_property
     def collection(self) -> Collection:
+        """Read the collection, once."""
         return read_data(self.data, self.split, cache_dir=self.cache_dir)
 
     @cached_property
     def index(self) -> BM25Index:
+        """Build or read BM25's index of the collection, once."""
         return BM25Index.build(self.collection.documents, cache_dir=self.cache_dir)
 
     def lists(self, documents_per_query: int, queries: int | None = None) -> RankingLists:
-        """Training lists of the first queries, with random teacher scores, over a table of cut texts.
+        """Make training lists of the first queries, with random teacher scores, over a table of cut texts.
 
         Raises InputError when the collection has too few.
         """
@@ -84,27 +86,30 @@ class Workload:
         return RankingLists(Dataset.from_list(rows), DocumentTable.from_texts(names, texts))
 
     def texts(self, count: int) -> list[str]:
-        """The first documents of the collection, cut."""
+        """Return the first documents of the collection, cut."""
         return self.cut(self.collection.documents.texts_at(range(count)), self.document_length)
 
     def pairs(self, count: int) -> tuple[list[str], list[str]]:
-        """Queries and documents of pairs, from lists of eight."""
+        """Return queries and documents of pairs, from lists of eight."""
         lists = self.lists(8, -(-count // 8))
         queries = [row["query"] for row in lists.rows for _ in row["document_ids"]]
         documents = lists.documents.texts([name for row in lists.rows for name in row["document_ids"]])
         return queries[:count], documents[:count]
 
     def cut(self, texts: list[str], length: int) -> list[str]:
-        """The beginnings of texts that have at most `length` tokens with [CLS] and [SEP]."""
+        """Cut texts to their beginnings of at most `length` tokens with [CLS] and [SEP]."""
         encoded = self.tokenizer(texts, truncation=True, max_length=length, return_offsets_mapping=True)
-        ends = [max((end for _, end in offsets), default=0) for offsets in encoded["offset_mapping"]]
+        ends = []
+        for offsets in encoded["offset_mapping"]:
+            ends.append(max((end for _, end in offsets), default=0))
         return [text[:end] for text, end in zip(texts, ends, strict=True)]
 
     def lengths(self, texts: list[str]) -> list[int]:
+        """Count the tokens of each text, [CLS] and [SEP] included."""
         return [len(ids) for ids in self.tokenizer(texts)["input_ids"]]
 
     def forward_flop(self, lengths: list[int]) -> int:
-        """Multiplications and additions of one pass of the encoder over texts without padding.
+        """Count the multiplications and additions of one pass of the encoder over texts without padding.
 
         Per layer and token 4 H² in attention's projections and 2 H I in the feed-forward layer, and per text 2 H L²
         in its scores and weighted sums, each counted twice.
