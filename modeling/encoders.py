@@ -46,7 +46,9 @@ def load_encoder(
     """
     try:
         config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=False, **config_fields)
-    except (AttributeError, LookupError, TypeError, ArithmeticError) as error:  # what a field that does not fit causes
+    except (OSError, ValueError):
+        raise
+    except Exception as error:  # an architecture's own code raises anything for a field that does not fit
         raise ValueError(f"{name_or_path}: config.json cannot be used: {type(error).__name__}: {error}") from error
     if hasattr(config, "encoder_config"):
         raise ValueError(
@@ -69,7 +71,9 @@ def load_encoder(
             output_loading_info=True,
             **hub,
         )
-    except (RuntimeError, AttributeError, LookupError, TypeError, ArithmeticError) as error:  # weights of other sizes
+    except (OSError, ValueError):
+        raise
+    except Exception as error:  # as above, or weights of other sizes
         raise ValueError(f"{name_or_path}: the weights do not fit config.json: {error}") from error
     if auto_class is AutoModel and "decoder_input_ids" in inspect.signature(model.forward).parameters:
         raise ValueError(f"{name_or_path} is half of a {config.model_type} encoder-decoder; expected an encoder")
