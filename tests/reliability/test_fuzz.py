@@ -209,7 +209,14 @@ def test_an_array_that_is_nested_too_deeply_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("model_type", {"a": 1}), ("architectures", 1.5), ("num_labels", ["x"]), ("dtype", "x"), ("id2label", [{}, "é"])],
+    [
+        ("model_type", {"a": 1}),
+        ("architectures", 1.5),
+        ("num_labels", ["x"]),
+        ("dtype", "x"),
+        ("id2label", [{}, "é"]),
+        ("pad_token_id", 99),
+    ],
     ids=lambda value: str(value),
 )
 def test_a_config_with_a_field_that_does_not_fit_is_refused_with_the_models_name(tmp_path, field, value):
