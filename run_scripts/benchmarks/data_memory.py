@@ -53,7 +53,7 @@ def write_collection(folder: Path, documents: int) -> int:
 
 
 def prepare(folder: Path) -> dict[str, float]:
-    """Read, group and write lists; processor seconds of every step and the peak of resident memory in bytes."""
+    """Read, group and write lists; return processor seconds of every step and the peak of resident memory in bytes."""
     from m3se.run_scripts.score_with_teacher import ScoringArguments, main
     from m3se.trainers.data import read_data
 
@@ -70,7 +70,7 @@ def prepare(folder: Path) -> dict[str, float]:
 
 
 def index(folder: Path) -> dict[str, float]:
-    """Read and build BM25's index; processor seconds of the latter and the peak of resident memory in bytes."""
+    """Read and build BM25's index; return processor seconds of the latter and the peak of resident memory in bytes."""
     from m3se.trainers.data import BM25Index, read_data
 
     documents = read_data(str(folder), "train", folder / "cache").documents
@@ -80,27 +80,30 @@ def index(folder: Path) -> dict[str, float]:
 
 
 def peak() -> int:
+    """Return the highest resident memory of this process in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def measure(documents: int, parent: str | None, bm25: bool) -> None:
-    """One line of the table."""
+    """Measure one size in a process of its own, and print its line of the table."""
     with TemporaryDirectory(dir=parent) as name:
         queries = write_collection(Path(name), documents)
         command = [sys.executable, __file__, "--prepare", name, *(["--bm25"] if bm25 else [])]
         output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT).stdout
-        found = json.loads(output.splitlines()[-1])
+        report = json.loads(output.splitlines()[-1])
     rows = {"read": documents, "index": documents, "group": queries * TRIPLES_PER_QUERY, "lists": queries}
-    speeds = "".join(f"{rows[step] / seconds:>15,.0f}" for step, seconds in found.items() if step != "peak")
-    say(f"{documents:>10,} {queries:>9,}{speeds} {found['peak'] / 2**30:>10.2f}")
+    speeds = "".join(f"{rows[step] / seconds:>15,.0f}" for step, seconds in report.items() if step != "peak")
+    say(f"{documents:>10,} {queries:>9,}{speeds} {report['peak'] / 2**30:>10.2f}")
 
 
 def say(line: str) -> None:
+    """Print a line at once."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
 def main() -> None:
+    """Measure every size that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--documents", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--folder", help="Where the files are made (8.8 million documents need 12 GB of disk).")
@@ -108,8 +111,8 @@ def main() -> None:
     parser.add_argument("--prepare", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.prepare:
-        found = index(arguments.prepare) if arguments.bm25 else prepare(arguments.prepare)
-        say(json.dumps(found))
+        report = index(arguments.prepare) if arguments.bm25 else prepare(arguments.prepare)
+        say(json.dumps(report))
         return
     steps = ("documents/s",) if arguments.bm25 else ("documents/s", "triples/s", "lists/s")
     say(f" documents   queries{''.join(f'{step:>15}' for step in steps)}   peak GiB")

@@ -20,8 +20,8 @@ STUB = re.compile(
 UNDERLINE = re.compile(r"^\s*([=~\-*#^+])\1{2,}\s*$", re.MULTILINE)
 
 
-def pair_of(name: str, documentation: str) -> tuple[str, str] | str:
-    """(query, document) of a docstring (already dedented); a string that names the reason when there is none.
+def make_pair(name: str, documentation: str) -> tuple[str, str] | str:
+    """Return (query, document) of a dedented docstring, or a string with the reason why there is none.
 
     The document repeats nothing of the query: it begins after it.
     """
@@ -45,7 +45,7 @@ def pair_of(name: str, documentation: str) -> tuple[str, str] | str:
 def plain(text: str) -> str:
     """`text` on one line without reStructuredText and Markdown mark-up."""
     text = LINK.sub(r"\1", ROLE.sub(r"\1", text))
-    text = MARKUP.sub(lambda found: found[1] or found[2] or "", text)
+    text = MARKUP.sub(lambda match: match[1] or match[2] or "", text)
     return " ".join(text.split())
 
 

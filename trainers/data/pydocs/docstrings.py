@@ -19,7 +19,7 @@ NAMED_NODES = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def standard_library_files() -> list[tuple[str, Path]]:
-    """(module name, file) of the public modules of the standard library, sorted."""
+    """List (module name, file) of the public modules of the standard library, sorted."""
     root = Path(sysconfig.get_path("stdlib"))
     tops = [root / name for name in sorted(sys.stdlib_module_names) if not name.startswith("_")]
     files = []
@@ -30,7 +30,7 @@ def standard_library_files() -> list[tuple[str, Path]]:
 
 
 def installed_files(package: str) -> list[tuple[str, Path]]:
-    """(module name, file) of the modules of an installed top-level package, sorted; none when not installed."""
+    """List (module name, file) of the modules of an installed top-level package, sorted; none when not installed."""
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         return []
@@ -38,7 +38,7 @@ def installed_files(package: str) -> list[tuple[str, Path]]:
 
 
 def package_version(distribution: str) -> str | None:
-    """The installed version of a distribution, None when it is not installed; `python` has the interpreter's."""
+    """Return the installed version of a distribution, None when it is not installed; `python` has the interpreter's."""
     try:
         return python_version() if distribution == "python" else version(distribution)
     except PackageNotFoundError:
@@ -46,7 +46,7 @@ def package_version(distribution: str) -> str | None:
 
 
 def package_files(root: Path) -> list[tuple[str, Path]]:
-    """(module name, file) of the modules below the package folder `root`, sorted.
+    """List (module name, file) of the modules below the package folder `root`, sorted.
 
     Private files are read, since scipy and numpy define public functions there; their names are left out of the module
     name as in `scipy.linalg.eigh` from `scipy/linalg/_decomp.py`.
@@ -64,7 +64,7 @@ def _skipped_folder(name: str) -> bool:
 
 
 def docstrings(module: str, file: Path) -> Iterator[tuple[str, str]]:
-    """(qualified name, docstring) of the public classes, functions and methods of a source file, and of itself.
+    """Yield (qualified name, docstring) of the public classes, functions and methods of a source file, and of itself.
 
     A file that this Python cannot parse yields nothing.
     """

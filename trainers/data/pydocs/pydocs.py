@@ -16,7 +16,7 @@ from datasets import Dataset, Features, Value
 from tqdm import tqdm
 
 from m3se.trainers.data.documents import DocumentTable
-from m3se.trainers.data.pydocs.docstring_pairs import pair_of
+from m3se.trainers.data.pydocs.docstring_pairs import make_pair
 from m3se.trainers.data.pydocs.docstrings import docstrings, installed_files, package_version, standard_library_files
 from m3se.trainers.data.schema import Collection
 from m3se.trainers.errors import InputError
@@ -63,7 +63,7 @@ QUERY_FEATURES = Features({"query_id": Value("string"), "query": Value("string")
 
 
 def read_pydocs(split: str, cache_dir: str | Path | None = None) -> Collection:
-    """The queries of `split` ("train", "dev" or "test") over the documents of all splits.
+    """Read the queries of `split` ("train", "dev" or "test") over the documents of all splits.
 
     The first call parses the packages (about half a minute) and keeps the result in `cache_dir` (default:
     `~/.cache/m3se`), under a key of the package versions; later calls open it. Raises InputError for another split.
@@ -80,8 +80,8 @@ def read_pydocs(split: str, cache_dir: str | Path | None = None) -> Collection:
     return _open(folder, split)
 
 
-def split_of(name: str) -> str:
-    """The split of the docstring with this qualified name, whatever else is installed."""
+def assign_split(name: str) -> str:
+    """Return the split of the docstring with this qualified name, whatever else is installed."""
     return {0: "test", 1: "dev"}.get(_hash(name) % HELD_OUT_SHARE, "train")
 
 
@@ -96,7 +96,7 @@ def _cache_folder(cache_dir: str | Path | None, versions: dict[str, str | None])
 def _build(folder: Path, versions: dict[str, str | None]) -> None:
     dropped: Counter[str] = Counter()
     pairs = sorted(_distinct(_pairs(versions, dropped), dropped), key=lambda pair: _hash(pair[0]))
-    rows = {split: [pair for pair in pairs if split_of(pair[0]) == split] for split in SPLITS}
+    rows = {split: [pair for pair in pairs if assign_split(pair[0]) == split] for split in SPLITS}
     if not all(rows.values()):
         raise InputError(f"pydocs: only {len(pairs)} usable docstrings; are the packages installed as sources?")
     report = {
@@ -107,7 +107,8 @@ def _build(folder: Path, versions: dict[str, str | None]) -> None:
         "documents": len(pairs),
     }
     with complete_folder(folder, replace=False) as new:
-        names, texts = [name for name, _, _ in pairs], [text for _, _, text in pairs]
+        names = [name for name, _, _ in pairs]
+        texts = [text for _, _, text in pairs]
         DocumentTable.from_texts(names, texts).write_into(new / "documents")
         for split in SPLITS:
             queries = ({"query_id": f"q:{name}", "query": query} for name, query, _ in rows[split])
@@ -116,13 +117,13 @@ def _build(folder: Path, versions: dict[str, str | None]) -> None:
 
 
 def _pairs(versions: dict[str, str | None], dropped: Counter[str]) -> Iterator[tuple[str, str, str]]:
-    """(qualified name, query, document) of every usable docstring, in the order of packages and files."""
+    """Yield (qualified name, query, document) of every usable docstring, in the order of packages and files."""
     files = standard_library_files()
     for package in PACKAGES:
         files += installed_files(package) if versions[package] else []
     for module, file in tqdm(files, desc="pydocs: reading docstrings", unit="file"):
         for name, documentation in docstrings(module, file):
-            pair = pair_of(name, documentation)
+            pair = make_pair(name, documentation)
             if isinstance(pair, str):
                 dropped[pair] += 1
             else:
@@ -130,7 +131,7 @@ def _pairs(versions: dict[str, str | None], dropped: Counter[str]) -> Iterator[t
 
 
 def _distinct(pairs: Iterator[tuple[str, str, str]], dropped: Counter[str]) -> Iterator[tuple[str, str, str]]:
-    """The first pair of each name, query and body: twins would be relevant documents with label 0."""
+    """Keep the first pair of each name, query and body: twins would be relevant documents with label 0."""
     seen: dict[str, set[str]] = {"name": set(), "query": set(), "document": set()}
     for name, query, document in pairs:
         keys = {"name": name, "query": query.lower(), "document": document.partition("\n")[2]}

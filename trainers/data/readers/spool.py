@@ -44,7 +44,7 @@ class PairSpool:
         self._spilled: TemporaryDirectory | None = None
 
     def add(self, queries: np.ndarray, documents: np.ndarray, labels: np.ndarray, scores: np.ndarray) -> None:
-        """More pairs: positions [n], labels [n] (0 or higher) and scores [n] (NaN: unknown)."""
+        """Add pairs: positions [n], labels [n] (0 or higher) and scores [n] (NaN: unknown)."""
         pairs = np.empty(len(queries), PAIR)
         for name, values in (("query", queries), ("document", documents), ("label", labels), ("score", scores)):
             pairs[name] = values
@@ -54,7 +54,7 @@ class PairSpool:
             self._spill()
 
     def groups(self) -> Iterator[Group]:
-        """Every query that has a pair, once. May be called once."""
+        """Yield every query that has a pair, once. May be called once."""
         if self._spilled is None:
             yield from self._grouped(self._take())
             return
@@ -103,10 +103,10 @@ class PairSpool:
         return Group(query, documents[order], labels[order], scores[order])
 
     def _first_scores(self, scores: np.ndarray, inverse: np.ndarray, size: int) -> np.ndarray:
-        """Scores of repeated pairs [n], places [n] → the first score of every place [size] that is not NaN."""
-        known = np.flatnonzero(~np.isnan(scores))
+        """Return the first score [size] that is not NaN of every document, from the scores [n] of repeated pairs."""
+        places = np.flatnonzero(~np.isnan(scores))
         first = np.full(size, np.nan, np.float32)
-        first[inverse[known[::-1]]] = scores[known[::-1]]
-        differ = np.abs(scores[known] - first[inverse[known]]) > SAME_SCORE
-        self.counts["pairs_scored_differently"] += len(np.unique(inverse[known][differ]))
+        first[inverse[places[::-1]]] = scores[places[::-1]]
+        differ = np.abs(scores[places] - first[inverse[places]]) > SAME_SCORE
+        self.counts["pairs_scored_differently"] += len(np.unique(inverse[places][differ]))
         return first

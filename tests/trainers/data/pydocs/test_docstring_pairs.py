@@ -1,6 +1,6 @@
 import pytest
 
-from m3se.trainers.data.pydocs.docstring_pairs import pair_of
+from m3se.trainers.data.pydocs.docstring_pairs import make_pair
 
 
 REST = "Parameters\n----------\nx : the matrix whose eigenvalues are wanted, square, symmetric and with real numbers."
@@ -8,13 +8,13 @@ REST = "Parameters\n----------\nx : the matrix whose eigenvalues are wanted, squ
 
 def test_the_first_sentence_asks_and_name_and_rest_answer():
     documentation = f"Return the eigenvalues of a matrix. Uses LAPACK.\n\n{REST}"
-    query, document = pair_of("numpy.linalg.eigh", documentation)
+    query, document = make_pair("numpy.linalg.eigh", documentation)
     assert query == "Return the eigenvalues of a matrix"
     assert document == f"numpy.linalg.eigh\nUses LAPACK.\n\n{REST}"
 
 
 def test_a_summary_may_run_over_lines_and_loses_its_mark_up():
-    query, document = pair_of(
+    query, document = make_pair(
         "a.b", f"Return **all** :class:`~abc.Node` objects\nof ``tree`` and `its` leaves.\n\n{REST}"
     )
     assert query == "Return all abc.Node objects of tree and its leaves"
@@ -22,13 +22,13 @@ def test_a_summary_may_run_over_lines_and_loses_its_mark_up():
 
 
 def test_a_full_stop_inside_a_name_or_number_ends_no_sentence():
-    query, _ = pair_of("a.b", f"Call numpy.linalg.eigh with 2.5 times the input matrix. Then stop.\n\n{REST}")
+    query, _ = make_pair("a.b", f"Call numpy.linalg.eigh with 2.5 times the input matrix. Then stop.\n\n{REST}")
     assert query == "Call numpy.linalg.eigh with 2.5 times the input matrix"
 
 
 def test_signatures_and_headings_before_the_summary_are_skipped():
     documentation = f"eigh(a, UPLO='L')\n\nEigenvalues\n===========\n\nReturn the eigenvalues of matrices.\n\n{REST}"
-    assert pair_of("a.eigh", documentation) == ("Return the eigenvalues of matrices", f"a.eigh\n{REST}")
+    assert make_pair("a.eigh", documentation) == ("Return the eigenvalues of matrices", f"a.eigh\n{REST}")
 
 
 @pytest.mark.parametrize(
@@ -51,4 +51,4 @@ def test_signatures_and_headings_before_the_summary_are_skipped():
     ],
 )
 def test_what_asks_nothing_is_refused_with_the_reason(documentation, reason):
-    assert pair_of("a.b", documentation) == reason
+    assert make_pair("a.b", documentation) == reason

@@ -4,7 +4,7 @@ import pytest
 
 from m3se.trainers.data.pydocs import pydocs
 from m3se.trainers.data.pydocs.docstrings import standard_library_files
-from m3se.trainers.data.pydocs.pydocs import read_pydocs, split_of
+from m3se.trainers.data.pydocs.pydocs import assign_split, read_pydocs
 from m3se.trainers.errors import InputError
 
 
@@ -64,7 +64,7 @@ def test_the_collection_is_the_same_when_built_again(cache, tmp_path):
 
 
 def test_a_name_keeps_its_split_and_splits_have_the_stated_shares():
-    splits = [split_of(f"package.function_{i}") for i in range(20_000)]
+    splits = [assign_split(f"package.function_{i}") for i in range(20_000)]
     assert splits.count("test") == pytest.approx(500, abs=80)
     assert splits.count("dev") == pytest.approx(500, abs=80)
 
