@@ -38,7 +38,7 @@ def installed_files(package: str) -> list[tuple[str, Path]]:
 
 
 def package_version(distribution: str) -> str | None:
-    """Return the installed version of a distribution, None when it is not installed; `python` has the interpreter's."""
+    """Return the installed version of a distribution, None without one; `python` has the interpreter's."""
     try:
         return python_version() if distribution == "python" else version(distribution)
     except PackageNotFoundError:

@@ -59,7 +59,7 @@ def read_lines(file: Path) -> Iterator[tuple[int, str]]:
 
 
 def read_columns(file: Path, names: Sequence[str], separator: str | None = "\t") -> Iterator[tuple[int, list[str]]]:
-    """Yield (number, values) of every line of a table with these columns; `separator` None splits at any white space."""
+    """Yield (number, values) of every line of a table with these columns; without separator, split at white space."""
     for number, line in read_lines(file):
         values = line.split(separator)
         if len(values) != len(names):
@@ -125,7 +125,7 @@ def read_json_array(file: Path) -> Iterator[tuple[int, Any]]:
 
 
 def starts_with(file: Path) -> str:
-    """Return the first character of a file that is neither white space nor a byte order mark; empty when there is none."""
+    """Return the first character of a file after white space and a byte order mark; empty when there is none."""
     return next((line.lstrip()[0] for _, line in read_lines(file)), "")
 
 
