@@ -110,6 +110,7 @@ def load_dual_encoder(info: ModelInfo, pooling: str | None, device: torch.device
     inspect_model(model, tokenizer, info.name)
 
     def embed(texts, side, bar=None):
+        """Embed texts with the model and its tokenizer."""
         return encode_texts(model, tokenizer, texts, side, dtype, bar)
 
     return DenseScorer(embed, embedder_fingerprint(model, *description, str(dtype)), device)
@@ -135,6 +136,7 @@ def load_sentence_transformer(info: ModelInfo, device: torch.device, dtype: torc
     settings = {"normalize_embeddings": model.similarity_fn_name == "cosine", "show_progress_bar": False}
 
     def embed(texts, side, bar=None, dtype=dtype):
+        """Embed texts with the prompts of their side."""
         encode_side = model.encode_query if side == "query" else model.encode_document
         with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
             embeddings = encode_side(list(texts), **settings)
