@@ -38,7 +38,7 @@ def first_sentence(script: Path) -> str:
     """Read the first sentence of a script's documentation, in one line."""
     text = ast.get_docstring(ast.parse(script.read_text(encoding="utf-8"))) or ""
     sentence = " ".join(text.split("\n\n")[0].split()).split(". ")[0]
-    return sentence.partition("; ")[0].partition(": one table")[0].rstrip(".")
+    return sentence.partition("; ")[0].partition(": ")[0].rstrip(".")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-r"""Why a dual encoder lags behind its teacher: the paper's figures for any models, with the numbers behind them.
+r"""Show why a dual encoder lags behind its teacher: the paper's figures for any models, with the numbers behind them.
 
     python run_scripts/diagnose.py --model CA=outputs/quickstart/teacher DE=outputs/quickstart/de_one_hot \
         DIST=outputs/quickstart/de_m3se --data pydocs --output outputs/diagnostics

@@ -1,4 +1,4 @@
-"""The whole way on real text: teacher, teacher scores, three students, one table, one published model folder.
+"""Go the whole way on real text: teacher, teacher scores, three students, one table, one published model folder.
 
     python run_scripts/quickstart.py --recipes run_scripts/recipes/quickstart
 

@@ -1,4 +1,4 @@
-"""A table or figure of the paper by one command: plan, train, measure, and a report beside the paper's numbers.
+"""Reproduce a table or figure of the paper by one command: plan, train, measure, report beside the paper's numbers.
 
     python run_scripts/reproduce.py --study table1 --scale small --data BEIR_FOLDER --output outputs/studies
 
