@@ -26,8 +26,8 @@ class RankingModelConfig(PreTrainedConfig):
         """Raise ValueError when a field is none of its choices."""
         value = getattr(self, field)
         if value not in choices:
-            *others, last = map(repr, choices)
-            raise ValueError(f"{field} must be {', '.join(others)} or {last}, got {value!r}")
+            *first, last = map(repr, choices)
+            raise ValueError(f"{field} must be {', '.join(first)} or {last}, got {value!r}")
 
 
 class RankingModel(PreTrainedModel):

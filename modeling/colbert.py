@@ -136,8 +136,8 @@ class ColBERT(RankingModel):
     @classmethod
     def find_published(cls, name_or_path: str, hub: dict) -> Callable[[], "ColBERT"] | None:
         """Return what loads a published folder or a ColBERT of another project; raises as `read_checkpoint`."""
-        found = read_checkpoint(name_or_path, **hub)
-        return None if found is None else partial(cls.from_checkpoint, found)
+        checkpoint = read_checkpoint(name_or_path, **hub)
+        return None if checkpoint is None else partial(cls.from_checkpoint, checkpoint)
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint) -> "ColBERT":
@@ -192,6 +192,7 @@ class ColBERT(RankingModel):
         ids, attention_mask, present = self.prepare(input_ids, attention_mask, side)
 
         def encode(rows: Tensor, length: int) -> Tensor:
+            """Embed some rows, trimmed to `length` tokens and padded again."""
             embeddings = self.token_embeddings(ids[rows, :length], attention_mask[rows, :length])
             return pad(embeddings, (0, 0, 0, ids.shape[1] - length))
 
@@ -207,9 +208,12 @@ class ColBERT(RankingModel):
         document_index: Tensor,
         gather_documents: bool = False,
     ) -> RankingOutput:
-        """Score the documents of each query; arguments as in `DualEncoder.forward`. Returns scores [B, K].
+        """Score the documents of each query; memory grows with the N documents, not with the B x K pairs.
 
-        Memory grows with the embeddings of the N documents, not with the similarities of B x K pairs.
+        Args:
+            query_input_ids, query_attention_mask: [B, Q], as a tokenizer makes them.
+            document_input_ids, document_attention_mask: [N, D], likewise.
+            document_index, gather_documents: as in `DualEncoder.forward`, and the scores [B, K] too.
         """
         queries = self.embed_in_blocks(query_input_ids, query_attention_mask, "query")
         documents = self.embed_in_blocks(document_input_ids, document_attention_mask, "document")
@@ -243,6 +247,7 @@ class ColBERT(RankingModel):
         """
 
         def score(query_rows: Tensor, document_rows: Tensor) -> Tensor:
+            """Score a chunk of pairs."""
             query_tokens = select_rows(query_rows, queries, query_mask)
             document_tokens = (tokens[:, None] for tokens in select_rows(document_rows, documents, document_mask))
             with torch.autocast(queries.device.type, enabled=False):

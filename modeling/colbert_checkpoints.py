@@ -140,8 +140,8 @@ def read_dense(name_or_path: str, folder: str, **hub) -> dict[str, Tensor]:
 
 def chain(layers: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     """Make one linear layer that does the same as `layers` one after the other."""
-    first, *others = layers
-    for layer in others:
+    first, *next_layers = layers
+    for layer in next_layers:
         bias = [layer["weight"] @ first["bias"]] if "bias" in first else []
         bias += [layer["bias"]] if "bias" in layer else []
         first = {"weight": layer["weight"] @ first["weight"]} | ({"bias": sum(bias)} if bias else {})

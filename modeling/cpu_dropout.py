@@ -33,6 +33,7 @@ class CpuDropout(nn.Dropout):
     """`nn.Dropout` with masks of this module where it drops something."""
 
     def forward(self, input: Tensor) -> Tensor:
+        """Drop elements in training; return the input as it is in evaluation."""
         return drop(input, self.p) if self.training else input
 
 
@@ -67,12 +68,14 @@ class MaskedScale(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, values: Tensor, mask: Tensor, scale: float) -> Tensor:
+        """Multiply; keep the mask."""
         ctx.save_for_backward(mask)
         ctx.scale = scale
         return (values * mask).mul_(scale)
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
+        """Multiply the gradient in the same way."""
         (mask,) = ctx.saved_tensors
         return MaskedScale.apply(gradient, mask, ctx.scale), None, None
 
@@ -119,6 +122,15 @@ class DroppedAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, query, key, value, attention_mask, mask, scale: float) -> Tensor:
+        """Attend, a few heads at a time, and keep the inputs and the mask.
+
+        Args:
+            ctx: what the backward pass gets.
+            query, key, value: [h, B, L, d], the query already scaled.
+            attention_mask: added to the scores [B, 1, L, L], or None.
+            mask: [h, B, L, L] int8, 1 where a weight stays.
+            scale: of the weights that stay.
+        """
         ctx.save_for_backward(query, key, value, attention_mask, mask)
         ctx.scale = scale
         outputs = []
@@ -131,6 +143,7 @@ class DroppedAttention(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Compute the weights again, then the gradients of query, key and value."""
         query, key, value, attention_mask, mask = ctx.saved_tensors
         queries, keys, values = [], [], []
         for q, k, v, m, outer in few_heads(mask, query, key, value, mask, gradient * ctx.scale):

@@ -67,7 +67,13 @@ class CrossEncoder(RankingModel):
         document_index: Tensor,
         gather_documents: bool = False,
     ) -> RankingOutput:
-        """Score the documents of each query; arguments as in `DualEncoder.forward`. Returns scores [B, K]."""
+        """Score the documents of each query.
+
+        Args:
+            query_input_ids, query_attention_mask: [B, Q], right-padded.
+            document_input_ids, document_attention_mask: [N, D], likewise.
+            document_index, gather_documents: as in `DualEncoder.forward`, and the scores [B, K] too.
+        """
         if gather_documents:
             document_input_ids, document_attention_mask = gather_texts(document_input_ids, document_attention_mask)
         present = (document_index >= 0) & document_attention_mask.any(dim=1)[document_index]
@@ -89,6 +95,7 @@ class CrossEncoder(RankingModel):
         """Score joined pairs [P, L] (see `join_pairs`): raw logits [P], float32; two logits give their difference."""
 
         def encode(rows: Tensor, length: int) -> Tensor:
+            """Classify some pairs, trimmed to `length` tokens."""
             inputs = {"input_ids": input_ids[rows, :length], "attention_mask": attention_mask[rows, :length]}
             if self.config.encoder_config.to_dict().get("type_vocab_size", 1) > 1:
                 inputs["token_type_ids"] = token_type_ids[rows, :length]
@@ -101,10 +108,14 @@ class CrossEncoder(RankingModel):
 def join_pairs(
     query_ids: Tensor, query_mask: Tensor, document_ids: Tensor, document_mask: Tensor, pad_token_id: int = 0
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Join right-padded texts [P, Q] and [P, D] -> input_ids, attention_mask and token_type_ids [P, Q + D - 1].
+    """Join right-padded texts -> input_ids, attention_mask and token_type_ids [P, Q + D - 1].
 
-    `[CLS] query [SEP]` is followed by the document without its own [CLS]: what BERT's tokeniser makes of a pair.
-    Decoders find the last token of a pair by `pad_token_id`.
+    `[CLS] query [SEP]` is followed by the document without its own [CLS], as BERT's tokeniser pairs texts.
+
+    Args:
+        query_ids, query_mask: [P, Q].
+        document_ids, document_mask: [P, D].
+        pad_token_id: fills up shorter pairs; decoders find the last token of a pair by it.
     """
     query_lengths, document_lengths = query_mask.sum(dim=1, keepdim=True), document_mask.sum(dim=1, keepdim=True)
     lengths = query_lengths + document_lengths - 1

@@ -94,6 +94,7 @@ class DualEncoder(RankingModel):
         """Do as `embed`, in blocks of similar length: the same embeddings [N, H] without the cost of padding."""
 
         def encode(rows: Tensor, length: int) -> Tensor:
+            """Embed some rows, trimmed to `length` tokens."""
             return self.embed(input_ids[rows, :length], attention_mask[rows, :length], side)
 
         return run_in_blocks(encode, attention_mask.sum(dim=1), chunk_size=self.chunk_size)

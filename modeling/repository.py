@@ -16,9 +16,9 @@ def hub_arguments(keywords: dict) -> dict:
 
 def refuse_others(name_or_path: str, keywords: dict) -> None:
     """Raise TypeError for keyword arguments that a published folder would silently leave unused."""
-    if others := sorted(keywords.keys() - set(HUB_ARGUMENTS)):
+    if unused := sorted(keywords.keys() - set(HUB_ARGUMENTS)):
         raise TypeError(
-            f"{name_or_path} is read through its backbone, in float32: {', '.join(others)} cannot be given"
+            f"{name_or_path} is read through its backbone, in float32: {', '.join(unused)} cannot be given"
         )
 
 

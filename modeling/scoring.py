@@ -12,10 +12,19 @@ def maxsim_scores(
 ) -> Tensor:
     """Take the best document token for each query token, averaged over query tokens (Khattab & Zaharia, 2020).
 
-    queries [B, Q, H], query_mask [B, Q], documents [B, K, D, H], document_mask [B, K, D] -> [B, K]. The paper averages
-    ("mean"); ColBERT itself adds up ("sum"). Padding, of any numbers but NaN, is -inf inside the maximum, so that it
-    cannot win over negative similarities. A document without a token scores -inf, with zero gradient; a query without
-    a token scores 0.
+    Padding, of any numbers but NaN, is -inf inside the maximum, so that it cannot win over negative similarities. A
+    document without a token scores -inf, with zero gradient; a query without a token scores 0.
+
+    Args:
+        queries, query_mask: [B, Q, H] and [B, Q].
+        documents, document_mask: [B, K, D, H] and [B, K, D].
+        reduction: "mean" over the query tokens as in the paper, or "sum" as in ColBERT itself.
+
+    Returns:
+        Scores [B, K].
+
+    Raises:
+        ValueError: another reduction.
     """
     if reduction not in ("mean", "sum"):
         raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")

@@ -12,32 +12,44 @@ def add_adapter(
 ) -> PeftModel:
     """Freeze the encoder of one of our models, and train adapters on its linear layers instead.
 
-    `targets` names the layers as they are called inside a block (query, value ...); None: all of them. An adapter is
-    scaled by `alpha / rank`; `alpha` None: 2 * rank. Layers after the encoder are new or few, and trained whole.
+    PEFT's own choice of "all-linear" would take poolers and the layers after the encoder too. Those are new or few,
+    and trained whole.
+
+    Args:
+        model: a dual encoder, ColBERT or cross-encoder.
+        rank: of the adapters.
+        alpha: adapters are scaled by `alpha / rank`; None: 2 * rank.
+        dropout: rate before the adapters.
+        targets: layers by their names inside a block (query, value …); None: all of them.
 
     Raises:
         InputError: a rank below 1, or a target that the encoder does not have.
     """
     if rank < 1:
         raise InputError(f"lora_r: expected at least 1, got {rank}")
-    encoders = tuple(
-        f"{name}."
-        for name, module in model.named_modules()
-        if isinstance(module, PreTrainedModel) and module.base_model is module
+    modules = dict(model.named_modules())
+    encoders = tuple(f"{name}." for name, module in modules.items() if is_encoder(module))
+    layers = {}
+    for name, module in modules.items():
+        if isinstance(module, nn.Linear) and name.startswith(encoders) and ".pooler." not in name:
+            layers[name] = name.rpartition(".")[2]
+    if unknown := sorted(set(targets or ()) - set(layers.values())):
+        names = ", ".join(sorted(set(layers.values())))
+        raise InputError(f"lora_targets: expected some of {names}, got {', '.join(unknown)}")
+    whole = set()
+    for name, weight in model.named_parameters():
+        if weight.requires_grad and (not name.startswith(encoders) or ".pooler." in name):
+            whole.add(name.rpartition(".")[0])
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=alpha or 2 * rank,
+        lora_dropout=dropout,
+        target_modules=[name for name, kind in layers.items() if targets is None or kind in targets],
+        modules_to_save=sorted(whole) or None,
     )
-    linear = [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and name.startswith(encoders) and ".pooler." not in name
-    ]
-    known = {name.rsplit(".", 1)[-1] for name in linear}
-    if unknown := sorted(set(targets or ()) - known):
-        raise InputError(f"lora_targets: expected some of {', '.join(sorted(known))}, got {', '.join(unknown)}")
-    chosen = [name for name in linear if targets is None or name.rsplit(".", 1)[-1] in targets]
-    whole = {
-        name.rpartition(".")[0]
-        for name, weight in model.named_parameters()
-        if weight.requires_grad and (not name.startswith(encoders) or ".pooler." in name)
-    }
-    options = {"r": rank, "lora_alpha": alpha or 2 * rank, "lora_dropout": dropout}
-    return get_peft_model(model, LoraConfig(**options, target_modules=chosen, modules_to_save=sorted(whole) or None))
+    return get_peft_model(model, config)
+
+
+def is_encoder(module: nn.Module) -> bool:
+    """Tell a transformer without a head, such as BertModel."""
+    return isinstance(module, PreTrainedModel) and module.base_model is module

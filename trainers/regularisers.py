@@ -1,4 +1,4 @@
-"""What the paper tries against overfitting at the input (Appendix C.10): token dropout and a masked-LM loss."""
+"""Regularisers of the input against overfitting (Appendix C.10): token dropout and a masked-LM loss."""
 
 import torch
 import torch.nn.functional as F
@@ -31,15 +31,21 @@ def masked_lm_loss(
     tokenizer: PreTrainedTokenizerBase,
     chunk_size: int | None = None,
 ) -> Tensor:
-    """Cross-entropy of hidden tokens (Devlin et al., 2019), mean over them; token ids and mask [N, L] -> scalar.
+    """Compute the mean cross-entropy of hidden tokens (Devlin et al., 2019), a scalar.
 
     The head is the encoder's own word embeddings, transposed: it has no parameters and leaves nothing to publish.
-    `chunk_size` as in `run_in_blocks`.
+
+    Args:
+        encoder: the transformer that is regularised.
+        input_ids, attention_mask: [N, L].
+        tokenizer: has the [MASK] and the special tokens.
+        chunk_size: texts encoded at a time, as in `run_in_blocks`.
     """
     visible, hidden = hide_tokens(input_ids, attention_mask, MASKED_SHARE, tokenizer)
     words = encoder.get_input_embeddings().weight
 
     def text_losses(rows: Tensor, length: int) -> Tensor:
+        """Add up the losses of each text, trimmed to `length` tokens."""
         picked = hidden[rows, :length]
         inputs = {"input_ids": visible[rows, :length], "attention_mask": attention_mask[rows, :length]}
         states = encoder(**inputs).last_hidden_state[picked]  # [T, H]

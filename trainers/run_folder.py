@@ -19,6 +19,7 @@ from m3se.trainers.config import RankingConfig
 from m3se.trainers.data import RankingLists
 from m3se.trainers.errors import InputError
 from m3se.trainers.losses import NEEDS_TEACHER
+from m3se.trainers.models.inspection import check_saved
 from m3se.trainers.storage.atomic import write_json
 from m3se.trainers.storage.checksums import find_damage, write_sums
 
@@ -175,11 +176,13 @@ def save_model(trainer: Trainer, output: Path) -> None:
     if not trainer.is_world_process_zero():
         return
     if isinstance(model, PeftModel):
-        model.merge_and_unload().save_pretrained(unfinished)
+        model = model.merge_and_unload()
+        model.save_pretrained(unfinished)
         trainer.processing_class.save_pretrained(unfinished)
         shutil.rmtree(output / "adapter", ignore_errors=True)
     for pickled in unfinished.rglob("training_args.bin"):  # training.json says the same
         pickled.unlink()
+    check_saved(unfinished, model, trainer.processing_class)
     write_sums(unfinished)
     for path in sorted(unfinished.iterdir(), key=lambda path: path.name == "config.json"):
         os.replace(path, output / path.name)

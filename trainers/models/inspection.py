@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain, cycle, islice
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from m3se.trainers.models.text_inputs import TextInputs
 
 
 SAME = 1e-5  # relative difference of two outputs: below it, two texts are the same to the model
+SAVED = 1e-2  # relative difference after saving: another processor may compute the second output
 PADDED = 1e-3  # relative difference of the same text's output alone and beside a longer one
 
 
@@ -77,6 +79,23 @@ def inspect_model(
         )
     if difference(values[0], alone[0]) > PADDED:
         raise InputError(f"{name} takes padding for text: the same text has another output beside a longer one")
+
+
+def check_saved(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Load a model of ours and its tokenizer from the folder that they were just saved in.
+
+    Raises:
+        RuntimeError: they cannot be loaded, or do not make the same numbers of two texts as before.
+    """
+    texts = list(probe_texts(tokenizer, model.config.document_length))
+    expected = run(model, partial(own_outputs, model, tokenizer, texts[-1]), texts)
+    try:
+        loaded, loaded_tokenizer = type(model).from_pretrained(folder), load_tokenizer(str(folder))
+    except Exception as error:
+        raise RuntimeError(f"{folder} was written but cannot be loaded again: {first_line(error)}") from error
+    values = run(loaded, partial(own_outputs, loaded, loaded_tokenizer, texts[-1]), texts)
+    if difference(expected, values) > SAVED:
+        raise RuntimeError(f"{folder} was written but scores otherwise when it is loaded again")
 
 
 def refuse_made_up(tokenizer: PreTrainedTokenizerBase, name: str) -> None:
@@ -140,8 +159,8 @@ def known_words(tokenizer: PreTrainedTokenizerBase) -> Iterator[str]:
 
 def probe_texts(tokenizer: PreTrainedTokenizerBase, length: int) -> tuple[str, str]:
     """Make a text of two words and one of `length`, which begin with the same word and go on with others."""
-    first, second, *others = islice(known_words(tokenizer), 6)
-    return f"{first} {second}", " ".join([first, *islice(cycle(others or [first]), length - 1)])
+    first, second, *more = islice(known_words(tokenizer), 6)
+    return f"{first} {second}", " ".join([first, *islice(cycle(more or [first]), length - 1)])
 
 
 @torch.inference_mode()

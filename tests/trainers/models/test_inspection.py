@@ -8,7 +8,7 @@ from transformers import AutoModel, AutoModelForSequenceClassification
 
 from m3se import ColBERT, CrossEncoder, DualEncoder
 from m3se.trainers.errors import InputError
-from m3se.trainers.models.inspection import inspect_model, load_tokenizer
+from m3se.trainers.models.inspection import check_saved, inspect_model, load_tokenizer
 from tests.worlds import architectures, tiny
 
 
@@ -113,3 +113,17 @@ def test_other_models_are_inspected_by_what_they_make_of_texts(encoder):
     inspect_model(model, tokenizer, "good", lambda texts: torch.tensor([float(len(text)) for text in texts]))
     with pytest.raises(InputError, match="the same of two different texts"):
         inspect_model(model, tokenizer, "flat", lambda texts: torch.ones(len(texts), 3))
+
+
+def test_a_saved_model_is_loaded_again_and_must_score_the_same(tmp_path):
+    model, tokenizer = tiny.dual_encoder(), tiny.tokenizer()
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    check_saved(tmp_path, model, tokenizer)
+    with pytest.raises(RuntimeError, match="scores otherwise when it is loaded again"):
+        check_saved(tmp_path, tiny.dual_encoder(seed=1), tokenizer)
+    config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    config["encoder_config"] |= {"model_type": "modernbert", "num_hidden_layers": 2, "layer_types": ["full_attention"]}
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(RuntimeError, match="cannot be loaded again"):
+        check_saved(tmp_path, model, tokenizer)
