@@ -1,9 +1,11 @@
 """What a pair of model and tokenizer must be able to do before anything is done with it."""
 
 import json
+from io import BytesIO
 
 import pytest
 import torch
+from sentencepiece import SentencePieceTrainer
 from transformers import AutoModel, AutoModelForSequenceClassification
 
 from m3se import ColBERT, CrossEncoder, DualEncoder
@@ -127,3 +129,17 @@ def test_a_saved_model_is_loaded_again_and_must_score_the_same(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
     with pytest.raises(RuntimeError, match="cannot be loaded again"):
         check_saved(tmp_path, model, tokenizer)
+
+
+@pytest.mark.parametrize(("kind", "file"), [("deberta-v2", "spm.model"), ("xlm-roberta", "sentencepiece.bpe.model")])
+def test_a_tokenizer_that_has_only_a_model_of_sentencepiece_loads(kind, file, tmp_path):
+    model = BytesIO()
+    texts = [" ".join(tiny.WORDS[start:] + tiny.WORDS[:start]) for start in range(len(tiny.WORDS))]
+    SentencePieceTrainer.train(
+        sentence_iterator=iter(texts), model_writer=model, vocab_size=50, hard_vocab_limit=False, minloglevel=3
+    )
+    (tmp_path / file).write_bytes(model.getvalue())
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}), encoding="utf-8")
+    tokenizer = load_tokenizer(str(tmp_path))
+    assert tokenizer.is_fast
+    assert tokenizer("red stone")["input_ids"] != tokenizer("green cloud")["input_ids"]
