@@ -7,11 +7,12 @@ stopped.
 """
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from transformers import HfArgumentParser
 
 from m3se.run_scripts.cli.app import run
+from m3se.run_scripts.cli.arguments import REQUIRED, DocumentArguments, ScorerArguments, option
 from m3se.trainers.data import read_documents
 from m3se.trainers.processes import connect_processes
 from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection, encode_collection, encoding_folder
@@ -21,28 +22,23 @@ from m3se.trainers.retrieval.loading import load_embedder
 logger = logging.getLogger(__name__)
 
 
-@dataclass
-class EncodingArguments:
-    model: str = field(metadata={"help": "Folder or Hub id of a model that embeds documents in one vector."})
-    output: str | None = field(default=None, metadata={"help": "Folder for the shards (default: in the cache)."})
-    data: str = field(default="pydocs", metadata={"help": "pydocs, or another collection."})
-    split: str | None = field(
-        default=None, metadata={"help": "Needed only where every split has documents of its own."}
-    )
-    number_format: str = field(
-        default="float32", metadata={"help": "Of the file: float32, float16, or int8 (a scale per document)."}
-    )
-    shard_size: int = field(default=65_536, metadata={"help": "Documents of a shard."})
-    dtype: str = field(default="auto", metadata={"help": "float32, bfloat16, or auto: bfloat16 where it is fast."})
-    pooling: str | None = field(default=None, metadata={"help": "cls or mean, for bare encoders only."})
-    cache_dir: str = field(default="outputs/cache", metadata={"help": "Where prepared collections and indexes go."})
+@dataclass(kw_only=True)
+class EncodingArguments(DocumentArguments, ScorerArguments):
+    """What to embed, with which model, in which format."""
+
+    model: str = option("Folder or Hub id of a model that embeds documents in one vector.", REQUIRED)
+    output: str | None = option("Folder for the shards (default: in the cache).")
+    number_format: str = option("Of the file: float32, float16, or int8 (a scale per document).", "float32")
+    shard_size: int = option("Documents of a shard.", 65_536)
 
 
 def make_parser() -> HfArgumentParser:
+    """Return the parser of this command's options."""
     return HfArgumentParser(EncodingArguments, description=__doc__)
 
 
 def main(arguments: EncodingArguments) -> None:
+    """Embed this process's share of the shards that are missing."""
     state = connect_processes()
     if not state.is_main_process:
         logging.disable(logging.INFO)

@@ -9,7 +9,12 @@ import torch
 from m3se.run_scripts.benchmarks.measuring import Run
 from m3se.run_scripts.benchmarks.row import Row
 from m3se.run_scripts.benchmarks.workload import Workload
-from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection, claim, is_whole, write_shard
+from m3se.trainers.retrieval.embedded_collection import (
+    EmbeddedCollection,
+    check_description,
+    shard_is_intact,
+    write_shard,
+)
 from m3se.trainers.retrieval.exact_search import search
 
 
@@ -46,9 +51,9 @@ def exact_search(workload: Workload, documents: int | None = None) -> Row:
 
 def write_vectors(folder: Path, documents: int) -> None:
     """Write normal vectors into the folder, as encode.py writes embeddings; shards that are there are kept."""
-    claim(folder, {"documents": documents, "width": WIDTH, "format": "float32", "shard_size": SHARD})
+    check_description(folder, {"documents": documents, "width": WIDTH, "format": "float32", "shard_size": SHARD})
     for shard, start in enumerate(range(0, documents, SHARD)):
-        if not is_whole(folder, shard):
+        if not shard_is_intact(folder, shard):
             rows = random_vectors(2 + shard, min(SHARD, documents - start))
             write_shard(folder, shard, [str(row) for row in range(start, start + len(rows))], rows, "float32")
 

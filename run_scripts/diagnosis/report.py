@@ -29,28 +29,38 @@ class Report:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "diagnostics.md").unlink(missing_ok=True)
 
-    def title(self, what: str, split: str, queries: int, models: list[str] | None = None) -> str:
-        """What is shown, of which data set, over how many queries, for which models."""
-        of = f"{self.data} {self.splits.get(split, split)}, {queries:,} queries"
-        return f"{what} · {of} · {', '.join(models or self.models)}"
+    def title(self, subject: str, split: str, queries: int, models: list[str] | None = None) -> str:
+        """Return a picture's title: its subject, data set, number of queries and models."""
+        data = f"{self.data} {self.splits.get(split, split)}, {queries:,} queries"
+        return f"{subject} · {data} · {', '.join(models or self.models)}"
 
     def picture(self, name: str, heading: str, text: str, figure: Figure, columns: Mapping) -> None:
-        """A section with `NAME.png`, and `NAME.parquet` with the data it was drawn from."""
+        """Add a section with a picture, and write the data that it was drawn from.
+
+        Args:
+            name: of the files, `NAME.png` and `NAME.parquet`.
+            heading: of the section.
+            text: above the picture.
+            figure: the picture.
+            columns: the data, of one length.
+        """
         self.table(name, columns)
         with complete_file(self.folder / f"{name}.png") as path:
             figure.savefig(path, format="png")
         self.sections.append(f"## {heading}\n\n{text}\n\n![{heading}]({name}.png)\n")
 
     def text(self, heading: str, text: str) -> None:
+        """Add a section of text alone."""
         self.sections.append(f"## {heading}\n\n{text}\n")
 
     def table(self, name: str, columns: Mapping) -> None:
-        """`NAME.parquet` with these columns of one length."""
+        """Write `NAME.parquet` with these columns of one length."""
         table = pa.table({key: pa.array(np.asarray(values)) for key, values in columns.items()})
         with complete_file(self.folder / f"{name}.parquet") as path:
             pq.write_table(table, path)
 
     def write(self) -> Path:
+        """Write summary.json and the page with all sections; return the page's path."""
         write_text(self.folder / "summary.json", json.dumps(self.summary, indent=2, ensure_ascii=False) + "\n")
         page = f"# {', '.join(self.models)} on {escaped(self.data)}\n\n" + "\n".join(self.sections)
         write_text(self.folder / "diagnostics.md", page)

@@ -25,7 +25,7 @@ TOP = 5  # documents of each
 
 
 def learning_curves(report: Report, models: list[tuple[str, str]]) -> None:
-    """From the records of training, as far as there are any."""
+    """Draw the learning curves from the records of training, as far as there are any."""
     curves, queries = {}, {}
     for name, folder in models:
         record = read_json(Path(folder) / RECORD) if (Path(folder) / RECORD).is_file() else {}
@@ -52,9 +52,9 @@ def learning_curves(report: Report, models: list[tuple[str, str]]) -> None:
 
 
 def measured_on(queries: dict[str, dict | None]) -> str:
-    """Of how many queries the curves are, if that is known and the same for all models."""
-    first, *others = queries.values()
-    if first is None or any(other != first for other in others):
+    """Return the query counts for the title, if all models agree."""
+    first, *rest = queries.values()
+    if first is None or any(counts != first for counts in rest):
         return ""
     return f", {first['dev']:,} dev and {first['train']:,} train queries"
 
@@ -70,12 +70,12 @@ def embedding_sizes(report: Report, points: dict[str, dict[str, list]], queries:
 
 
 def distributions(report: Report, scored: ScoredLists, split: str) -> None:
-    """Scores of positives and negatives, centred and raw, with how far they overlap."""
-    found = {
+    """Draw scores of positives and negatives, centred and raw, with how far they overlap."""
+    measured = {
         name: diagnostics.separation(values, scored.labels, scored.rows) for name, values in scored.scores.items()
     }
-    report.summary[f"separation_{split}"] = {name: asdict(values) for name, values in found.items()}
-    text = "; ".join(f"{name}: overlap {v.overlap:.2f}, AUC {v.auc:.3f}" for name, v in found.items())
+    report.summary[f"separation_{split}"] = {name: asdict(values) for name, values in measured.items()}
+    text = "; ".join(f"{name}: overlap {v.overlap:.2f}, AUC {v.auc:.3f}" for name, v in measured.items())
     for centred in (True, False):
         kind = "centred" if centred else "raw"
         both = {
@@ -88,7 +88,7 @@ def distributions(report: Report, scored: ScoredLists, split: str) -> None:
 
 
 def stage_distributions(report: Report, scored: ScoredLists) -> None:
-    """Scores at earlier checkpoints, which are called MODEL@STEP, and at the end, called MODEL; the end comes last."""
+    """Draw scores at earlier checkpoints, which are called MODEL@STEP, and last at the end, called MODEL."""
     drawn: dict[str, dict[str, tuple]] = {}
     for name, values in scored.scores.items():
         model, _, step = name.partition("@")
@@ -99,17 +99,17 @@ def stage_distributions(report: Report, scored: ScoredLists) -> None:
 
 
 def margins(report: Report, scored: ScoredLists) -> None:
-    """Normalised margins of every model (Figures 2 and 8)."""
+    """Draw the normalised margins of every model (Figures 2 and 8)."""
     values = {
         name: diagnostics.normalised_margins(scores, scored.labels, scored.rows)
         for name, scores in scored.scores.items()
     }
-    found = {
+    measured = {
         name: diagnostics.separation(scores, scored.labels, scored.rows) for name, scores in scored.scores.items()
     }
     means = "; ".join(
         f"{name}: mean {margin.mean():.3f}, {np.mean(margin <= 0):.0%} not above 0, densities overlap by "
-        f"{found[name].overlap:.2f}, AUC within a query {found[name].auc_within:.3f}"
+        f"{measured[name].overlap:.2f}, AUC within a query {measured[name].auc_within:.3f}"
         for name, margin in values.items()
     )
     text = f"(s⁺ − s⁻)/ρ of all pairs of a query, ρ the model's score range. {means}."
@@ -118,22 +118,23 @@ def margins(report: Report, scored: ScoredLists) -> None:
 
 
 def calibration(report: Report, scored: ScoredLists) -> None:
-    """How far each student's scores and orders are from the teacher's (§3.2)."""
+    """Compare how far each student's scores and orders are from the teacher's (§3.2)."""
     teacher, *students = scored.scores
-    found = {
+    measured = {
         name: diagnostics.agreement(scored.scores[teacher], scored.scores[name], scored.rows) for name in students
     }
     report.summary["agreement"] = {
-        name: {key: value for key, value in asdict(values).items() if key != "taus"} for name, values in found.items()
+        name: {key: value for key, value in asdict(values).items() if key != "taus"}
+        for name, values in measured.items()
     }
     lines = [
         f"* {name}: baseline shift {v.baseline_shift:+.2f}, spread ratio {v.spread_ratio:.2f}, mean Kendall τ "
         f"{'undefined' if v.mean_tau is None else f'{v.mean_tau:.3f}'}, same best document for {v.top_1:.0%} of the "
         "queries"
-        for name, v in found.items()
+        for name, v in measured.items()
     ]
     pairs = {name: (scored.scores[teacher], scored.scores[name]) for name in students}
-    taus = {name: values.taus for name, values in found.items()}
+    taus = {name: values.taus for name, values in measured.items()}
     figure = plots.calibrations(teacher, pairs, taus, report.title("Teacher and student", "dev", scored.queries))
     report.picture("calibration", "Teacher and student", "\n".join(lines), figure, scored.columns())
     students = [name for name in taus for _ in taus[name]]
@@ -141,7 +142,7 @@ def calibration(report: Report, scored: ScoredLists) -> None:
 
 
 def disagreements(report: Report, scored: ScoredLists, count: int) -> None:
-    """Negatives that the teacher scores low and the first student high."""
+    """List negatives that the teacher scores low and the first student high."""
     low, high, *_ = scored.scores
     first, second = scored.scores[low], scored.scores[high]
     gaps = disagreement.score_gaps(first, second)
@@ -166,7 +167,7 @@ def disagreements(report: Report, scored: ScoredLists, count: int) -> None:
 
 
 def side_by_side(report: Report, scored: ScoredLists) -> None:
-    """The five best documents of the last two models, for the queries on which they differ most."""
+    """Show the five best documents of the last two models, for the queries on which they differ most."""
     names = tuple(scored.scores)[-2:]
     both = [scored.scores[name] for name in names]
     tables, rows = [], []
@@ -187,35 +188,44 @@ def side_by_side(report: Report, scored: ScoredLists) -> None:
 
 
 def capacity(report: Report, teacher: str, matrix: np.ndarray) -> None:
-    """How large embeddings must be to hold the teacher's scores [B, N]."""
-    found = diagnostics.capacity(matrix)
+    """Measure how large embeddings must be to hold the teacher's scores [B, N]."""
+    measured = diagnostics.capacity(matrix)
     report.summary["capacity"] = {
         "queries": matrix.shape[0],
         "documents": matrix.shape[1],
-        "rank": found.rank,
-        **{f"size_for_error_{error}": found.sufficient(error) for error in (0.2, 0.1, 0.05)},
+        "rank": measured.rank,
+        **{f"size_for_error_{error}": measured.sufficient(error) for error in (0.2, 0.1, 0.05)},
     }
     text = (
-        f"{teacher}'s scores of {matrix.shape[0]} queries × {matrix.shape[1]} documents: rank {found.rank}. Free "
-        f"embeddings of size {found.sufficient(0.1)} miss at most 10% of them (each query's mean taken off). The "
+        f"{teacher}'s scores of {matrix.shape[0]} queries × {matrix.shape[1]} documents: rank {measured.rank}. Free "
+        f"embeddings of size {measured.sufficient(0.1)} miss at most 10% of them (each query's mean taken off). The "
         f"curve ends at {min(matrix.shape)}, the highest rank that a sample of this size can have; more queries and "
         "documents may need more: --capacity_queries (of the first --max_queries) and --capacity_documents."
     )
-    lost = [1 - share for share in found.top_1]
-    errors = {"scores": found.errors, "scores, queries centred": found.centred_errors, "best document lost": lost}
+    lost = [1 - share for share in measured.top_1]
+    errors = {
+        "scores": measured.errors,
+        "scores, queries centred": measured.centred_errors,
+        "best document lost": lost,
+    }
     figure = plots.capacity(
-        found.ranks,
+        measured.ranks,
         errors,
-        found.singular_values,
+        measured.singular_values,
         report.title("Best dot products of size r", "dev", len(matrix), [teacher]),
     )
-    columns = {"rank": found.ranks, "error": found.errors, "centred_error": found.centred_errors, "top_1": found.top_1}
+    columns = {
+        "rank": measured.ranks,
+        "error": measured.errors,
+        "centred_error": measured.centred_errors,
+        "top_1": measured.top_1,
+    }
     report.picture("capacity", "Capacity", text, figure, columns)
-    report.table("singular_values", {"singular_value": found.singular_values})
+    report.table("singular_values", {"singular_value": measured.singular_values})
 
 
 def gradient_ratios(report: Report, scored: ScoredLists) -> None:
-    """Proposition 3 at the margins of teacher and first student: the quartiles of the positives' pairs."""
+    """Draw Proposition 3 at the margins of teacher and first student: the quartiles of the positives' pairs."""
     teacher, student = list(scored.scores.values())[:2]
     both = [pair_margins(values, scored) for values in (teacher, student)]
     places = np.argsort(both[0], kind="stable")[(np.array([0.25, 0.5, 0.75]) * (len(both[0]) - 1)).astype(int)]
@@ -231,6 +241,6 @@ def gradient_ratios(report: Report, scored: ScoredLists) -> None:
 
 
 def pair_margins(scores: np.ndarray, scored: ScoredLists) -> np.ndarray:
-    """s⁺ − s⁻ of all pairs, not normalised."""
+    """Return s⁺ − s⁻ of all pairs, not normalised."""
     parts = diagnostics.pairs_of_lists(scores, scored.labels, scored.rows)
     return np.concatenate([(positives[:, None] - negatives).ravel() for positives, negatives in parts])

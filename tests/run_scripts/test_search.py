@@ -59,3 +59,11 @@ def test_an_encoding_of_another_model_is_refused(beir, model, tmp_path):
     encoded.encode_collection(scorer, documents, tmp_path / "encoding")
     with pytest.raises(InputError, match="encoded with model"):
         search("--model", model, "--data", beir, "--encoding", tmp_path / "encoding", "sum")
+
+
+def test_a_collection_without_queries_or_judgments_can_be_searched(model, tmp_path, capsys):
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    (folder / "corpus.jsonl").write_text('{"_id": "a", "text": "sum of a vector"}\n{"_id": "b", "text": "sort"}\n')
+    search("--model", model, "--data", folder, "--dtype", "float32", "vector")
+    assert "2 documents searched" in capsys.readouterr().out

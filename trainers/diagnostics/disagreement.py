@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from m3se.trainers.diagnostics.quantities import groups
-from m3se.trainers.evaluation.markdown import escaped
+from m3se.trainers.evaluation.markdown import escaped, table
 
 
 WORD = re.compile(r"\w+")
@@ -32,10 +32,16 @@ class Pair:
 def largest_disagreements(
     low: np.ndarray, high: np.ndarray, labels: np.ndarray, rows: np.ndarray, count: int
 ) -> list[int]:
-    """Places of the negatives [n] that `low` scores low and `high` scores high, the largest gap first, one per query.
+    """Find negatives that `low` scores low and `high` scores high: their places, the largest gap first, one per query.
 
     Models have scales of their own, so scores are compared as distances from the model's mean in its own standard
     deviations.
+
+    Args:
+        low, high: scores of two models [n].
+        labels: of the documents [n].
+        rows: the number of each document's list [n].
+        count: places to return, at most.
     """
     gaps = score_gaps(low, high)
     best = []
@@ -47,23 +53,24 @@ def largest_disagreements(
 
 
 def score_gaps(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Standardised `high` minus standardised `low` [n]."""
+    """Return standardised `high` minus standardised `low` [n]."""
     return standardised(high) - standardised(low)
 
 
 def standardised(scores: np.ndarray) -> np.ndarray:
+    """Return the scores less their mean, in standard deviations."""
     spread = scores.std()
     return (scores - scores.mean()) / (spread if spread > 0 else 1.0)
 
 
 def token_overlap(query: str, document: str) -> float:
-    """Share of the query's distinct words, in lower case, that occur in the document; 0 for a query without words."""
+    """Return the share of the query's distinct words, in lower case, that the document has; 0 without words."""
     words = set(WORD.findall(query.lower()))
     return len(words & set(WORD.findall(document.lower()))) / len(words) if words else 0.0
 
 
 def disagreement_table(pairs: Iterable[Pair], low: str, high: str) -> str:
-    """Table 3 as Markdown: pairs that model `low` scores low and model `high` scores high."""
+    """Return Table 3 as Markdown: pairs that model `low` scores low and model `high` scores high."""
     header = ["query", "document", "relevant", f"{low} score", f"{high} score", "gap in σ", "query words found"]
     lines = [
         [
@@ -77,14 +84,23 @@ def disagreement_table(pairs: Iterable[Pair], low: str, high: str) -> str:
         ]
         for p in pairs
     ]
-    return markdown([header, *lines])
+    return left_table([header, *lines])
 
 
 def queries_apart(
     first: np.ndarray, second: np.ndarray, labels: np.ndarray, rows: np.ndarray, count: int
 ) -> list[np.ndarray]:
-    """The lists of the `count` queries whose reciprocal ranks under the two models differ most, half of them in favour
-    of each where there are enough."""
+    """Find the `count` queries whose reciprocal ranks under two models differ most, half of them in favour of each.
+
+    Args:
+        first, second: scores of the models [n].
+        labels: of the documents [n].
+        rows: the number of each document's list [n].
+        count: queries to return, at most; more in favour of one model where there are too few for the other.
+
+    Returns:
+        The places of each query's documents.
+    """
     parts = list(groups(rows))
     differences = [
         reciprocal_rank(second[part], labels[part]) - reciprocal_rank(first[part], labels[part]) for part in parts
@@ -92,12 +108,13 @@ def queries_apart(
     order = sorted(range(len(parts)), key=differences.__getitem__)
     worse = [index for index in order if differences[index] < 0]
     better = [index for index in reversed(order) if differences[index] > 0]
-    taken = min(len(better), max(count - len(worse), count // 2))
-    return [parts[index] for index in better[:taken] + worse[: count - taken]]
+    number_better = min(len(better), max(count - len(worse), count // 2))
+    chosen = better[:number_better] + worse[: count - number_better]
+    return [parts[index] for index in chosen]
 
 
 def reciprocal_rank(scores: np.ndarray, labels: np.ndarray) -> float:
-    """1 / rank of the first positive, ties broken against it; 0 without one."""
+    """Return 1 / rank of the first positive, ties broken against it; 0 without one."""
     order = np.lexsort((labels, -scores))
     hits = np.flatnonzero(labels[order] > 0)
     return 1.0 / (hits[0] + 1) if len(hits) else 0.0
@@ -106,26 +123,25 @@ def reciprocal_rank(scores: np.ndarray, labels: np.ndarray) -> float:
 def side_by_side(
     query: str, names: tuple[str, str], tops: tuple[Sequence[tuple[str, float]], Sequence[tuple[str, float]]]
 ) -> str:
-    """Tables 10 and 11 as Markdown: the best documents, (text, label) each, of two models for one query."""
+    """Return Tables 10 and 11 as Markdown: the best documents, (text, label) each, of two models for one query."""
     lines = [["rank", *names]]
-    for rank, both in enumerate(zip(*tops, strict=True), start=1):
-        lines.append([str(rank), *(f"{mark(label)} {cell(text)}".strip() for text, label in both)])
-    return f"### {cell(query)}\n\n{markdown(lines)}"
+    for rank, pair in enumerate(zip(*tops, strict=True), start=1):
+        lines.append([str(rank), *(f"{mark(label)} {cell(text)}".strip() for text, label in pair)])
+    return f"### {cell(query)}\n\n{left_table(lines)}"
 
 
 def mark(label: float) -> str:
-    """How a judged-relevant document is marked."""
+    """Return the mark of a document that is judged relevant."""
     return f"✔ ({label:g})" if label > 0 else ""
 
 
 def cell(text: str) -> str:
-    """Text on one line, shortened, without what Markdown would take for markup."""
+    """Return text on one line, shortened, without what Markdown would take for markup."""
     text = " ".join(text.split())
     shown = text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
     return escaped(shown)
 
 
-def markdown(rows: list[list[str]]) -> str:
-    header, *body = rows
-    lines = [header, ["---"] * len(header), *body]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
+def left_table(rows: list[list[str]]) -> str:
+    """Return a table with all columns on the left and a line break at its end; the first row is the header."""
+    return table(rows[0], rows[1:], text_columns=len(rows[0])) + "\n"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy import stats
 
 from m3se.trainers.errors import InputError
 from m3se.trainers.losses import LOSSES
@@ -61,18 +62,18 @@ class Capacity:
     rank: int
 
     def sufficient(self, error: float) -> int | None:
-        """The smallest of `ranks` with at most this relative error after centring."""
+        """Return the smallest of `ranks` with at most this relative error after centring; None if there is none."""
         return next((r for r, e in zip(self.ranks, self.centred_errors, strict=True) if e <= error), None)
 
 
 def split_scores(scores: np.ndarray, labels: np.ndarray, centred: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Scores of positives and of negatives; centred: the model's mean score is taken off (Figure 2)."""
+    """Return the scores of positives and of negatives; centred: less the model's mean score (Figure 2)."""
     scores = scores - scores.mean() if centred else scores
     return scores[labels > 0], scores[labels <= 0]
 
 
 def normalised_margins(scores: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """(s⁺ − s⁻)/ρ of every pair of a positive and a negative of the same query; ρ is the model's whole score range.
+    """Return (s⁺ − s⁻)/ρ of every pair of a positive and a negative of a query; ρ is the model's whole score range.
 
     Empty when no query has both, 0 when all scores are the same.
     """
@@ -84,9 +85,9 @@ def normalised_margins(scores: np.ndarray, labels: np.ndarray, rows: np.ndarray)
 
 
 def separation(scores: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> Separation:
-    """How far positives and negatives are apart: scores, labels and the query's number of every pair [N]."""
+    """Measure how far positives and negatives are apart, by scores, labels and the query's number of each pair [N]."""
     positives, negatives = split_scores(scores, labels)
-    within = [auc(*both) for both in pairs_of_lists(scores, labels, rows)]
+    within = [auc(*pair) for pair in pairs_of_lists(scores, labels, rows)]
     margins = normalised_margins(scores, labels, rows)
     return Separation(
         overlap=overlap_area(positives, negatives),
@@ -98,7 +99,7 @@ def separation(scores: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> Sepa
 
 
 def overlap_area(positives: np.ndarray, negatives: np.ndarray, bins: int | None = None) -> float:
-    """Area under both of two densities, each a histogram of area 1 on the same bins: 1 for equal ones, 0 at best.
+    """Return the area under both of two densities, histograms of area 1 on the same bins: 1 for equal ones.
 
     Without `bins` there are 2 n^⅓ of them (Rice's rule) for the smaller sample's n: with many more, most bins hold
     none of it, and two samples of one distribution seem to differ.
@@ -113,17 +114,19 @@ def overlap_area(positives: np.ndarray, negatives: np.ndarray, bins: int | None 
 
 
 def auc(positives: np.ndarray, negatives: np.ndarray) -> float:
-    """The chance that a positive scores above a negative, a tie counting one half (Mann & Whitney)."""
+    """Return the chance that a positive scores above a negative, a tie counting one half (Mann & Whitney)."""
     if len(positives) == 0 or len(negatives) == 0:
         return np.nan
-    ordered = np.sort(negatives)
-    below = np.searchsorted(ordered, positives, side="left")
-    not_above = np.searchsorted(ordered, positives, side="right")
-    return float((below + not_above).mean() / (2 * len(negatives)))
+    ranks = stats.rankdata(np.concatenate([positives, negatives]))[: len(positives)]  # equal scores share their rank
+    wins = ranks.sum() - len(positives) * (len(positives) + 1) / 2
+    return float(wins / (len(positives) * len(negatives)))
 
 
 def agreement(teacher: np.ndarray, student: np.ndarray, rows: np.ndarray) -> Agreement:
-    """Both [n], for the same documents. Raises InputError when the teacher has no spread within any list."""
+    """Compare the scores [n] of teacher and student for the same documents.
+
+    Raises InputError when the teacher has no spread within any list.
+    """
     lists = list(groups(rows))
     spreads = [np.mean([scores[part].std() for part in lists]) for scores in (teacher, student)]
     if spreads[0] == 0:
@@ -141,46 +144,50 @@ def agreement(teacher: np.ndarray, student: np.ndarray, rows: np.ndarray) -> Agr
 
 
 def kendall_tau(first: np.ndarray, second: np.ndarray) -> float:
-    """Kendall's τ-b of two score lists [K]: ties count neither way; NaN where one list has only ties, or one entry."""
-    pairs = np.triu_indices(len(first), 1)
-    signs = [np.sign(scores[:, None] - scores)[pairs] for scores in (first, second)]
-    scale = np.sqrt(np.abs(signs[0]).sum() * np.abs(signs[1]).sum())
-    return float((signs[0] * signs[1]).sum() / scale) if scale > 0 else np.nan
+    """Return Kendall's τ-b of two score lists [K]; NaN where one list has only ties, or one entry."""
+    return float(stats.kendalltau(first, second).statistic) if len(first) > 1 else np.nan
 
 
 def capacity(matrix: np.ndarray, ranks: tuple[int, ...] = RANKS) -> Capacity:
-    """Singular values of scores [B, N] and what the best factors of each size miss (Eckart & Young, 1936)."""
+    """Compute the singular values of scores [B, N] and what the best factors of each size miss (Eckart, Young)."""
     matrix = np.asarray(matrix, dtype=np.float64)
-    left, values, right = np.linalg.svd(matrix, full_matrices=False)
+    queries, values, documents = np.linalg.svd(matrix, full_matrices=False)
     centred = np.linalg.svd(matrix - matrix.mean(axis=1, keepdims=True), compute_uv=False)
     ranks = [rank for rank in ranks if rank < len(values)] + [len(values)]
     best = matrix.argmax(axis=1)
-    kept = [((left[:, :r] * values[:r]) @ right[:r]).argmax(axis=1) == best for r in ranks]
+    found_best = []
+    for rank in ranks:
+        approximation = (queries[:, :rank] * values[:rank]) @ documents[:rank]
+        found_best.append(float((approximation.argmax(axis=1) == best).mean()))
     return Capacity(
         ranks=ranks,
         errors=[tail_share(values, rank) for rank in ranks],
         centred_errors=[tail_share(centred, rank) for rank in ranks],
-        top_1=[float(same.mean()) for same in kept],
+        top_1=found_best,
         singular_values=values,
         rank=int((values > values[0] * max(matrix.shape) * np.finfo(np.float32).eps).sum()),
     )
 
 
 def tail_share(values: np.ndarray, rank: int) -> float:
-    """sqrt(Σ_{i>r} σᵢ² / Σ σᵢ²); 0 for a matrix of zeros."""
+    """Return sqrt(Σ_{i>r} σᵢ² / Σ σᵢ²); 0 for a matrix of zeros."""
     total = (values**2).sum()
     return float(np.sqrt((values[rank:] ** 2).sum() / total)) if total > 0 else 0.0
 
 
 def gradient_ratio(teacher_margin: float, student_margin: float, temperatures: np.ndarray) -> np.ndarray:
-    """Proposition 3: τ² ∂softmax_distillation / (⅛ ∂margin_mse) with respect to the positive's score, per temperature
-    τ, for one positive and one negative. It tends to 1. The margins must differ, or both gradients are 0."""
+    """Return τ² ∂softmax_distillation / (⅛ ∂margin_mse) with respect to the positive's score, per temperature τ.
+
+    This is Proposition 3, for one positive and one negative. It tends to 1. Raises ValueError when the
+    margins are equal: both gradients are then 0.
+    """
     if teacher_margin == student_margin:
         raise ValueError(f"both margins are {teacher_margin}: the gradients are 0 and have no ratio")
     labels, mask = torch.tensor([[1.0, 0.0]], dtype=torch.float64), torch.ones(1, 2, dtype=torch.bool)
     teacher = torch.tensor([[teacher_margin, 0.0]], dtype=torch.float64)
 
     def gradient(loss: str, **options) -> float:
+        """Return the gradient of a loss with respect to the positive's score."""
         student = torch.tensor([[student_margin, 0.0]], dtype=torch.float64, requires_grad=True)
         LOSSES[loss](student, teacher, labels, mask, **options).backward()
         return float(student.grad[0, 0])
@@ -190,7 +197,7 @@ def gradient_ratio(teacher_margin: float, student_margin: float, temperatures: n
 
 
 def groups(rows: np.ndarray) -> Iterator[np.ndarray]:
-    """The places of each list, in order of first appearance."""
+    """Yield the places of each list, in order of first appearance."""
     order = np.argsort(rows, kind="stable")
     boundaries = np.flatnonzero(np.diff(rows[order])) + 1
     yield from sorted(np.split(order, boundaries), key=lambda part: part[0])
@@ -199,7 +206,7 @@ def groups(rows: np.ndarray) -> Iterator[np.ndarray]:
 def pairs_of_lists(
     scores: np.ndarray, labels: np.ndarray, rows: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(positives, negatives) of each list that has both."""
+    """Yield the scores of positives and of negatives of each list that has both."""
     for part in groups(rows):
         positives, negatives = split_scores(scores[part], labels[part])
         if len(positives) and len(negatives):

@@ -1,6 +1,7 @@
 """Several models' scores of the same lists, side by side."""
 
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -21,30 +22,36 @@ class ScoredLists:
 
     @property
     def queries(self) -> int:
+        """Return the number of lists."""
         return len(self.lists.rows)
 
     def query(self, place: int) -> str:
+        """Return the text of the query whose list the document at a place is in."""
         return self.lists.rows[int(self.rows[place])]["query"]
 
     def text(self, place: int) -> str:
+        """Return the text of the document at a place."""
         return self.lists.documents.texts([self.document_ids[place]])[0]
 
     def columns(self) -> dict[str, np.ndarray]:
-        """Everything as columns of a table."""
+        """Return everything as columns of a table."""
         query_ids = np.array(self.lists.rows["query_id"][:], dtype=object)
         columns = {"query_id": query_ids[self.rows], "document_id": self.document_ids, "label": self.labels}
         return columns | {f"score {name}": values for name, values in self.scores.items()}
 
 
 def scored_lists(lists: RankingLists, scores: dict[str, list[list[float]]]) -> ScoredLists:
-    """`scores` holds, for each model, what `score_lists` gave. Raises InputError when no document has all scores."""
+    """Put the scores of several models side by side, each as `score_lists` gave them.
+
+    Raises InputError when no document has a finite score of every model.
+    """
     sizes = [len(ids) for ids in lists.rows["document_ids"]]
     rows = np.repeat(np.arange(len(sizes)), sizes)
-    flat = {name: np.array([value for row in values for value in row]) for name, values in scores.items()}
-    kept = np.logical_and.reduce([np.isfinite(values) for values in flat.values()])
-    if not kept.any():
+    flat = {name: np.array(list(chain.from_iterable(values))) for name, values in scores.items()}
+    scored = np.logical_and.reduce([np.isfinite(values) for values in flat.values()])
+    if not scored.any():
         raise InputError("no document has a finite score of every model")
     labels = np.array([label for row in lists.rows["labels"] for label in row])
     ids = np.array([name for row in lists.rows["document_ids"] for name in row], dtype=object)
-    flat = {name: values[kept] for name, values in flat.items()}
-    return ScoredLists(lists, rows[kept], labels[kept], ids[kept], flat)
+    flat = {name: values[scored] for name, values in flat.items()}
+    return ScoredLists(lists, rows[scored], labels[scored], ids[scored], flat)

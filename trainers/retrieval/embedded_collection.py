@@ -68,7 +68,7 @@ class EmbeddedCollection:
         return self.documents
 
     def blocks(self, size: int) -> Iterator[tuple[int, np.ndarray]]:
-        """(first row, embeddings [n, H] float32), at most `size` rows at a time, in order."""
+        """Yield (first row, embeddings [n, H] float32), at most `size` rows at a time, in order."""
         for shard in range(shard_count(self.documents, self.shard_size)):
             rows = min(self.shard_size, self.documents - shard * self.shard_size)
             for start in range(0, rows, size):
@@ -76,7 +76,7 @@ class EmbeddedCollection:
                 yield shard * self.shard_size + start, self._read(shard, slice(start, start + size))
 
     def embeddings(self, rows: np.ndarray) -> np.ndarray:
-        """The embeddings [n, H] float32 of some rows [n], in their order."""
+        """Read the embeddings [n, H] float32 of some rows [n], in their order."""
         result = np.empty((len(rows), self.width), dtype=np.float32)
         shards = rows // self.shard_size
         for shard in np.unique(shards):
@@ -85,7 +85,7 @@ class EmbeddedCollection:
         return result
 
     def ids(self, rows: Sequence[int] | np.ndarray) -> list[str]:
-        """The document ids of some rows, in their order."""
+        """Read the document ids of some rows, in their order."""
         rows = np.asarray(rows, dtype=np.int64)
         names = np.empty(len(rows), dtype=object)
         shards = rows // self.shard_size
@@ -118,11 +118,19 @@ def encode_collection(
     process: int = 0,
     processes: int = 1,
 ) -> None:
-    """Write the shards that `folder` lacks; process p of P writes every P-th of them. Shards that exist are kept,
-    unless they are damaged: then they are named in a warning, and written again.
+    """Write the shards that `folder` lacks. A damaged shard is named in a warning, and written again.
 
-    Raises InputError when the folder holds something else (another model, collection, format or shard size), when the
-    collection is empty, or when an embedding is not finite.
+    Args:
+        scorer: embeds the documents.
+        documents: the texts.
+        folder: where the shards are, or will be.
+        number_format: one of `FORMATS`.
+        shard_size: documents of a shard.
+        process, processes: this process's number and how many there are, of which each writes its share.
+
+    Raises:
+        InputError: the folder holds something else (another model, collection, format or shard size), the collection
+            is empty, or an embedding is not finite.
     """
     folder = Path(folder)
     if number_format not in FORMATS:
@@ -137,11 +145,11 @@ def encode_collection(
         "collection": documents.fingerprint,
         "model": scorer.fingerprint,
     }
-    claim(folder, description)
+    check_description(folder, description)
     shards = [
         slice(start, min(start + shard_size, len(documents)))
         for start in range(process * shard_size, len(documents), processes * shard_size)
-        if not is_whole(folder, start // shard_size)
+        if not shard_is_intact(folder, start // shard_size)
     ]
     total = sum(rows.stop - rows.start for rows in shards)
     with tqdm(total=total, desc="encoding", unit="document", disable=process > 0 or not shards) as bar:
@@ -154,7 +162,7 @@ def encode_collection(
 
 
 def cached_encoding(scorer: DenseScorer, documents: DocumentTable, cache_dir: str | Path) -> EmbeddedCollection:
-    """The collection as this model embeds it, from its folder in the cache; what is missing there is encoded first."""
+    """Open the collection as this model embeds it, in the cache, after encoding the shards that are missing there."""
     folder = encoding_folder(scorer, documents, cache_dir)
     options = {}
     if (folder / DESCRIPTION).exists():  # begun, perhaps in another format
@@ -165,13 +173,21 @@ def cached_encoding(scorer: DenseScorer, documents: DocumentTable, cache_dir: st
 
 
 def encoding_folder(scorer: DenseScorer, documents: DocumentTable, cache_dir: str | Path) -> Path:
-    """Where the cache keeps what this model makes of this collection."""
+    """Return where the cache keeps the embeddings that this model makes of this collection."""
     key = blake2b(f"{scorer.fingerprint} {documents.fingerprint}".encode(), digest_size=8).hexdigest()
     return Path(cache_dir) / f"encoding-{key}"
 
 
 def write_shard(folder: Path, shard: int, ids: list[str], embeddings: np.ndarray, number_format: str) -> None:
-    """The files of one shard, its embeddings [n, H] last: a shard that has them is complete."""
+    """Write the files of one shard, its embeddings last: a shard that has them is complete.
+
+    Args:
+        folder: of the encoding.
+        shard: its number.
+        ids: of the documents [n].
+        embeddings: of the documents [n, H].
+        number_format: one of `FORMATS`.
+    """
     table = pa.table({"id": pa.array(ids, type=pa.large_string())})
     with (
         complete_file(shard_file(folder, shard, ".ids.arrow")) as path,
@@ -193,30 +209,32 @@ def write_shard(folder: Path, shard: int, ids: list[str], embeddings: np.ndarray
 
 
 def save_array(path: Path, array: np.ndarray) -> None:
+    """Write an array to a file of this very name, to which `numpy.save` would add a suffix."""
     with open(path, "wb") as file:
         np.save(file, array, allow_pickle=False)
 
 
-def is_whole(folder: Path, shard: int) -> bool:
-    """Whether a shard is there and is what was written; one that is not is named in a warning."""
-    there = shard_file(folder, shard).exists()
-    found = shard_damage(folder, shard) if there else None
-    if found:
-        logger.warning("%s: %s; encoded again", folder, found)
-    return there and not found
+def shard_is_intact(folder: Path, shard: int) -> bool:
+    """Tell whether a shard is there and is what was written; warn of one that is not."""
+    exists = shard_file(folder, shard).exists()
+    damage = shard_damage(folder, shard) if exists else None
+    if damage:
+        logger.warning("%s: %s; encoded again", folder, damage)
+    return exists and not damage
 
 
 def shard_damage(folder: Path, shard: int) -> str | None:
+    """Say what is wrong with the files of a shard; None if nothing is."""
     return find_damage(folder, shard_file(folder, shard, ".sums").name)
 
 
-def claim(folder: Path, description: dict) -> None:
-    """Say in `folder` what it is for. Raises InputError when it is for something else."""
+def check_description(folder: Path, description: dict) -> None:
+    """Write the description of `folder`, or compare it. Raises InputError when the folder holds something else."""
     if (folder / DESCRIPTION).exists():
-        found = read_description(folder)
+        held = read_description(folder)
         for key, value in description.items():
-            if found.get(key) != value:
-                raise InputError(f"{folder}: holds an encoding with {key} {found.get(key)}, not {value}")
+            if held.get(key) != value:
+                raise InputError(f"{folder}: holds an encoding with {key} {held.get(key)}, not {value}")
         return
     if folder.exists() and (not folder.is_dir() or any(not path.name.startswith(".") for path in folder.iterdir())):
         raise InputError(f"{folder}: exists and holds no encoding; not overwritten")
@@ -225,6 +243,7 @@ def claim(folder: Path, description: dict) -> None:
 
 
 def read_description(folder: Path) -> dict:
+    """Read what a folder holds. Raises InputError when it has no description."""
     try:
         return json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -232,8 +251,10 @@ def read_description(folder: Path) -> dict:
 
 
 def shard_file(folder: Path, shard: int, suffix: str = ".npy") -> Path:
+    """Return the path of a file of a shard."""
     return folder / f"shard-{shard:05d}{suffix}"
 
 
 def shard_count(documents: int, shard_size: int) -> int:
+    """Return the number of shards that so many documents take."""
     return -(-documents // shard_size)

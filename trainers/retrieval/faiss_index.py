@@ -6,7 +6,7 @@ from hashlib import blake2b
 import numpy as np
 from tqdm import tqdm
 
-from m3se.trainers.errors import InputError
+from m3se.trainers.errors import InputError, first_line
 from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection
 from m3se.trainers.storage.atomic import complete_file, write_text
 from m3se.trainers.storage.checksums import checksum_lines, find_damage
@@ -19,7 +19,7 @@ BLOCK_ROWS = 65_536
 
 
 def open_index(collection: EmbeddedCollection, factory: str):
-    """The FAISS index of a collection for inner products; built once and kept beside the shards.
+    """Open the FAISS index of a collection for inner products; built once and kept beside the shards.
 
     Raises InputError for what `new_index` does, and when the collection is too small to train what is asked for.
     """
@@ -29,16 +29,16 @@ def open_index(collection: EmbeddedCollection, factory: str):
     path = collection.folder / f"index-{blake2b(factory.encode(), digest_size=8).hexdigest()}.faiss"
     sums = path.with_suffix(".sums")
     if path.exists():
-        found = find_damage(path.parent, sums.name)
-        if not found:
+        fault = find_damage(path.parent, sums.name)
+        if not fault:
             logger.info("FAISS: reusing %s", path)
             return faiss.read_index(str(path))
-        logger.warning("FAISS: %s: %s; built again", path.parent, found)
+        logger.warning("FAISS: %s: %s; built again", path.parent, fault)
     if not index.is_trained:
         try:
             index.train(training_rows(collection))
         except RuntimeError as error:
-            raise InputError(f"--index {factory}: {one_line(error)} ({len(collection)} embeddings)") from error
+            raise InputError(f"--index {factory}: {first_line(error)} ({len(collection)} embeddings)") from error
     with tqdm(total=len(collection), desc=f"FAISS {factory}", unit="document") as bar:
         for _, block in collection.blocks(BLOCK_ROWS):
             index.add(block)
@@ -50,7 +50,7 @@ def open_index(collection: EmbeddedCollection, factory: str):
 
 
 def new_index(width: int, factory: str, probes: int | None = None):
-    """An empty index for embeddings of `width` numbers; of an IVF index, `probes` cells are looked at.
+    """Return an empty index for embeddings of `width` numbers; of an IVF index, `probes` cells are looked at.
 
     Raises InputError when FAISS is not installed, or the string is no factory string or not for this width, or no
     cells can be looked at.
@@ -62,7 +62,7 @@ def new_index(width: int, factory: str, probes: int | None = None):
     try:
         index = faiss.index_factory(width, factory, faiss.METRIC_INNER_PRODUCT)
     except RuntimeError as error:
-        raise InputError(f"--index {factory}: {one_line(error)} (embeddings of {width} numbers)") from error
+        raise InputError(f"--index {factory}: {first_line(error)} (embeddings of {width} numbers)") from error
     look_at(index, probes)
     return index
 
@@ -78,24 +78,23 @@ def look_at(index, probes: int | None) -> None:
             raise InputError("--probes is for IVF indexes only") from error
 
 
-def one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
-
-
 def training_rows(collection: EmbeddedCollection) -> np.ndarray:
-    """Embeddings of rows spread evenly over the collection."""
+    """Return embeddings of rows spread evenly over the collection."""
     count = min(len(collection), TRAINING_ROWS)
     return collection.embeddings(np.linspace(0, len(collection) - 1, count).astype(np.int64))
 
 
 def search_index(index, queries: np.ndarray, k: int, probes: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Scores float32 and rows int64 [B, ≤ k] of queries [B, H]; `probes` cells of an IVF index are looked at. Where
-    the index finds fewer than k documents, rows are −1."""
+    """Search for queries [B, H]: scores float32 and rows int64 [B, ≤ k].
+
+    `probes` cells of an IVF index are looked at. Where the index finds fewer than k documents, rows are −1.
+    """
     look_at(index, probes)
     return index.search(queries, min(k, index.ntotal))
 
 
-def recall_against(exact: np.ndarray, found: np.ndarray) -> float:
-    """Share of the exact best k documents [B, k] that are among those found [B, k], averaged over queries."""
-    hits = [len(set(best) & set(rows)) / len(best) for best, rows in zip(exact.tolist(), found.tolist(), strict=True)]
+def recall_against(exact: np.ndarray, approximate: np.ndarray) -> float:
+    """Return the share of the exact best k documents [B, k] among the approximate [B, k], averaged over queries."""
+    pairs = zip(exact.tolist(), approximate.tolist(), strict=True)
+    hits = [len(set(best) & set(rows)) / len(best) for best, rows in pairs]
     return float(np.mean(hits))
