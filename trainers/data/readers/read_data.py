@@ -94,14 +94,17 @@ def read_documents(source: str, cache_dir: str | Path | None = None, split: str 
 def summary(collection: Collection) -> str:
     """Say what was read in one line, with all that was dropped or is empty."""
     report = collection.report
-    positives = 0
+    grades: Counter[float] = Counter()
     for judged in collection.qrels.values():
-        positives += sum(label > 0 for label in judged.values())
+        grades.update(judged.values())
+    relevant = Counter({grade: count for grade, count in grades.items() if grade > 0})
     line = (
         f"{collection.name} ({report.get('format', 'embedded')}): {len(collection.queries):,} queries, "
         f"{len(collection.documents):,} documents, {sum(map(len, collection.qrels.values())):,} judgments, "
-        f"{positives / max(len(collection.queries), 1):.2f} positives per query"
+        f"{relevant.total() / max(len(collection.queries), 1):.2f} positives per query"
     )
+    if len(relevant) > 1:  # in some data the lowest grades mean that a document is not relevant
+        line += f" of grades {min(relevant):g} to {max(relevant):g} (--relevance_level sets the lowest that counts)"
     if collection.candidates is not None:
         scored = " with teacher scores" if "teacher_scores" in collection.candidates.column_names else ""
         line += f", {_lengths(collection.candidates)}{scored}"

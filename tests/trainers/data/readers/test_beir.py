@@ -42,6 +42,15 @@ def test_a_file_of_judgments_is_taken_instead_of_the_folders_own(folder, cache, 
         read_data(str(folder), "any", cache)
 
 
+def test_graded_judgments_are_said_with_the_option_that_sets_the_lowest(folder, cache, caplog):
+    caplog.set_level("INFO")
+    read_data(str(folder), "test", cache)
+    assert "relevance_level" not in caplog.text  # of one grade there is nothing to choose
+    (folder / "qrels" / "test.tsv").write_text("q1\t1\t4\nq1\t2\t1\n")
+    read_data(str(folder), "test", cache)
+    assert "2.00 positives per query of grades 1 to 4 (--relevance_level sets the lowest that counts)" in caplog.text
+
+
 def test_a_bad_line_is_named(folder, cache):
     (folder / "qrels" / "test.tsv").write_text("q1\t1\t1\nq1\t2\n")
     with pytest.raises(InputError, match=r"test.tsv, line 2: expected 'query 0 document grade' or"):
