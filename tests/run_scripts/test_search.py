@@ -49,7 +49,7 @@ def test_the_second_search_encodes_nothing(beir, model, capsys, monkeypatch):
 
 def test_a_cross_encoder_cannot_search(beir, tmp_path):
     model = tiny.save_cross_encoder(tmp_path / "teacher")
-    with pytest.raises(InputError, match="is a cross_encoder model; expected one that embeds a text in one vector"):
+    with pytest.raises(InputError, match="is a cross-encoder; expected a model that"):
         search("--model", model, "--data", beir, "sum")
 
 
