@@ -122,6 +122,11 @@ def read_hub(source: str, split: str | None) -> Source:
     parts = load_parts(name)
     if config and config not in parts:
         raise InputError(f"{name}: no configuration {config!r}; it has {', '.join(parts)}")
+    for part in parts.values():
+        if part.role is None and len(parts) > 1:
+            logger.warning(
+                "%s: not read, its columns are not understood: %s", part.place, ", ".join(part.columns.names)
+            )
     lists = _choose_lists(name, parts, config)
     short_name = Path(name).name if Path(name).exists() else source
     if lists and lists.role == "text rows":
@@ -176,11 +181,32 @@ def _load_part(name: str, config: str) -> Part:
     first_split = next(iter(builder.config.data_files))
     if isinstance(builder.config, CsvConfig):  # text stays text: no guess that 007 is 7, and NA or null nothing
         builder.config.keep_default_na, builder.config.na_values = False, [""]
-        names = next(iter(builder.as_streaming_dataset(first_split)))
+        names = _csv_columns(builder)
         builder.config.features = builder.info.features = Features({column: Value("string") for column in names})
     features = builder.info.features or next(iter(builder.as_streaming_dataset(first_split)))
     columns = Columns(list(features))
     return Part(name, config, builder, columns, columns.role(config))
+
+
+def _csv_columns(builder: DatasetBuilder) -> list[str]:
+    """Return the columns of the files of a table of commas.
+
+    Raises:
+        InputError: the files have different columns, of which some would be dropped without a word, or the rows of one
+            are longer than its header, so that every value would stand under the name of another.
+    """
+    columns: list[str] = []
+    for split in builder.config.data_files:
+        rows = builder.as_streaming_dataset(split)
+        for file in range(rows.num_shards):
+            names = list(next(iter(rows.shard(rows.num_shards, file)), columns))
+            if "__index_level_0__" in names:
+                raise InputError(f"{split}: the rows have more columns than the header")
+            columns = columns or names
+            if set(names) != set(columns):
+                expected = f"expected the columns {', '.join(columns)} in every file"
+                raise InputError(f"{split}: {expected}, got {', '.join(names)}")
+    return columns
 
 
 def _choose_lists(name: str, parts: dict[str, Part], config: str) -> Part | None:
@@ -226,7 +252,13 @@ def _qrels(part: Part, split: str | None, counts: Counter[str]) -> Qrels:
 
     def convert(number: int, row: dict) -> tuple[int, str, str, float]:
         # Without grades, what is listed is relevant.
-        return number, read_id(row, query), read_id(row, document), read_number(row, grade) if grade else 1.0
+        value = read_number(row, grade) if grade else 1.0
+        if value % 1:
+            raise InputError(
+                f"expected a whole number as the grade {grade}, got {value:g}; teacher scores are read from a "
+                "configuration that has mse in its name"
+            )
+        return number, read_id(row, query), read_id(row, document), value
 
     for number, *pair, value in part.read(split, convert):
         judge(qrels, *pair, value, f"{part.place}, row {number}", counts)

@@ -1,10 +1,11 @@
-"""The meaning of a Hub data set's columns, by their names: compared without case, with - and _ alike.
+"""The meaning of a Hub data set's columns, by their names: hardNegatives, hard-negatives and hard_negatives are alike.
 
 A row that holds something else than its columns promise is an InputError; the reader (hub.py) adds the row's number.
 """
 
 import math
 import re
+from functools import lru_cache
 from typing import Any, Literal
 
 from m3se.trainers.data.readers.source import Pair, TextRow, parse_number, text_id
@@ -24,10 +25,13 @@ QUERY_TEXT = ("query", "question", "anchor")
 POSITIVE = ("positive", "positives", "pos", "answer", "positive_passages", "positive_passage", "positive_ctxs")
 NEGATIVE = ("negative", "negatives", "neg", "hard_negative", "hard_negatives", "hard_neg", "negative_passages")
 NEGATIVE += ("negative_passage", "hard_negative_passages", "hard_negative_ctxs", "negative_ctxs")
+# Names of a single text; under the others, a list may have been written as text.
+OF_ONE = ("positive", "answer", "positive_passage", "negative", "hard_negative", "hard_neg", "negative_passage")
 SCORES = {"pos_scores": "pos", "neg_scores": "neg"}  # FlagEmbedding's, of the texts of another column
 POSITIVE_ID, NEGATIVE_ID = ("positive_id",), ("negative_id",)
 GRADE = ("score", "label", "relevance")
 QUERY_CONFIGS = ("queries", "query", "topics")
+WRITTEN_LIST = re.compile(r"""\s*\[\s*(['"]).*\1\s*\]\s*$""", re.DOTALL)  # as pandas writes a list to a CSV file
 OF_LISTS = re.compile(r"(^|_)(pos|neg)(s|itives?|atives?)?(_|$)")
 
 
@@ -44,7 +48,7 @@ class Columns:
 
     def of_texts(self, stems: tuple[str, ...]) -> list[str]:
         """List the columns called by one of `stems`, with or without a number behind it, in their order."""
-        return [name for name in self.names if re.sub(r"_?\d+$", "", _plain(name)) in stems]
+        return [name for name in self.names if _stem(name) in stems]
 
     def role(self, config: str) -> Role | None:
         """Tell what the rows are; `config` decides between queries and documents, which look alike."""
@@ -77,8 +81,14 @@ class Columns:
                 raise InputError(f"{place}: the column {name} is not understood; expected one of {expected}")
 
 
+@lru_cache(maxsize=1024)
 def _plain(name: str) -> str:
-    return name.lower().replace("-", "_").lstrip("_") or name
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name)
+    return words.lower().replace("-", "_").lstrip("_") or name
+
+
+def _stem(name: str) -> str:
+    return re.sub(r"_?\d+$", "", _plain(name))
 
 
 def text_entry(row: Row, columns: Columns, ids: tuple[str, ...], texts: tuple[str, ...]) -> tuple[str, str]:
@@ -159,6 +169,10 @@ def _score_column(texts: str, columns: Columns) -> str | None:
 def _passages(row: Row, column: str) -> list[tuple[str, str]]:
     """Return ids and texts of a column that holds one text or passage, several, or none."""
     values = row.get(column)
+    if isinstance(values, str) and _stem(column) not in OF_ONE and WRITTEN_LIST.match(values):
+        raise InputError(
+            f"expected a text or a list of them as {column}, got a list written as text: {shorten(values)}"
+        )
     values = [values] if isinstance(values, str | dict) else values or []
     if not isinstance(values, list):
         raise InputError(f"expected a text or a list of them as {column}, got {shorten(str(values))}")

@@ -8,7 +8,7 @@ from typing import Any
 
 from m3se.trainers.data.readers.source import Entry, Pair, Qrels, Source, Stream, numbered_rows, read_queries
 from m3se.trainers.data.readers.trec import judge
-from m3se.trainers.errors import InputError
+from m3se.trainers.errors import InputError, first_line, shorten
 from m3se.trainers.storage.cache import file_key
 
 
@@ -30,7 +30,7 @@ def read_irds(source: str, split: str | None) -> Source:
     if dataset.has_scoreddocs():
         ranked = _has_scores(dataset, name)
         key = [name, _version(dataset, "scoreddocs"), "by score"]
-        pairs = Stream(name, key, lambda: _scored(dataset, name))
+        pairs = Stream(name, key, lambda: _scored(dataset, name, ranked))
     elif dataset.has_docpairs():
         pairs = Stream(name, [name, _version(dataset, "docpairs")], lambda: _triples(dataset, name))
     return Source(
@@ -65,10 +65,18 @@ def _load(name: str, split: str | None) -> Any:
 
 
 def _version(dataset: Any, part: str) -> list:
-    """Return a key of the files of a part (docs, scoreddocs, docpairs); an empty one where the package names none."""
+    """Return a key of the files of a part (docs, scoreddocs, docpairs); an empty one where the package names none.
+
+    Raises:
+        InputError: the package cannot fetch the files.
+    """
     try:
         path = Path(getattr(dataset, f"{part}_path")())
     except (AttributeError, NotImplementedError, TypeError):
+        return []
+    except Exception as error:  # of its downloads: any that the network, the disk or an archive may raise
+        raise InputError(f"{PREFIX}{dataset.dataset_id()}: no {part}: {first_line(error)}") from error
+    if not path.exists():
         return []
     return file_key(*sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path])
 
@@ -101,9 +109,20 @@ def _scored_rows(dataset: Any, name: str) -> Iterator[tuple[int, Any]]:
     return numbered_rows(dataset.scoreddocs_iter, f"{name}, scored documents")
 
 
-def _scored(dataset: Any, name: str) -> Iterator[Pair]:
-    """Yield the scored documents, those of a query that stand together best first."""
+def _scored(dataset: Any, name: str, ranked: bool) -> Iterator[Pair]:
+    """Yield the scored documents, those of a query best first where they are ranked.
+
+    Raises:
+        InputError: the ranked documents of a query do not stand together, so that they cannot be sorted as they come.
+    """
+    seen: set[str] = set()
     for query, rows in groupby((row for _, row in _scored_rows(dataset, name)), key=lambda row: row.query_id):
+        if ranked and query in seen:
+            raise InputError(
+                f"{name}: the scored documents of query {shorten(query)} do not stand together; write them to a run "
+                "file, and name that with --candidates"
+            )
+        seen.add(query)
         for row in sorted(rows, key=lambda row: -row.score):
             yield Pair(query, row.doc_id)
 

@@ -29,6 +29,7 @@ TRIPLE = ("query", "positive", "negative")
 SCORED_TRIPLE = ("score of the positive", "score of the negative", *TRIPLE)
 TOP1000 = ("query", "document", "query text", "document text")
 LINES_LOOKED_AT = 1_000_000  # for a repeated pair, which real triples have among their first thousand
+DEEPEST_RANK = 10_000  # runs are not longer, so that a higher number is an id
 
 
 def check_format(name: str) -> None:
@@ -47,6 +48,8 @@ def detect_format(file: Path) -> Format | None:
     if not lines:
         raise InputError(f"{file}: is empty")
     columns = lines[0].split()
+    if lines[0].lstrip()[0] in "[{":
+        return None
     if len(lines[0].split("\t")) == len(TOP1000) and has_texts(file, len(TOP1000)):
         return "top1000"
     if len(columns) == 6 and is_number(columns[3]) and is_number(columns[4]):
@@ -83,15 +86,15 @@ def _run_or_triples(file: Path) -> Format:
     """Tell a run of three columns from triples of ids.
 
     In a run, the third column counts up from 0 or 1 for every query, to the end of the file, and no document of a
-    query is repeated. In triples it holds ids that are no numbers; or it counts otherwise, and a pair of query and
-    positive is repeated, or the file is called triples.
+    query is repeated. In triples it holds ids that are no numbers; or it counts otherwise, and the file is called
+    triples, or a pair of query and positive is repeated and a number is too high for a rank.
 
     Raises:
         InputError: neither is so.
     """
     is_called_triples = "triples" in plain_name(file)
     ranks: dict[str, float] = {}
-    counts_up, seen = True, set()
+    counts_up, highest, is_repeated, seen = True, 0.0, False, set()
     for position, (number, line) in enumerate(read_lines(file)):
         values = line.split()
         if len(values) != len(TRIPLE):
@@ -103,9 +106,11 @@ def _run_or_triples(file: Path) -> Format:
             return "triples"
         counts_up = counts_up and float(third) in ((0, 1) if query not in ranks else (ranks[query] + 1,))
         ranks[query] = float(third)
+        highest = max(highest, float(third))
         if counts_up and not is_called_triples:
             continue
-        if (query, document) in seen or not counts_up and is_called_triples:
+        is_repeated = is_repeated or (query, document) in seen
+        if is_called_triples and (is_repeated or not counts_up) or is_repeated and highest > DEEPEST_RANK:
             return "triples"
         seen.add((query, document))
         if len(seen) > LINES_LOOKED_AT:

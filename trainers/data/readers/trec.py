@@ -124,8 +124,14 @@ def read_run_lines(file: Path, columns: Container[int] = (3, 6)) -> Iterator[tup
             expected = RUN_LAYOUTS if 3 in columns else f"the six columns {RUN_LAYOUTS.partition(' or ')[0]}"
             raise InputError(f"{file}, line {number}: expected {expected}, got {shorten(line)}")
         query, document, rank = values if len(values) == 3 else (values[0], *values[2:4])
+        place = parse_number_at(file, number, rank, "a rank")
+        if len(values) == 3 and (place < 0 or place % 1):
+            raise InputError(
+                f"{file}, line {number}: expected a whole number from 0 as the rank, got {rank}; scores stand in the "
+                "fifth of six columns"
+            )
         score = parse_score(values[4], file, number) if len(values) == 6 else None
-        yield number, query, RunLine(document, parse_number_at(file, number, rank, "a rank"), score)
+        yield number, query, RunLine(document, place, score)
 
 
 def best_first(file: str | Path, query: str, lines: list[RunLine]) -> list[RunLine]:

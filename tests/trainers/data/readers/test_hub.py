@@ -5,6 +5,7 @@ import math
 import time
 
 import datasets
+import pandas as pd
 import pytest
 from datasets import Dataset
 
@@ -213,9 +214,23 @@ def read_texts(source, cache):
     return texts
 
 
-def test_a_folder_that_changed_is_read_again(tmp_path, cache):
+def write_table(folder, kind, rows):
+    """Write `folder`/train.`kind`: jsonl, csv or parquet."""
+    folder.mkdir(exist_ok=True)
+    frame, file = pd.DataFrame(rows), folder / f"train.{kind}"
+    if kind == "jsonl":
+        frame.to_json(file, orient="records", lines=True)
+    elif kind == "csv":
+        frame.to_csv(file, index=False)
+    else:
+        frame.to_parquet(file)
+    return str(folder)
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
+def test_a_folder_that_changed_is_read_again(tmp_path, cache, kind):
     for text in ("red tree", "big tree"):  # of the same size
-        source = write_folder(tmp_path / "data", [{"query": "tree", "positive": text, "negative": "other"}])
+        source = write_table(tmp_path / "data", kind, [{"query": "tree", "positive": text, "negative": "other"}])
         assert read_texts(source, cache) == {"tree": [(text, 1), ("other", 0)]}
         time.sleep(0.02)
 
@@ -228,6 +243,7 @@ def test_a_folder_that_changed_is_read_again(tmp_path, cache):
         {"positive": "so", "negative": "no", "hard_negative_1": "not"},
         {"pos": ["so"], "neg": ["no", "not"], "pos_scores": [3.0], "neg_scores": [1.0, 0.5]},
         {"positives": ["so"], "negative_1": "no", "negative_2": "not"},
+        {"positivePassages": [{"docId": "d1", "text": "so"}], "hardNegatives": ["no", "not"]},
     ],
 )
 def test_negatives_are_read_under_the_names_in_use(tmp_path, cache, columns):
@@ -258,6 +274,52 @@ def test_a_table_of_commas_stays_text(tmp_path, cache):
         "007": [("null", 1), ("NA", 0)],
         "12": [("1.50", 1), ("True", 0)],
     }
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "reason"),
+    [
+        (
+            "query,positive\nwhy,so\n",
+            "query,positive,negative\nwho,he,she\n",
+            "expected the columns query, positive in",
+        ),
+        ("query,positive\nwhy,so,no\nwho,he,she\n", "query,positive\n", "the rows have more columns than the header"),
+        (
+            "query,positive,negatives\nwhy,so,\"['no', 'not']\"\n",
+            "query,positive,negatives\n",
+            "a list written as text",
+        ),
+    ],
+)
+def test_a_table_of_commas_that_would_lose_values_is_refused(tmp_path, cache, first, second, reason):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train-1.csv").write_text(first)
+    (tmp_path / "data" / "train-2.csv").write_text(second)
+    with pytest.raises(InputError, match=reason) as error:
+        read_data(str(tmp_path / "data"), "train", cache)
+    assert "\n" not in str(error.value)
+
+
+def test_a_text_in_brackets_stays_text(tmp_path, cache):
+    row = {"query": "why", "positive": "['so']", "negatives": ["['no']"]}
+    source = write_table(tmp_path / "data", "jsonl", [row])
+    assert read_texts(source, cache) == {"why": [("['so']", 1), ("['no']", 0)]}
+
+
+def test_teacher_scores_are_no_grades(repository, cache):
+    scores = {"query-id": ["q"] * 2, "corpus-id": ["12", "d"], "score": [3.5, -1.25]}
+    queries = {"_id": ["q"], "text": ["why"]}
+    source = repository({"corpus": {"corpus": DOCUMENTS}, "queries": {"queries": queries}, "all": {"train": scores}})
+    with pytest.raises(InputError, match="all, row 1: expected a whole number as the grade score, got 3.5; teacher"):
+        read_data(source, "train", cache)
+
+
+def test_a_configuration_that_is_not_understood_is_named(repository, cache, caplog):
+    lists = {"query_id": ["q"], "positive_ids": [["12"]], "negative_ids": [["d"]]}
+    texts = {"query": ["a"], "positive": ["b"]}
+    read_data(repository({"default": {"train": texts}, "lists": {"train": lists}}), "train", cache)
+    assert "lists: not read, its columns are not understood: query_id, positive_ids, negative_ids" in caplog.text
 
 
 def test_documents_are_read_alone(repository, cache):

@@ -10,7 +10,7 @@ from m3se.trainers.storage.arrow import write_rows
 
 
 SCORED = "3.5\t-1.25\t7\t01\t2\n3.5\t0.5\t7\t01\t3\n"
-TRIPLES = "7\t01\t2\n7\t01\t3\n8\t2\t1\n"
+TRIPLES = "7\t01\t20001\n7\t01\t3\n8\t2\t1\n"
 
 
 def read_pairs(file, stated="auto"):
@@ -33,7 +33,8 @@ def plain(pairs):
         ("in_turns.tsv", "7\t01\t1\n8\t2\t1\n7\t2\t2\n8\t3\t2\n", "run"),
         ("named.tsv", "7\td1\td2\n8\td2\td1\n", "triples"),
         ("late.tsv", "7\t01\t1\n7\t2\t2\n7\t3\td4\n", "triples"),
-        ("late_repetition.tsv", "7\t01\t1\n7\t2\t2\n8\t1\t9\n8\t1\t7\n", "triples"),
+        ("late_repetition.tsv", "7\t01\t1\n7\t2\t2\n8\t1\t9\n8\t1\t70001\n", "triples"),
+        ("colbert.json", "[7, 1, 2]\n[7, 1, 3]\n", None),
         ("qidpidtriples.train.small.tsv", "7\t01\t1\n7\t01\t2\n7\t01\t3\n", "triples"),
         ("pairs.tsv", TRIPLES, "triples"),
         ("teacher.tsv", SCORED, "scored_triples"),
@@ -51,6 +52,7 @@ def test_a_file_is_told_by_its_lines(write, name, text, kind):
         ("gaps.tsv", "7\t01\t1\n7\t2\t4\n8\t2\t2\n"),  # a run of which documents were left out
         ("sorted_by_id.tsv", "7\t01\t2\n7\t2\t1\n7\t3\t3\n"),
         ("singles.tsv", "7\t01\t2\n8\t2\t3\n"),
+        ("merged_runs.tsv", "7\t01\t2\n7\t2\t1\n7\t01\t3\n"),  # with a document twice
         ("qidpidtriples.run.tsv", "7\t01\t1\n7\t2\t2\n8\t2\t1\n"),  # the name says this, and the lines say that
         ("no_tag.tsv", "7\t0\t01\t1\t9.5\n7\t0\t2\t2\t8.5\n"),
     ],
@@ -62,6 +64,13 @@ def test_a_file_that_may_be_two_things_is_asked_for(write, name, text):
     if name != "no_tag.tsv":
         assert [pair.label for pair in read_pairs(file, "run")] == [0] * len(text.splitlines())
         assert [pair.label for pair in read_pairs(file, "triples")] == [1, 0] * len(text.splitlines())
+
+
+@pytest.mark.parametrize("third", ["12.5", "-1"])
+def test_a_score_is_not_taken_for_a_rank(write, third):
+    file = write("scores.tsv", f"7\t01\t{third}\n7\t2\t9\n")
+    with pytest.raises(InputError, match="scores.tsv, line 1: expected a whole number from 0 as the rank, got"):
+        list(read_pairs(file, "run"))
 
 
 def test_a_run_with_a_header_is_no_file_of_triples(write):
