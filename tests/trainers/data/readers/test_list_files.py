@@ -86,7 +86,7 @@ def test_teacher_scores_belong_to_both_documents_of_a_triple(write):
 
 def test_triples_without_scores_have_labels_only(write):
     pairs = plain(read_pairs(write("t.tsv", TRIPLES)))
-    assert pairs[:2] == [("7", "01", 1, None), ("7", "2", 0, None)] and len(pairs) == 6
+    assert pairs[:2] == [("7", "01", 1, None), ("7", "20001", 0, None)] and len(pairs) == 6
 
 
 def test_runs_and_top1000_have_neither(write):
