@@ -1,4 +1,4 @@
-"""Where two models part ways, as tables to be read: Tables 3, 10 and 11 of the paper."""
+"""Queries and documents on which two models disagree, as tables to be read: Tables 3, 10 and 11 of the paper."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -72,19 +72,11 @@ def token_overlap(query: str, document: str) -> float:
 def disagreement_table(pairs: Iterable[Pair], low: str, high: str) -> str:
     """Return Table 3 as Markdown: pairs that model `low` scores low and model `high` scores high."""
     header = ["query", "document", "relevant", f"{low} score", f"{high} score", "gap in σ", "query words found"]
-    lines = [
-        [
-            cell(p.query),
-            cell(p.document),
-            mark(p.label),
-            f"{p.low:.2f}",
-            f"{p.high:.2f}",
-            f"{p.gap:.1f}",
-            f"{p.overlap:.0%}",
-        ]
-        for p in pairs
-    ]
-    return left_table([header, *lines])
+    lines = [header]
+    for pair in pairs:
+        numbers = [f"{pair.low:.2f}", f"{pair.high:.2f}", f"{pair.gap:.1f}", f"{pair.overlap:.0%}"]
+        lines.append([cell(pair.query), cell(pair.document), mark(pair.label), *numbers])
+    return left_table(lines)
 
 
 def queries_apart(
@@ -101,10 +93,9 @@ def queries_apart(
     Returns:
         The places of each query's documents.
     """
-    parts = list(groups(rows))
-    differences = [
-        reciprocal_rank(second[part], labels[part]) - reciprocal_rank(first[part], labels[part]) for part in parts
-    ]
+    parts, differences = list(groups(rows)), []
+    for part in parts:
+        differences.append(reciprocal_rank(second[part], labels[part]) - reciprocal_rank(first[part], labels[part]))
     order = sorted(range(len(parts)), key=differences.__getitem__)
     worse = [index for index in order if differences[index] < 0]
     better = [index for index in reversed(order) if differences[index] > 0]
@@ -125,8 +116,9 @@ def side_by_side(
 ) -> str:
     """Return Tables 10 and 11 as Markdown: the best documents, (text, label) each, of two models for one query."""
     lines = [["rank", *names]]
-    for rank, pair in enumerate(zip(*tops, strict=True), start=1):
-        lines.append([str(rank), *(f"{mark(label)} {cell(text)}".strip() for text, label in pair)])
+    for rank, documents in enumerate(zip(*tops, strict=True), start=1):
+        cells = [f"{mark(label)} {cell(text)}".strip() for text, label in documents]
+        lines.append([str(rank), *cells])
     return f"### {cell(query)}\n\n{left_table(lines)}"
 
 

@@ -1,4 +1,4 @@
-"""Why a dual encoder lags behind its teacher, in numbers: the quantities behind the paper's figures.
+"""The quantities behind the paper's figures, which show where a dual encoder lags behind its teacher.
 
 Scores of one model are flat: `scores` [n], with the `labels` [n] and the list (`rows` [n], one number per query) of
 each document. A document is positive when its label is above 0.
@@ -7,6 +7,7 @@ each document. A document is positive when its label is above 0.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import starmap
 
 import numpy as np
 import torch
@@ -21,9 +22,12 @@ RANKS = (2, 4, 8, 16, 32, 64, 128, 256, 384, 512, 768)
 
 @dataclass
 class Separation:
-    """How well a model tells positives from negatives. `overlap` is the common area of the two score densities (1: the
-    same), `auc` the chance that a positive scores above a negative of any query, `auc_within` of its own query (the
-    mean over queries that have both), `range` ρ, the distance from the lowest to the highest score."""
+    """The distance between a model's scores of positives and of negatives.
+
+    `overlap` is the common area of the two score densities (1: the same). `auc` is the chance that a positive scores
+    above a negative of any query, `auc_within` of its own query (the mean over queries that have both). `range` is ρ,
+    the distance from the lowest to the highest score.
+    """
 
     overlap: float
     auc: float
@@ -63,7 +67,10 @@ class Capacity:
 
     def sufficient(self, error: float) -> int | None:
         """Return the smallest of `ranks` with at most this relative error after centring; None if there is none."""
-        return next((r for r, e in zip(self.ranks, self.centred_errors, strict=True) if e <= error), None)
+        for rank, centred_error in zip(self.ranks, self.centred_errors, strict=True):
+            if centred_error <= error:
+                return rank
+        return None
 
 
 def split_scores(scores: np.ndarray, labels: np.ndarray, centred: bool = False) -> tuple[np.ndarray, np.ndarray]:
@@ -73,21 +80,23 @@ def split_scores(scores: np.ndarray, labels: np.ndarray, centred: bool = False) 
 
 
 def normalised_margins(scores: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return (s⁺ − s⁻)/ρ of every pair of a positive and a negative of a query; ρ is the model's whole score range.
-
-    Empty when no query has both, 0 when all scores are the same.
-    """
-    lists = list(pairs_of_lists(scores, labels, rows))
-    if not lists:
-        return np.empty(0)
+    """Return `pair_margins` over ρ, the model's whole score range; 0 when all scores are the same."""
     span = scores.max() - scores.min()
-    return np.concatenate([(pos[:, None] - neg).ravel() for pos, neg in lists]) / (span if span > 0 else 1.0)
+    return pair_margins(scores, labels, rows) / (span if span > 0 else 1.0)
+
+
+def pair_margins(scores: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return s⁺ − s⁻ of every pair of a positive and a negative of the same query; empty when no query has both."""
+    margins = [np.empty(0, dtype=scores.dtype)]
+    for positives, negatives in pairs_of_lists(scores, labels, rows):
+        margins.append((positives[:, None] - negatives).ravel())
+    return np.concatenate(margins)
 
 
 def separation(scores: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> Separation:
     """Measure how far positives and negatives are apart, by scores, labels and the query's number of each pair [N]."""
     positives, negatives = split_scores(scores, labels)
-    within = [auc(*pair) for pair in pairs_of_lists(scores, labels, rows)]
+    within = list(starmap(auc, pairs_of_lists(scores, labels, rows)))
     margins = normalised_margins(scores, labels, rows)
     return Separation(
         overlap=overlap_area(positives, negatives),
@@ -101,16 +110,17 @@ def separation(scores: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> Sepa
 def overlap_area(positives: np.ndarray, negatives: np.ndarray, bins: int | None = None) -> float:
     """Return the area under both of two densities, histograms of area 1 on the same bins: 1 for equal ones.
 
-    Without `bins` there are 2 n^⅓ of them (Rice's rule) for the smaller sample's n: with many more, most bins hold
-    none of it, and two samples of one distribution seem to differ.
+    By default there are 2 n^⅓ bins (Rice's rule) for the smaller sample's n. With many more, most bins hold none of
+    it, and two samples of one distribution seem to differ.
     """
     smaller = min(len(positives), len(negatives))
     if smaller == 0:
         return np.nan
     bins = bins or math.ceil(2 * smaller ** (1 / 3))
     edges = np.histogram_bin_edges(np.concatenate([positives, negatives]), bins)
-    shares = [np.histogram(values, edges)[0] / len(values) for values in (positives, negatives)]
-    return float(np.minimum(*shares).sum())
+    positive_shares = np.histogram(positives, edges)[0] / len(positives)
+    negative_shares = np.histogram(negatives, edges)[0] / len(negatives)
+    return float(np.minimum(positive_shares, negative_shares).sum())
 
 
 def auc(positives: np.ndarray, negatives: np.ndarray) -> float:
@@ -127,19 +137,22 @@ def agreement(teacher: np.ndarray, student: np.ndarray, rows: np.ndarray) -> Agr
 
     Raises InputError when the teacher has no spread within any list.
     """
-    lists = list(groups(rows))
-    spreads = [np.mean([scores[part].std() for part in lists]) for scores in (teacher, student)]
-    if spreads[0] == 0:
+    teacher_spreads, student_spreads, taus, same_best = [], [], [], []
+    for part in groups(rows):
+        teacher_spreads.append(teacher[part].std())
+        student_spreads.append(student[part].std())
+        taus.append(kendall_tau(teacher[part], student[part]))
+        same_best.append(teacher[part].argmax() == student[part].argmax())
+    spread = np.mean(teacher_spreads)
+    if spread == 0:
         raise InputError("the teacher gives all documents of every query the same score: there is nothing to compare")
-    taus = np.array([kendall_tau(teacher[part], student[part]) for part in lists])
-    taus = taus[~np.isnan(taus)]
-    top_1 = np.mean([teacher[part].argmax() == student[part].argmax() for part in lists])
+    defined = np.array(taus)[~np.isnan(taus)]
     return Agreement(
         baseline_shift=float(student.mean() - teacher.mean()),
-        spread_ratio=float(spreads[1] / spreads[0]),
-        taus=taus,
-        mean_tau=float(taus.mean()) if len(taus) else None,
-        top_1=float(top_1),
+        spread_ratio=float(np.mean(student_spreads) / spread),
+        taus=defined,
+        mean_tau=float(defined.mean()) if len(defined) else None,
+        top_1=float(np.mean(same_best)),
     )
 
 
@@ -149,21 +162,23 @@ def kendall_tau(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def capacity(matrix: np.ndarray, ranks: tuple[int, ...] = RANKS) -> Capacity:
-    """Compute the singular values of scores [B, N] and what the best factors of each size miss (Eckart, Young)."""
+    """Compute the singular values of scores [B, N], and the errors of the best factors by size (Eckart, Young)."""
     matrix = np.asarray(matrix, dtype=np.float64)
     queries, values, documents = np.linalg.svd(matrix, full_matrices=False)
     centred = np.linalg.svd(matrix - matrix.mean(axis=1, keepdims=True), compute_uv=False)
     ranks = [rank for rank in ranks if rank < len(values)] + [len(values)]
     best = matrix.argmax(axis=1)
-    found_best = []
+    errors, centred_errors, top_1 = [], [], []
     for rank in ranks:
+        errors.append(tail_share(values, rank))
+        centred_errors.append(tail_share(centred, rank))
         approximation = (queries[:, :rank] * values[:rank]) @ documents[:rank]
-        found_best.append(float((approximation.argmax(axis=1) == best).mean()))
+        top_1.append(float((approximation.argmax(axis=1) == best).mean()))
     return Capacity(
         ranks=ranks,
-        errors=[tail_share(values, rank) for rank in ranks],
-        centred_errors=[tail_share(centred, rank) for rank in ranks],
-        top_1=found_best,
+        errors=errors,
+        centred_errors=centred_errors,
+        top_1=top_1,
         singular_values=values,
         rank=int((values > values[0] * max(matrix.shape) * np.finfo(np.float32).eps).sum()),
     )

@@ -37,7 +37,9 @@ class ScoredLists:
         """Return everything as columns of a table."""
         query_ids = np.array(self.lists.rows["query_id"][:], dtype=object)
         columns = {"query_id": query_ids[self.rows], "document_id": self.document_ids, "label": self.labels}
-        return columns | {f"score {name}": values for name, values in self.scores.items()}
+        for name, values in self.scores.items():
+            columns[f"score {name}"] = values
+        return columns
 
 
 def scored_lists(lists: RankingLists, scores: dict[str, list[list[float]]]) -> ScoredLists:
@@ -45,13 +47,13 @@ def scored_lists(lists: RankingLists, scores: dict[str, list[list[float]]]) -> S
 
     Raises InputError when no document has a finite score of every model.
     """
-    sizes = [len(ids) for ids in lists.rows["document_ids"]]
+    sizes = list(map(len, lists.rows["document_ids"]))
     rows = np.repeat(np.arange(len(sizes)), sizes)
     flat = {name: np.array(list(chain.from_iterable(values))) for name, values in scores.items()}
-    scored = np.logical_and.reduce([np.isfinite(values) for values in flat.values()])
+    scored = np.isfinite(list(flat.values())).all(axis=0)
     if not scored.any():
         raise InputError("no document has a finite score of every model")
-    labels = np.array([label for row in lists.rows["labels"] for label in row])
-    ids = np.array([name for row in lists.rows["document_ids"] for name in row], dtype=object)
+    labels = np.array(list(chain.from_iterable(lists.rows["labels"])))
+    ids = np.array(list(chain.from_iterable(lists.rows["document_ids"])), dtype=object)
     flat = {name: values[scored] for name, values in flat.items()}
     return ScoredLists(lists, rows[scored], labels[scored], ids[scored], flat)
