@@ -5,6 +5,7 @@ The result is the same as one padded batch, in the callers' order.
 """
 
 from collections.abc import Callable
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -56,5 +57,5 @@ def run_in_blocks(
             outputs.append(checkpoint(encode, rows, longest, use_reentrant=False))
         else:
             outputs.append(encode(rows, longest))
-    order = torch.tensor([row for block in blocks for row in block], device=lengths.device)
+    order = torch.tensor(list(chain.from_iterable(blocks)), device=lengths.device)
     return torch.cat(outputs)[order.argsort()]

@@ -37,9 +37,11 @@ def published_fields(name_or_path: str, model_type: str, **hub) -> dict | None:
 
 def own_fields(name_or_path: str, fields: dict, model_type: str) -> dict:
     """Return the fields of our config beside a backbone; raises ValueError when they are those of another class."""
-    if fields["model_type"] != model_type:
-        raise ValueError(f"{name_or_path} was published as a {fields['model_type']}, not as a {model_type}")
-    return {key: value for key, value in fields.items() if key != "model_type"}
+    fields = dict(fields)
+    published_type = fields.pop("model_type")
+    if published_type != model_type:
+        raise ValueError(f"{name_or_path} was published as a {published_type}, not as a {model_type}")
+    return fields
 
 
 def sentence_transformers_fields(name_or_path: str, modules: list[dict], **hub) -> dict:
@@ -47,7 +49,7 @@ def sentence_transformers_fields(name_or_path: str, modules: list[dict], **hub) 
 
     A final Normalize is refused: our scores are inner products, its were cosines.
     """
-    kinds = [module["type"].rsplit(".", 1)[-1] for module in modules]
+    kinds = module_kinds(modules)
     if kinds != ["Transformer", "Pooling"]:
         raise ValueError(
             f"{name_or_path} is made of {kinds}; a dot-product dual encoder is Transformer, Pooling "
@@ -62,6 +64,11 @@ def sentence_transformers_fields(name_or_path: str, modules: list[dict], **hub) 
     return {"pooling": pooling, "query_length": length, "document_length": length}
 
 
+def module_kinds(modules: list[dict]) -> list[str]:
+    """Return the class names of a sentence-transformers model's modules."""
+    return [module["type"].rsplit(".", 1)[-1] for module in modules]
+
+
 def warn_of_prompts(name_or_path: str, **hub) -> None:
     """Warn of the words that a sentence-transformers model puts before its texts, and ours does not."""
     settings = read_json(name_or_path, "config_sentence_transformers.json", **hub) or {}
@@ -72,8 +79,11 @@ def warn_of_prompts(name_or_path: str, **hub) -> None:
 def read_pooling(name_or_path: str, folder: str, **hub) -> str:
     """Read the pooling of a sentence-transformers model, "cls" or "mean"; raises ValueError for any other."""
     config = read_json(name_or_path, f"{folder}/config.json", **hub) or {}
-    switches = {name.removeprefix("pooling_mode_"): value for name, value in config.items() if "pooling_mode_" in name}
-    mode = config.get("pooling_mode") or " + ".join(name for name, value in switches.items() if value is True)
+    switched_on = []
+    for name, value in config.items():
+        if "pooling_mode_" in name and value is True:
+            switched_on.append(name.removeprefix("pooling_mode_"))
+    mode = config.get("pooling_mode") or " + ".join(switched_on)
     names = {"cls_token": "cls", "mean_tokens": "mean", "cls": "cls", "mean": "mean"}
     if not isinstance(mode, str) or mode not in names:
         raise ValueError(f"{name_or_path} pools by {mode or 'nothing known'}; expected cls or mean")
@@ -85,6 +95,7 @@ def starting_pooling(name_or_path: str, **hub) -> dict:
     config = read_json(name_or_path, "config.json", **hub) or {}
     if config.get(FIELDS_KEY, {}).get("model_type") == "dual_encoder":
         return {"pooling": config[FIELDS_KEY]["pooling"]}
-    modules = read_json(name_or_path, "modules.json", **hub) or []
-    folders = [module["path"] for module in modules if module["type"].endswith(".Pooling")]
-    return {"pooling": read_pooling(name_or_path, folders[0], **hub)} if folders else {}
+    for module in read_json(name_or_path, "modules.json", **hub) or []:
+        if module["type"].endswith(".Pooling"):
+            return {"pooling": read_pooling(name_or_path, module["path"], **hub)}
+    return {}

@@ -3,6 +3,7 @@
 import string
 from collections.abc import Callable
 from functools import partial
+from itertools import starmap
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from .colbert_inputs import add_mask_tokens, insert_marker, token_fields, trunca
 from .encoders import freeze_poolers, load_encoder, set_dropout
 from .gathering import gather_rows
 from .outputs import RankingOutput
-from .repository import hub_arguments
+from .repository import split_keywords
 from .scoring import maxsim_scores
 
 
@@ -96,8 +97,7 @@ class ColBERT(RankingModel):
             ValueError: as `load_encoder`; a marker is no token of the vocabulary; the vocabulary has no [MASK];
                 or `layers`, or another projection size, of a ColBERT.
         """
-        hub = hub_arguments(config_fields)
-        fields = {name: value for name, value in config_fields.items() if name not in hub}
+        hub, fields = split_keywords(config_fields)
         if layout(name_or_path, **hub) is not None:
             return cls.from_colbert(cls.from_pretrained(name_or_path, **hub), name_or_path, layers, dropout, fields)
         encoder = load_encoder(AutoModel, name_or_path, layers, dropout, **hub)
@@ -249,18 +249,18 @@ class ColBERT(RankingModel):
         def score(query_rows: Tensor, document_rows: Tensor) -> Tensor:
             """Score a chunk of pairs."""
             query_tokens = select_rows(query_rows, queries, query_mask)
-            document_tokens = (tokens[:, None] for tokens in select_rows(document_rows, documents, document_mask))
+            tokens, mask = select_rows(document_rows, documents, document_mask)
             with torch.autocast(queries.device.type, enabled=False):
-                return maxsim_scores(*query_tokens, *document_tokens, self.config.reduction)[:, 0]
+                return maxsim_scores(*query_tokens, tokens[:, None], mask[:, None], self.config.reduction)[:, 0]
 
         missing = -queries.shape[1] % 8  # processors multiply and compare eight numbers at a time
         queries, query_mask = pad(queries, (0, 0, 0, missing)), pad(query_mask, (0, missing))
         numbers = documents.shape[1] * (queries.shape[1] + documents.shape[2])
         size = max(1, chunk_numbers(queries.device) // numbers)
         chunks = list(zip(query_rows.split(size), document_rows.split(size), strict=True))
-        if len(chunks) == 1 or not torch.is_grad_enabled():
-            return torch.cat([score(*rows) for rows in chunks])
-        return torch.cat([checkpoint(score, *rows, use_reentrant=False) for rows in chunks])
+        in_parts = len(chunks) > 1 and torch.is_grad_enabled()
+        score_chunk = partial(checkpoint, score, use_reentrant=False) if in_parts else score
+        return torch.cat(list(starmap(score_chunk, chunks)))
 
 
 def select_rows(rows: Tensor, *tensors: Tensor) -> list[Tensor]:
@@ -269,11 +269,12 @@ def select_rows(rows: Tensor, *tensors: Tensor) -> list[Tensor]:
     Copying token embeddings would take half as long as comparing them.
     """
     steps = rows.diff()
+    selection: Tensor | slice = rows
     if len(rows) and bool((steps == 1).all()):
-        return [tensor[int(rows[0]) : int(rows[-1]) + 1] for tensor in tensors]
-    if len(rows) and bool((steps == 0).all()):
+        selection = slice(int(rows[0]), int(rows[-1]) + 1)
+    elif len(rows) and bool((steps == 0).all()):
         return [tensor[int(rows[0])].expand(len(rows), *tensor.shape[1:]) for tensor in tensors]
-    return [tensor[rows] for tensor in tensors]
+    return [tensor[selection] for tensor in tensors]
 
 
 def chunk_numbers(device: torch.device) -> int:

@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 from transformers.modeling_utils import load_state_dict
 from transformers.utils import cached_file
 
-from .checkpoints import FIELDS_KEY, own_fields, warn_of_prompts
+from .checkpoints import FIELDS_KEY, module_kinds, own_fields, warn_of_prompts
 from .colbert_inputs import token_fields
 from .encoders import load_encoder
 from .repository import read_json
@@ -104,7 +104,7 @@ def read_pylate(name_or_path: str, config: dict, **hub) -> Checkpoint:
     """Read a model saved by PyLate, such as lightonai/GTE-ModernColBERT-v1 or lightonai/LateOn."""
     settings = read_json(name_or_path, "config_sentence_transformers.json", **hub)
     modules = read_json(name_or_path, "modules.json", **hub) or []
-    kinds = [module["type"].rsplit(".", 1)[-1] for module in modules]
+    kinds = module_kinds(modules)
     if kinds[:1] != ["Transformer"] or set(kinds[1:]) != {"Dense"}:
         raise ValueError(f"{name_or_path} is made of {kinds}; expected a Transformer, then Dense")
     projection = chain([read_dense(name_or_path, module["path"], **hub) for module in modules[1:]])
@@ -155,7 +155,7 @@ def read_hofstaetter(name_or_path: str, config: dict, **hub) -> Checkpoint:
     elsewhere = {name: value for name, value in hub.items() if name not in ("revision", "subfolder")}
     encoder = AutoModel.from_config(AutoConfig.from_pretrained(base, trust_remote_code=False, **elsewhere))
     load_backbone(encoder, name_or_path, weights, "bert_model.")
-    projection = {name.removeprefix("compressor."): weights[name] for name in ("compressor.weight", "compressor.bias")}
+    projection = {"weight": weights["compressor.weight"], "bias": weights["compressor.bias"]}
     fields = token_fields(AutoTokenizer.from_pretrained(base, trust_remote_code=False, **elsewhere), None, []) | {
         "query_length": 30,
         "document_length": 200,

@@ -57,7 +57,7 @@ def token_fields(tokenizer, markers: tuple[str, str] | None, skiplist: list[str]
     for marker in markers or ():
         if marker not in vocabulary:
             raise ValueError(f"the tokenizer has no token {marker!r}: choose markers of its vocabulary, or None")
-    query_marker_id, document_marker_id = (vocabulary[marker] for marker in markers) if markers else (None, None)
+    query_marker_id, document_marker_id = map(vocabulary.get, markers or (None, None))
     return {
         "query_marker_id": query_marker_id,
         "document_marker_id": document_marker_id,

@@ -9,7 +9,7 @@ from .batching import run_in_blocks
 from .encoders import load_encoder
 from .gathering import gather_rows
 from .outputs import RankingOutput
-from .repository import hub_arguments
+from .repository import split_keywords
 
 
 class CrossEncoderConfig(RankingModelConfig):
@@ -49,14 +49,14 @@ class CrossEncoder(RankingModel):
         Raises:
             ValueError: as `load_encoder`, or a classifier of more than two labels.
         """
-        hub = hub_arguments(config_fields)
+        hub, fields = split_keywords(config_fields)
         config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=False, **hub)
         is_classifier = any("ForSequenceClassification" in name for name in config.architectures or [])
         head = {} if is_classifier else {"num_labels": 1}
         encoder = load_encoder(AutoModelForSequenceClassification, name_or_path, layers, dropout, **head, **hub)
         if encoder.config.num_labels not in (1, 2):
             raise ValueError(f"{name_or_path} has {encoder.config.num_labels} labels; a ranker has 1, or 2")
-        return cls.wrap(encoder, **{name: value for name, value in config_fields.items() if name not in hub})
+        return cls.wrap(encoder, **fields)
 
     def forward(
         self,

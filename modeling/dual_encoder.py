@@ -10,7 +10,7 @@ from .checkpoints import starting_pooling, warn_of_prompts
 from .encoders import freeze_poolers, load_encoder
 from .gathering import gather_rows
 from .outputs import RankingOutput
-from .repository import hub_arguments
+from .repository import split_keywords
 
 
 class DualEncoderConfig(RankingModelConfig):
@@ -68,8 +68,7 @@ class DualEncoder(RankingModel):
         Raises:
             ValueError: as `load_encoder`, or a pooling that we do not have.
         """
-        hub = hub_arguments(config_fields)
-        fields = {name: value for name, value in config_fields.items() if name not in hub}
+        hub, fields = split_keywords(config_fields)
         if "pooling" not in fields:
             fields |= starting_pooling(name_or_path, **hub)
         warn_of_prompts(name_or_path, **hub)

@@ -109,11 +109,11 @@ def set_dropout(config: PreTrainedConfig, rate: float) -> None:
     """
     if not 0 <= rate < 1:
         raise ValueError(f"dropout: expected a rate of 0 or more and below 1, got {rate}")
-    rates = [
-        field
-        for field, value in config.to_dict().items()
-        if ("dropout" in field or "pdrop" in field) and isinstance(value, (int, float)) and not isinstance(value, bool)
-    ]
+    rates = []
+    for field, value in config.to_dict().items():
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if is_number and ("dropout" in field or "pdrop" in field):
+            rates.append(field)
     if not rates:
         raise ValueError(f"dropout: a {config.model_type} encoder has none in its config")
     for field in rates:
@@ -131,9 +131,10 @@ def refuse_missing_weights(model: PreTrainedModel, missing: set[str], name: str)
 
 def position_limit(config: PreTrainedConfig) -> int:
     """Return how many tokens a model has positions for; `NO_LIMIT` without a table of positions."""
-    sizes = [getattr(config, name, None) for name in ("max_position_embeddings", "max_encoder_position_embeddings")]
-    positions = next((size for size in sizes if isinstance(size, int)), 0)
-    if positions <= 0:
+    positions = getattr(config, "max_position_embeddings", None)
+    if not isinstance(positions, int):
+        positions = getattr(config, "max_encoder_position_embeddings", None)
+    if not isinstance(positions, int) or positions <= 0:
         return NO_LIMIT
     has_offset = config.model_type in OFFSET_POSITIONS or "roberta" in config.model_type
     padding = 1 if config.pad_token_id is None else config.pad_token_id

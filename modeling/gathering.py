@@ -17,7 +17,7 @@ def gather_rows(rows: Tensor) -> Tensor:
         return rows
     counts = [torch.zeros(1, dtype=torch.long, device=rows.device) for _ in range(dist.get_world_size())]
     dist.all_gather(counts, torch.tensor([len(rows)], device=rows.device))
-    largest = max(int(count) for count in counts)
+    largest = int(max(counts))
     padded = torch.cat([rows, rows.new_zeros(largest - len(rows), *rows.shape[1:])])
     if rows.requires_grad:
         parts = all_gather(padded)

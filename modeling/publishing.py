@@ -78,8 +78,10 @@ def one_logit(classifier: PreTrainedModel) -> dict[str, Tensor]:
         ValueError: the last layer is not to be found.
     """
     weights = classifier.state_dict()
-    layers = [name for name, layer in classifier.named_modules() if isinstance(layer, torch.nn.Linear)]
-    heads = [name for name in layers if classifier.get_submodule(name).out_features == 2]
+    heads = []
+    for name, layer in classifier.named_modules():
+        if isinstance(layer, torch.nn.Linear) and layer.out_features == 2:
+            heads.append(name)
     if len(heads) != 1:
         raise ValueError(f"{type(classifier).__name__} has {len(heads)} layers of two outputs, expected one")
     for name in (f"{heads[0]}.weight", f"{heads[0]}.bias"):

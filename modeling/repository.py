@@ -14,6 +14,12 @@ def hub_arguments(keywords: dict) -> dict:
     return {name: keywords[name] for name in HUB_ARGUMENTS if keywords.get(name) is not None}
 
 
+def split_keywords(keywords: dict) -> tuple[dict, dict]:
+    """Split keywords into the Hub arguments and all others."""
+    hub = hub_arguments(keywords)
+    return hub, {name: value for name, value in keywords.items() if name not in hub}
+
+
 def refuse_others(name_or_path: str, keywords: dict) -> None:
     """Raise TypeError for keyword arguments that a published folder would silently leave unused."""
     if unused := sorted(keywords.keys() - set(HUB_ARGUMENTS)):

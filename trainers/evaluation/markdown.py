@@ -1,4 +1,4 @@
-"""What our reports write in Markdown: tables, names and texts from outside, p-values."""
+"""Markdown of our reports: tables, names and texts from outside, p-values."""
 
 import re
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 def reciprocal_rank(scores: Tensor, labels: Tensor, mask: Tensor | None = None, k: int = 10) -> Tensor:
-    """1 / rank of the first relevant document, 0 when it is not among the first `k`; its mean is MRR@k."""
+    """Return 1 / rank of the first relevant document, 0 when it is not among the first `k`; its mean is MRR@k."""
     hits = ranked_labels(scores, labels, mask)[:, :k] > 0
     ranks = torch.arange(1, hits.shape[1] + 1, device=hits.device)
     return (hits / ranks).amax(dim=1)
@@ -24,11 +24,14 @@ def reciprocal_rank(scores: Tensor, labels: Tensor, mask: Tensor | None = None, 
 def ndcg(
     scores: Tensor, labels: Tensor, mask: Tensor | None = None, k: int = 10, ideal: Tensor | None = None
 ) -> Tensor:
-    """Discounted cumulative gain over the best one possible, nDCG@k (Järvelin & Kekäläinen, 2002).
+    """Return discounted cumulative gain over the best one possible, nDCG@k (Järvelin & Kekäläinen, 2002).
 
-    The gain is the label itself, as in trec_eval (not 2^label − 1), discounted by log2(1 + rank). The ideal ranking is
-    that of the given list, unless `ideal` [B, J] holds the labels of all documents judged for the query (padded with
-    0): then a relevant document outside the list costs what it costs in trec_eval.
+    The gain is the label itself, as in trec_eval (not 2^label − 1), discounted by log2(1 + rank).
+
+    Args:
+        scores, labels, mask, k: as above.
+        ideal: labels [B, J] of all documents judged for the query, padded with 0. A relevant document outside the list
+            then costs what it costs in trec_eval. None: the ideal ranking is that of the list.
     """
     ranked = ranked_labels(scores, labels, mask)
     best = ranked if ideal is None else ideal.to(ranked)
@@ -38,21 +41,21 @@ def ndcg(
 
 
 def recall(scores: Tensor, labels: Tensor, mask: Tensor | None = None, k: int = 100) -> Tensor:
-    """Share of the list's relevant documents that are among its first `k`."""
+    """Return the share of the list's relevant documents that are among its first `k`."""
     hits = ranked_labels(scores, labels, mask) > 0
     return hits[:, :k].sum(dim=1) / hits.sum(dim=1).clamp(min=1)
 
 
 def ranked_labels(scores: Tensor, labels: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Labels [B, K] float32 in the order of the ranking; the places of masked entries come last, with label 0.
+    """Return labels [B, K] float32 in the order of the ranking; masked entries come last, with label 0.
 
     Raises:
         ValueError: shapes differ, K is 0, or a real document's score is NaN.
     """
     real = torch.ones_like(labels, dtype=torch.bool) if mask is None else mask.bool()
     if scores.shape != labels.shape or real.shape != labels.shape or scores.dim() != 2 or scores.shape[1] == 0:
-        shapes = [list(tensor.shape) for tensor in (scores, labels, real)]
-        raise ValueError("scores, labels and mask must be [B, K] with K > 0, got {}, {} and {}".format(*shapes))
+        shapes = f"{list(scores.shape)}, {list(labels.shape)} and {list(real.shape)}"
+        raise ValueError(f"scores, labels and mask must be [B, K] with K > 0, got {shapes}")
     if (scores.isnan() & real).any():
         raise ValueError("a score is NaN: the model has diverged, or a document was not scored")
     labels = torch.where(real, labels.float(), 0.0).clamp(min=0)
@@ -63,6 +66,6 @@ def ranked_labels(scores: Tensor, labels: Tensor, mask: Tensor | None = None) ->
 
 
 def discounted_gain(labels: Tensor) -> Tensor:
-    """Ranked labels [B, k] -> discounted cumulative gain [B]."""
+    """Compute discounted cumulative gain: ranked labels [B, k] -> [B]."""
     ranks = torch.arange(1, labels.shape[1] + 1, device=labels.device)
     return (labels / torch.log2(1.0 + ranks)).sum(dim=1)

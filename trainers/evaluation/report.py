@@ -29,8 +29,10 @@ def write_system(folder: Path, system: System, setting: dict, comparison: Compar
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "metrics.json").unlink(missing_ok=True)
     write_run(folder / "run.trec", system.run, tag="-".join(system.name.split()) or "run")
-    per_query = [{"query_id": query, **values} for query, values in system.evaluation.per_query.items()]
-    write_text(folder / "per_query.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in per_query))
+    lines = []
+    for query, values in system.evaluation.per_query.items():
+        lines.append(json.dumps({"query_id": query, **values}, ensure_ascii=False) + "\n")
+    write_text(folder / "per_query.jsonl", "".join(lines))
     content = json.dumps(metrics(system, setting, comparison), indent=2, ensure_ascii=False)
     write_text(folder / "metrics.json", content + "\n")
 
@@ -66,8 +68,8 @@ def markdown_table(
         measured = systems[0].evaluation.values
         columns = [name for name in measured if "candidate_recall" not in setting or not name.startswith("Recall")]
     rows = [make_row(system, columns, setting, comparison) for system in systems]
-    header = list(dict.fromkeys(chain.from_iterable(rows)))
-    lines = table(header, [[row.get(name, NONE) for name in header] for row in rows])
+    blank = dict.fromkeys(chain.from_iterable(rows), NONE)
+    lines = table(list(blank), [list((blank | row).values()) for row in rows])
     return f"{lines}\n\n{caption(systems, setting, comparison)}\n"
 
 
@@ -91,15 +93,17 @@ def make_row(system: System, columns: list[str], setting: dict, comparison: Comp
 def caption(systems: list[System], setting: dict, comparison: Comparison) -> str:
     """Say what the numbers were measured on, and by which conventions."""
     evaluation = systems[0].evaluation
-    ties = {system.name: system.evaluation.ties for system in systems if system.evaluation.ties}
-    tied = ", ".join(f"{count:,} ({escaped(name)})" for name, count in ties.items()) or "none"
+    ties = []
+    for system in systems:
+        if system.evaluation.ties:
+            ties.append(f"{system.evaluation.ties:,} ({escaped(system.name)})")
     verb = "re-ranking" if "candidate_recall" in setting else "searching"
     source = ", ".join(escaped(setting[name]) for name in ("data", "split") if setting[name] is not None)
     lines = [
         f"{source}: {evaluation.queries:,} queries, {verb} {escaped(setting['candidates'])}.",
         grades(evaluation),
         "Every query counts, also where no relevant document was found.",
-        f"Ties are broken against the model; tied documents: {tied}.",
+        f"Ties are broken against the model; tied documents: {', '.join(ties) or 'none'}.",
         "In brackets: 95% bootstrap interval over queries.",
     ]
     if left_out := setting.get("identical_ids_left_out"):
@@ -114,15 +118,20 @@ def caption(systems: list[System], setting: dict, comparison: Comparison) -> str
 
 def grades(evaluation: Evaluation) -> str:
     """Say which measures count documents from which grade, and which use the grades as they are."""
-    measures = {name: measure for measure, name in parse_measures(list(evaluation.values)).items()}
-    binary = [name for name, measure in measures.items() if is_binary(measure) and "(rel=" not in name]
-    graded = [name for name, measure in measures.items() if not is_binary(measure) and not name.startswith("nDCG")]
+    binary, graded, special = [], [], []
+    for measure, name in parse_measures(list(evaluation.values)).items():
+        if name.startswith("nDCG"):
+            graded.append(name)
+        elif not is_binary(measure):
+            special.append(name)
+        elif "(rel=" not in name:
+            binary.append(name)
     level = evaluation.relevance_level
     parts = [f"{escaped(', '.join(binary))}: relevant from grade {level} ({deep_learning(level)})"] if binary else []
-    if any(name.startswith("nDCG") for name in measures):
-        parts.append("nDCG: graded, linear gain")
     if graded:
-        parts.append(f"{escaped(', '.join(graded))}: as ir_measures defines it")
+        parts.append("nDCG: graded, linear gain")
+    if special:
+        parts.append(f"{escaped(', '.join(special))}: as ir_measures defines it")
     return f"{'; '.join(parts)}." if parts else ""
 
 

@@ -1,7 +1,7 @@
 """The lists that are re-ranked, and how much of the relevant documents they hold."""
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from m3se.trainers.data import ROW_FEATURES, Collection, RankingLists
 from m3se.trainers.data.candidates import CandidateSource, is_same, ranked_candidates
@@ -52,22 +52,26 @@ def take_candidates(
     """
     counts: Counter[str] = Counter()
     queries = list(collection.queries)
-    ranked = list(ranked_candidates(source, collection, queries, depth, keep_identical_ids, counts))
-    rows = write_rows((make_row(collection, query, ids) for query, ids, _ in ranked if ids), ROW_FEATURES)
-    if len(rows) == 0:
+    rows, ranks, run, longest = [], {}, {}, depth
+    for query, ids, scores in ranked_candidates(source, collection, queries, depth, keep_identical_ids, counts):
+        if ids:
+            rows.append(make_row(collection, query, ids))
+        ranks[query] = {document: -rank for rank, document in enumerate(ids)}
+        if source.ranker:
+            run[query] = dict(zip(ids, scores, strict=True))
+        longest = max(longest, len(ids))
+    if not rows:
         raise InputError(
             f"{collection.name}: {source.name}: not a document for any of the {len(queries)} judged queries"
         )
     qrels = {query: collection.qrels[query] for query in queries}
-    longest = max(depth, *(len(ids) for _, ids, _ in ranked))
-    order = {query: {document: -rank for rank, document in enumerate(ids)} for query, ids, _ in ranked}
-    recall = evaluate_run(order, qrels, None, [f"Recall@{longest}"], relevance_level).values[f"Recall@{longest}"]
-    candidates = Candidates(f"the {source.name}", RankingLists(rows, collection.documents), qrels, longest, recall)
+    recall = evaluate_run(ranks, qrels, None, [f"Recall@{longest}"], relevance_level).values[f"Recall@{longest}"]
+    lists = RankingLists(write_rows(rows, ROW_FEATURES), collection.documents)
+    candidates = Candidates(f"the {source.name}", lists, qrels, longest, recall)
     candidates.identical = counts["identical_ids_left_out"]
-    if not source.ranker:
-        return candidates
-    run = {query: dict(zip(ids, scores, strict=True)) for query, ids, scores in ranked}
-    return replace(candidates, name=f"the top {depth} of {source.ranker}", ranker=source.ranker, run=run)
+    if source.ranker:
+        candidates.name, candidates.ranker, candidates.run = f"the top {depth} of {source.ranker}", source.ranker, run
+    return candidates
 
 
 def take_lists(lists: RankingLists, name: str, depth: int, keep_identical_ids: bool = False) -> Candidates:
@@ -75,8 +79,7 @@ def take_lists(lists: RankingLists, name: str, depth: int, keep_identical_ids: b
 
     `depth` is what was asked for, at least. Raises InputError when no list has a document.
     """
-    rows = []
-    identical = 0
+    rows, qrels, identical = [], {}, 0
     for row in lists.rows.select_columns(list(ROW_FEATURES)):
         labels = dict(zip(row["document_ids"], row["labels"], strict=True))
         query = row["query_id"]
@@ -86,9 +89,9 @@ def take_lists(lists: RankingLists, name: str, depth: int, keep_identical_ids: b
             identical += 1
         if labels:
             rows.append(row | {"document_ids": list(labels), "labels": list(labels.values())})
+            qrels[query] = labels
     if not rows:
         raise InputError(f"{name}: holds no list with a document")
-    qrels = {row["query_id"]: dict(zip(row["document_ids"], row["labels"], strict=True)) for row in rows}
     longest = max(depth, *map(len, qrels.values()))
     lists = RankingLists(write_rows(rows, ROW_FEATURES), lists.documents)
     return Candidates(f"the lists of {name}", lists, qrels, longest, identical=identical)
@@ -96,7 +99,7 @@ def take_lists(lists: RankingLists, name: str, depth: int, keep_identical_ids: b
 
 def run_from_scores(lists: RankingLists, scores: list[list[float]]) -> Run:
     """Return the scores of every row as a run."""
-    return {
-        row["query_id"]: dict(zip(row["document_ids"], values, strict=True))
-        for row, values in zip(lists.rows, scores, strict=True)
-    }
+    run = {}
+    for row, values in zip(lists.rows, scores, strict=True):
+        run[row["query_id"]] = dict(zip(row["document_ids"], values, strict=True))
+    return run

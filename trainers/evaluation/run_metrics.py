@@ -68,16 +68,21 @@ def evaluate_run(
     """
     names = parse_measures(measures, relevance_level)
     judged = judgments(qrels, queries)
-    ties = sum(tied_documents(run.get(query, {}).values()) for query in judged)
-    # Numbers in place of query ids: some providers of measures cannot read other ids.
-    numbered = {str(number): query for number, query in enumerate(judged) if run.get(query)}
-    ranked = {number: pessimistic_ranks(query, run[query], judged[query]) for number, query in numbered.items()}
-    per_query = {query: dict.fromkeys(names.values(), 0.0) for query in judged}
+    queries = list(judged)
+    grades, ranked, per_query, ties = {}, {}, {}, 0
+    for number, query in enumerate(queries):
+        per_query[query] = dict.fromkeys(names.values(), 0.0)
+        if scores := run.get(query):
+            ties += tied_documents(scores.values())
+            # Numbers in place of query ids: some providers of measures cannot read other ids.
+            ranked[str(number)] = pessimistic_ranks(query, scores, judged[query])
+            grades[str(number)] = judged[query]
     if ranked:
-        grades = {number: judged[query] for number, query in numbered.items()}
         for metric in ir_measures.iter_calc(list(names), grades, ranked):
-            per_query[numbered[metric.query_id]][names[metric.measure]] = float(metric.value)
-    values = {name: math.fsum(row[name] for row in per_query.values()) / len(per_query) for name in names.values()}
+            per_query[queries[int(metric.query_id)]][names[metric.measure]] = float(metric.value)
+    values = {}
+    for name in names.values():
+        values[name] = math.fsum(row[name] for row in per_query.values()) / len(per_query)
     return Evaluation(values, per_query, ties, relevance_level)
 
 
@@ -126,10 +131,11 @@ def judgments(qrels: Qrels, queries: Iterable[str] | None) -> dict[str, dict[str
     for query in chosen:
         if not qrels.get(query):
             raise InputError(f"query {query} has no judgment, so it cannot be evaluated")
+        grades = result[query] = {}
         for document, grade in qrels[query].items():
             if grade != int(grade):
                 raise InputError(f"query {query}: the grade of document {document} is {grade}, not a whole number")
-        result[query] = {document: max(int(grade), 0) for document, grade in qrels[query].items()}
+            grades[document] = max(int(grade), 0)
     return result
 
 

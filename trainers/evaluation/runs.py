@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Container, Iterable
-from itertools import chain
 from pathlib import Path
 
 from m3se.trainers.data.readers.trec import is_trec_run, read_run
@@ -45,7 +44,9 @@ def without_identical(run: Run, identical: Container[str], depth: int) -> Run:
     """Return the best `depth` documents of each query, without itself for the queries in `identical`."""
     result = {}
     for query, scores in run.items():
-        documents = [document for document in ranking(scores) if document != query or query not in identical]
+        documents = ranking(scores)
+        if query in scores and query in identical:
+            documents.remove(query)
         result[query] = {document: scores[document] for document in documents[:depth]}
     return result
 
@@ -56,8 +57,9 @@ def check_collection(collection: Collection) -> None:
     To be asked before a collection is embedded, any of whose documents may be in a run.
     """
     ids = collection.documents.ids
-    blocks = (ids[start : start + IDS_AT_ONCE] for start in range(0, len(ids), IDS_AT_ONCE))
-    check_ids(collection.queries, chain.from_iterable(blocks))
+    check_ids(collection.queries, ())
+    for start in range(0, len(ids), IDS_AT_ONCE):
+        check_ids((), ids[start : start + IDS_AT_ONCE])
 
 
 def check_ids(queries: Iterable[str], documents: Iterable[str], file: str = RUN_FILE) -> None:

@@ -1,4 +1,4 @@
-"""How sure a difference is, with queries as the sample: paired randomisation, Holm's correction, bootstrap intervals.
+"""Significance of differences, queries being the sample: paired randomisation, Holm's correction, bootstrap intervals.
 
 Smucker, Allan & Carterette (2007) compare the tests on retrieval runs; randomisation asks least of the data.
 """
@@ -37,26 +37,31 @@ def compare(evaluations: dict[str, Evaluation], against: str | None) -> Comparis
     """
     if against is not None and against not in evaluations:
         raise InputError(f"no system {against!r} to compare with; there are {', '.join(evaluations)}")
-    queries = [set(evaluation.per_query) for evaluation in evaluations.values()]
-    if any(names != queries[0] for names in queries):
-        raise InputError("systems can only be compared on the same queries")
-    columns = {system: values_by_measure(evaluation) for system, evaluation in evaluations.items()}
+    queries = next(iter(evaluations.values())).per_query.keys()
+    for evaluation in evaluations.values():
+        if evaluation.per_query.keys() != queries:
+            raise InputError("systems can only be compared on the same queries")
+    columns: dict[str, dict[str, np.ndarray]] = {}
     intervals: dict[str, dict[str, tuple[float, float]]] = {}
-    for system, measured in columns.items():
-        intervals[system] = {measure: bootstrap_interval(values) for measure, values in measured.items()}
+    for system, evaluation in evaluations.items():
+        columns[system] = values_by_measure(evaluation)
+        intervals[system] = {measure: bootstrap_interval(values) for measure, values in columns[system].items()}
     tested = [system for system in evaluations if against is not None and system != against]
-    p_values: dict[str, dict[str, float]] = {system: {} for system in tested}
+    p_values: dict[str, dict[str, float]] = {}
     for measure in columns[against] if tested else ():
         raw = [randomisation_test(columns[system][measure], columns[against][measure]) for system in tested]
         for system, corrected in zip(tested, holm(raw), strict=True):
-            p_values[system][measure] = corrected
+            p_values.setdefault(system, {})[measure] = corrected
     return Comparison(against, intervals, p_values)
 
 
 def values_by_measure(evaluation: Evaluation) -> dict[str, np.ndarray]:
     """Return the values of every measure [n], the queries in the order of their ids."""
-    rows = [evaluation.per_query[query] for query in sorted(evaluation.per_query)]
-    return {measure: np.array([row[measure] for row in rows]) for measure in evaluation.values}
+    queries = sorted(evaluation.per_query)
+    columns = {}
+    for measure in evaluation.values:
+        columns[measure] = np.array([evaluation.per_query[query][measure] for query in queries])
+    return columns
 
 
 def randomisation_test(
@@ -119,9 +124,10 @@ def share_interval(
     """
 
     def share(value: np.ndarray, low: np.ndarray, high: np.ndarray, axis: int) -> np.ndarray:
-        means = [column.mean(axis=axis) for column in (value, low, high)]
-        gap = means[2] - means[1]
-        return np.divide(means[0] - means[1], gap, out=np.full_like(gap, np.nan), where=gap > 0)
+        """Return the share of each sample; NaN without a gap."""
+        start = low.mean(axis=axis)
+        gap = high.mean(axis=axis) - start
+        return np.divide(value.mean(axis=axis) - start, gap, out=np.full_like(gap, np.nan), where=gap > 0)
 
     shares = bootstrap(share, [value, low, high], samples, seed)
     without_gap = np.isnan(shares)
@@ -132,7 +138,7 @@ def bootstrap(statistic: Callable, columns: list[np.ndarray], samples: int, seed
     """Return the statistic of each of `samples` samples of the columns [n], drawn with replacement and together."""
     from scipy import stats  # takes half a second to import
 
-    columns = [np.asarray(column, dtype=np.float64) for column in columns]
+    columns = list(np.asarray(columns, dtype=np.float64))
     if len(columns[0]) < 2:  # which scipy refuses
         return np.atleast_1d(statistic(*columns, axis=0))
     batch = next(parts(samples, len(columns[0])))

@@ -1,4 +1,4 @@
-"""Ranking metrics for the `evaluate` library, by `trainers.evaluation.measures`.
+"""Ranking metrics for the `evaluate` library, by `m3se.trainers.evaluation.run_metrics`.
 
 evaluate.load("trainers/evaluation/ranking_metric") works offline; this package must be installed.
 """
@@ -50,9 +50,9 @@ class RankingMetric(evaluate.Metric):
         )
 
     def _compute(self, predictions, references, measures=MEASURES, relevance_level=1):
-        run = {str(i): dict(zip(row["document_ids"], row["scores"], strict=True)) for i, row in enumerate(predictions)}
-        qrels = {
-            str(i): dict(zip(row["document_ids"], row["grades"], strict=True)) for i, row in enumerate(references)
-        }
+        run, qrels = {}, {}
+        for number, (ranked, judged) in enumerate(zip(predictions, references, strict=True)):
+            run[str(number)] = dict(zip(ranked["document_ids"], ranked["scores"], strict=True))
+            qrels[str(number)] = dict(zip(judged["document_ids"], judged["grades"], strict=True))
         result = evaluate_run(run, qrels, measures=measures, relevance_level=relevance_level)
         return {**result.values, "queries": result.queries, "ties": result.ties}
