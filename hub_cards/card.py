@@ -92,7 +92,8 @@ def quoted(value: object, indent: int | None = None) -> str:
 
 def listed(texts: list[str]) -> str:
     """Format a list of texts as Python writes it, one to a line."""
-    return "".join(["[\n", *(f"    {quoted(text)},\n" for text in texts), "]"])
+    lines = [f"    {quoted(text)}," for text in texts]
+    return "\n".join(["[", *lines, "]"])
 
 
 def text(value: str) -> str:

@@ -183,9 +183,11 @@ def comparison(
     axes[0].invert_yaxis()
     label(axes[0], measure, "", legend=False)
     if shares:
-        for name, (closed, interval, _) in shares.items():
+        papers = []
+        for name, (closed, interval, printed) in shares.items():
             draw_interval(axes[1], places[name], closed, interval)
-        papers = [(printed, places[name]) for name, (*_, printed) in shares.items() if printed is not None]
+            if printed is not None:
+                papers.append((printed, places[name]))
         style = {"marker": "D", "facecolors": "none", "edgecolors": COLOURS[1], "zorder": 3}
         if papers:
             axes[1].lines[0].set_label("ours")
@@ -237,7 +239,7 @@ def common_bins(samples: Sequence[Numbers]) -> np.ndarray:
     """Return edges of bins for all samples, so few that the smallest does not fall apart into single documents."""
     smallest = min((len(values) for values in samples if len(values)), default=0)
     count = int(np.clip(2 * np.sqrt(smallest), FEWEST_BINS, MOST_BINS))
-    return np.histogram_bin_edges(np.concatenate([np.asarray(values) for values in samples]), count)
+    return np.histogram_bin_edges(np.concatenate(samples), count)
 
 
 def sizes_axis(axes: Axes, sizes: Numbers) -> None:

@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from m3se.modeling.colbert import ColBERT
 from m3se.modeling.cross_encoder import CrossEncoder
-from m3se.trainers.errors import InputError
+from m3se.trainers.errors import InputError, first_line
 from m3se.trainers.models.text_inputs import TextInputs
 
 
@@ -191,9 +191,3 @@ def own_outputs(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, quer
 def difference(first: Tensor, second: Tensor) -> float:
     """Return the distance of two outputs [M], as a share of the first one's length."""
     return float((first - second).norm() / first.norm().clamp(min=1e-30))
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's message that says something, at most 200 characters."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:200] if lines else type(error).__name__

@@ -129,14 +129,15 @@ def detect_kind(config: dict, modules: list[dict], settings: dict) -> str:
     """Tell the kinds of `ModelInfo` apart by config.json, modules.json and config_sentence_transformers.json."""
     architectures = config.get("architectures") or []
     types = [module["type"] for module in modules]
+    all_types = " ".join(types)
     model_type = config.get(FIELDS_KEY, {}).get("model_type", config.get("model_type"))
     if model_type in OURS:
         return model_type
-    if settings.get("model_type") == "SparseEncoder" or any(".sparse_encoder." in name for name in types):
+    if settings.get("model_type") == "SparseEncoder" or ".sparse_encoder." in all_types:
         return "sparse"
     if "query_prefix" in settings or "HF_ColBERT" in architectures or "compression_dim" in config:
         return "colbert"
-    if settings.get("model_type") == "MultiVectorEncoder" or any(".multi_vector_encoder." in name for name in types):
+    if settings.get("model_type") == "MultiVectorEncoder" or ".multi_vector_encoder." in all_types:
         return "multi_vector"
     if any("ForSequenceClassification" in name for name in architectures):
         return "cross_encoder"

@@ -41,5 +41,5 @@ class TextInputs:
         ids = pad_sequence(rows, batch_first=True, padding_value=self.tokenizer.pad_token_id)
         if ids.shape[1] == 0:  # a tokenizer without special tokens makes nothing of an empty text
             ids = pad(ids, (0, 1), value=self.tokenizer.pad_token_id)
-        lengths = torch.tensor([len(tokens) for tokens in token_ids])
+        lengths = torch.tensor(list(map(len, token_ids)))
         return ids, (torch.arange(ids.shape[1]) < lengths[:, None]).long()

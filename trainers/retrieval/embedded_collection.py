@@ -52,8 +52,8 @@ class EmbeddedCollection:
                 "encoding again does only those"
             )
         for shard in range(shards):
-            if found := shard_damage(self.folder, shard):
-                raise InputError(f"{self.folder}: {found}; encoding again does only that shard")
+            if damage := shard_damage(self.folder, shard):
+                raise InputError(f"{self.folder}: {damage}; encoding again does only that shard")
 
     def check(self, model: str, collection: str) -> None:
         """Raise InputError unless the collection with this fingerprint was embedded by the model with that one."""

@@ -10,7 +10,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from itertools import islice
+from itertools import islice, product
 from typing import NamedTuple
 
 import numpy as np
@@ -188,8 +188,10 @@ class ColBERTScorer(Scorer):
             rows = iter(lists.rows)
             while batch := take_rows(rows, TOKEN_EMBEDDED):
                 positions = document_positions(batch)
-                pairs = [(query, positions[name]) for query, row in enumerate(batch) for name in row["document_ids"]]
-                queries = [row["query"] for row in batch]
+                queries, pairs = [], []
+                for query, row in enumerate(batch):
+                    queries.append(row["query"])
+                    pairs += [(query, positions[name]) for name in row["document_ids"]]
                 scores += split_like(self._score(queries, lists.documents.texts(list(positions)), pairs), batch)
                 bar.update(len(pairs))
         return scores
@@ -199,7 +201,7 @@ class ColBERTScorer(Scorer):
         blocks = []
         for start in range(0, len(documents), TOKEN_EMBEDDED):
             block = documents[start : start + TOKEN_EMBEDDED]
-            pairs = [(query, document) for query in range(len(queries)) for document in range(len(block))]
+            pairs = list(product(range(len(queries)), range(len(block))))
             blocks.append(self._score(queries, block, pairs).reshape(len(queries), len(block)))
         return np.concatenate(blocks, axis=1)
 
@@ -236,8 +238,11 @@ def inner_products(query: np.ndarray, documents: np.ndarray) -> np.ndarray:
 
 def document_positions(rows) -> dict[str, int]:
     """Number the distinct documents of some rows in the order in which they occur."""
-    names = dict.fromkeys(name for row in rows for name in row["document_ids"])
-    return {name: position for position, name in enumerate(names)}
+    positions: dict[str, int] = {}
+    for row in rows:
+        for name in row["document_ids"]:
+            positions.setdefault(name, len(positions))
+    return positions
 
 
 def pair_bar(lists: RankingLists, progress: bool) -> tqdm:
@@ -255,6 +260,8 @@ def split_like(values: np.ndarray, rows: list[dict]) -> list[list[float]]:
 def take_rows(rows, pairs: int) -> list[dict]:
     """Take the next rows of an iterator, up to at least `pairs` documents."""
     batch: list[dict] = []
-    while sum(len(row["document_ids"]) for row in batch) < pairs and (row := next(rows, None)) is not None:
+    documents = 0
+    while documents < pairs and (row := next(rows, None)) is not None:
         batch.append(row)
+        documents += len(row["document_ids"])
     return batch
