@@ -31,7 +31,7 @@ class RankingModelConfig(PreTrainedConfig):
 
 
 class RankingModel(PreTrainedModel):
-    """Scores the documents of queries with a transformer of any architecture, `encoder`.
+    """A model that scores the documents of queries with a transformer of any architecture, `encoder`.
 
     `chunk_size` is how many texts are encoded at a time (`run_in_blocks`): a matter of memory only.
     """

@@ -1,4 +1,4 @@
-"""Run an encoder over texts of mixed length without paying for padding.
+"""Encoding of texts of mixed length without paying for padding.
 
 Texts are sorted by length and cut into blocks whose lengths are alike; each block is trimmed to its own longest text.
 The result is the same as one padded batch, in the callers' order.

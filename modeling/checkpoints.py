@@ -1,4 +1,4 @@
-"""Read back what was published for other libraries: a plain backbone, with our fields beside it."""
+"""Reading of models that were published for other libraries: a plain backbone, with our fields beside it."""
 
 import logging
 

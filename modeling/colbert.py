@@ -23,7 +23,7 @@ from .scoring import maxsim_scores
 
 
 class ColBERTConfig(RankingModelConfig):
-    """Everything that changes a score, saved with the weights. Lengths count [CLS], the marker and [SEP]."""
+    """The settings that change a score, saved with the weights. Lengths count [CLS], the marker and [SEP]."""
 
     model_type = "colbert"
 

@@ -27,7 +27,7 @@ WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the second is read witho
 
 @dataclass
 class Checkpoint:
-    """`fields` are those of `ColBERTConfig`; `projection` is the state dict of its linear layer."""
+    """The parts of a ColBERT model: `fields` of `ColBERTConfig`, `projection` the state dict of its linear layer."""
 
     encoder: PreTrainedModel
     projection: dict[str, Tensor]

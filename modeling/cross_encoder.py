@@ -13,7 +13,7 @@ from .repository import split_keywords
 
 
 class CrossEncoderConfig(RankingModelConfig):
-    """Lengths are in tokens, special tokens included, and apply before the two texts are joined."""
+    """Lengths of query and document in tokens, special tokens included, before the two texts are joined."""
 
     model_type = "cross_encoder"
 

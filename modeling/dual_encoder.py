@@ -14,7 +14,7 @@ from .repository import split_keywords
 
 
 class DualEncoderConfig(RankingModelConfig):
-    """Everything that changes a score, saved with the weights, so that nobody encodes otherwise than was trained."""
+    """The settings that change a score, saved with the weights, so that nobody encodes otherwise than was trained."""
 
     model_type = "dual_encoder"
 
@@ -33,7 +33,7 @@ class DualEncoderConfig(RankingModelConfig):
 
 
 class DualEncoder(RankingModel):
-    """Embeds queries and documents with one encoder (`tied`) or two, and scores by inner product."""
+    """A model that embeds queries and documents with one encoder (`tied`) or two, and scores by inner product."""
 
     config_class = DualEncoderConfig
 

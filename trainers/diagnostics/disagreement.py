@@ -16,8 +16,11 @@ SHOWN = 300  # characters of a document
 
 @dataclass
 class Pair:
-    """A query and a document that one model scores low and the other high; `gap` is the distance of the two scores in
-    standard deviations of each model, `overlap` the share of the query's words that the document has."""
+    """A query and a document that one model scores low and the other high.
+
+    `gap` is the distance of the two scores in standard deviations of each model, `overlap` the share of the query's
+    words that the document has.
+    """
 
     query: str
     document_id: str

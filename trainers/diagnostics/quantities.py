@@ -38,9 +38,12 @@ class Separation:
 
 @dataclass
 class Agreement:
-    """A student beside its teacher: `baseline_shift` is the difference of their mean scores, `spread_ratio` that of
-    the mean standard deviation within a list (student over teacher), `taus` Kendall's τ of each query where it is
-    defined, `mean_tau` their mean (None: it is nowhere), `top_1` the share of queries with the same best document."""
+    """A student beside its teacher.
+
+    `baseline_shift` is the difference of their mean scores, `spread_ratio` the ratio of their mean standard deviations
+    within a list (student over teacher). `taus` are Kendall's τ of each query where it is defined, `mean_tau` is their
+    mean (None: it is nowhere). `top_1` is the share of queries with the same best document.
+    """
 
     baseline_shift: float
     spread_ratio: float

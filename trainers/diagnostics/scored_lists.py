@@ -11,8 +11,11 @@ from m3se.trainers.errors import InputError
 
 @dataclass
 class ScoredLists:
-    """n documents of B lists, one after the other: the list (`rows`) and `labels` of each [n], and `scores` of each
-    model [n]. Documents that a model gave no finite score (they have no token) are left out."""
+    """The documents of B lists, one after the other, with the scores of several models.
+
+    `rows` [n] are the numbers of the documents' lists, `labels` [n] their labels, `scores` [n] those of each model.
+    Documents that a model gave no finite score (they have no token) are left out.
+    """
 
     lists: RankingLists
     rows: np.ndarray

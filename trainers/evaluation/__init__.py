@@ -1,0 +1,1 @@
+"""Evaluation of rankings: candidates, runs, metrics, significance and reports."""

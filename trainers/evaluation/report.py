@@ -14,8 +14,11 @@ from m3se.trainers.storage.atomic import write_text
 
 @dataclass
 class System:
-    """One row of the table: what was measured of one ranker. `facts` are further entries of its metrics.json;
-    `documents_per_second` among them counts scored pairs of a query and a document, everything included."""
+    """One row of the table: the measurements of one ranker.
+
+    `facts` are further entries of its metrics.json. `documents_per_second` among them counts scored pairs of a query
+    and a document, everything included.
+    """
 
     name: str
     source: str

@@ -1,4 +1,4 @@
-"""The lists that are re-ranked, and how much of the relevant documents they hold."""
+"""The lists that are re-ranked, and their share of the relevant documents."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from m3se.trainers.storage.arrow import write_rows
 
 @dataclass
 class Candidates:
-    """`lists` of at most `depth` documents to re-rank for the queries of `qrels`.
+    """Documents to re-rank for the queries of `qrels`: `lists` of at most `depth`.
 
     `recall` is the share of the relevant documents that they hold, a bound on what re-ranking can reach (None: not
     known). `run` has the scores that `ranker` found them with, if they are known. `identical` counts the documents

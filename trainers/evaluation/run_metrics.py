@@ -29,8 +29,10 @@ SPELLING = {"RR": "MRR", "R": "Recall", "AP": "MAP"}  # ir_measures' name → th
 
 @dataclass
 class Evaluation:
-    """Means over all queries (`values`), each query's own values, and how many documents shared their score with
-    another one of the same query (`ties`)."""
+    """Means over all queries (`values`), and each query's own values.
+
+    `ties` counts the documents that shared their score with another one of the same query.
+    """
 
     values: dict[str, float]
     per_query: dict[str, dict[str, float]]  # query id → measure → value

@@ -1,4 +1,4 @@
-"""Runs: which documents a system returned for each query, with what score. TREC's text format on disk."""
+"""Runs: the documents that a system returned for each query, with their scores. TREC's text format on disk."""
 
 import math
 from collections.abc import Container, Iterable

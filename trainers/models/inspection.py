@@ -1,4 +1,4 @@
-"""Look at a model and its tokenizer together, before anything expensive is done with them."""
+"""Checks of a model and its tokenizer together, before anything expensive is done with them."""
 
 from collections.abc import Callable, Iterator
 from functools import partial

@@ -70,7 +70,7 @@ class Scorer(ABC):
 
 
 class DenseScorer(Scorer):
-    """Scores by inner product of embeddings; each distinct query and document is embedded once.
+    """A scorer by inner products of embeddings; each distinct query and document is embedded once.
 
     Args:
         embed: gives the embeddings [N, H] float32 of texts, called as `embed(texts, side, bar)`.
@@ -122,7 +122,7 @@ class DenseScorer(Scorer):
 
 
 class PairwiseScorer(Scorer):
-    """Scores pair by pair with a cross-encoder."""
+    """A scorer that reads pair by pair with a cross-encoder."""
 
     def __init__(self, pairs: PairScorer):
         self.pairs = pairs
@@ -155,7 +155,7 @@ class PairwiseScorer(Scorer):
 
 
 class ColBERTScorer(Scorer):
-    """Scores by MaxSim; the documents of some rows at a time are embedded, token by token."""
+    """A scorer by MaxSim; the documents of some rows at a time are embedded, token by token."""
 
     def __init__(self, model: ColBERT, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype):
         self.model = model

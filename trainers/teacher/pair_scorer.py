@@ -47,7 +47,7 @@ KINDS = {
 
 
 class PairScorer:
-    """Scores pairs of texts with a sequence classifier of one logit, or of two (their difference is the score).
+    """A scorer of pairs of texts by a sequence classifier of one logit, or of two (their difference is the score).
 
     Attributes:
         name: folder or Hub id that it was loaded from.

@@ -129,7 +129,7 @@ class ScoreCache:
 
 
 class ShardWriter:
-    """Collects scores, writes a shard every `seconds` and the rest on leaving, be it by an interrupt."""
+    """A buffer of scores that writes a shard every `seconds` and the rest on leaving, be it by an interrupt."""
 
     def __init__(self, cache: ScoreCache, seconds: float):
         self.cache = cache
