@@ -23,9 +23,9 @@ from m3se.run_scripts.cli.arguments import REQUIRED, CollectionArguments, Search
 from m3se.run_scripts.cli.encodings import open_encoding
 from m3se.trainers.data import Collection, RankingLists, mine_negatives, read_data, relevant_from
 from m3se.trainers.data.candidates import identical_ids
-from m3se.trainers.data.lists import make_row, positives
+from m3se.trainers.data.lists import make_row
 from m3se.trainers.data.mining import Mined
-from m3se.trainers.data.schema import ROW_FEATURES
+from m3se.trainers.data.schema import ROW_FEATURES, positives
 from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.runs import Run, check_collection, without_identical, write_run
 from m3se.trainers.retrieval.loading import load_embedder

@@ -1,6 +1,7 @@
 """Rows → tensors: every distinct document of a batch is tokenised, and later embedded, once."""
 
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -32,27 +33,31 @@ class RankingCollator:
     document_length: int
 
     def __call__(self, rows: list[dict]) -> dict[str, Tensor | list[str]]:
-        own = [[*row["document_ids"], *row.get("positive_ids", ())] for row in rows]
-        names = list(dict.fromkeys(name for row in own for name in row))
+        own, teacher_scores = [], []
+        for row in rows:
+            own.append([*row["document_ids"], *row.get("positive_ids", ())])
+            teacher_scores.append(row.get("teacher_scores", [torch.nan] * len(row["labels"])))
+        names = list(dict.fromkeys(chain.from_iterable(own)))
         keys = dict(zip(names, self.documents.positions(names).tolist(), strict=True))
-        listed = {name: i for i, name in enumerate(dict.fromkeys(d for row in rows for d in row["document_ids"]))}
-        document_keys = [keys[name] for name in listed]
-        index = ragged([[listed[name] for name in row["document_ids"]] for row in rows], -1, torch.long)
-        teacher_scores = [row.get("teacher_scores", [torch.nan] * len(row["labels"])) for row in rows]
+        listed = column(rows, "document_ids")
+        places = dict.fromkeys(chain.from_iterable(listed))
+        places = dict(zip(places, range(len(places)), strict=True))
+        document_keys = list(map(keys.__getitem__, places))
+        index = ragged(numbered(listed, places), -1, torch.long)
         return {
-            **self.encode([row["query"] for row in rows], "query"),
+            **self.encode(column(rows, "query"), "query"),
             **self.encode(self.documents.texts_at(document_keys), "document"),
             "document_index": index,
             "mask": index >= 0,
-            "labels": ragged([row["labels"] for row in rows], 0.0, torch.float32),
+            "labels": ragged(column(rows, "labels"), 0.0, torch.float32),
             "teacher_scores": ragged(teacher_scores, torch.nan, torch.float32),
             "document_keys": torch.tensor(document_keys),
-            "own_keys": ragged([[keys[name] for name in row] for row in own], -1, torch.long),
-            "query_ids": [row["query_id"] for row in rows],
+            "own_keys": ragged(numbered(own, keys), -1, torch.long),
+            "query_ids": column(rows, "query_id"),
         }
 
     def encode_positions(self, positions: list[int]) -> dict[str, Tensor]:
-        """Documents by their position in the table -> ids, mask [M, D] and keys [M]."""
+        """Encode documents by their position in the table: ids, mask [M, D] and keys [M]."""
         texts = self.documents.texts_at(positions)
         return {**self.encode(texts, "document"), "document_keys": torch.tensor(positions)}
 
@@ -62,7 +67,17 @@ class RankingCollator:
         return {f"{side}_input_ids": ids, f"{side}_attention_mask": mask}
 
 
+def column(rows: list[dict], name: str) -> list:
+    """Return a value of every row."""
+    return [row[name] for row in rows]
+
+
+def numbered(rows: list[list[str]], numbers: dict[str, int]) -> list[list[int]]:
+    """Return the number of every name."""
+    return [list(map(numbers.__getitem__, row)) for row in rows]
+
+
 def ragged(rows: list[list], fill: float, dtype: torch.dtype) -> Tensor:
-    """Lists of different lengths -> [B, K], the shorter ones filled up."""
-    longest = max(len(row) for row in rows)
+    """Make lists of different lengths a tensor [B, K], the shorter ones filled up."""
+    longest = max(map(len, rows))
     return torch.tensor([[*row, *[fill] * (longest - len(row))] for row in rows], dtype=dtype)

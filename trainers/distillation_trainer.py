@@ -87,12 +87,10 @@ class DistillationTrainer(Trainer):
 
     def check_data(self) -> None:
         """Raise InputError for options that ask more of the collator or the rows than is there."""
-        ours = isinstance(self.data_collator, RankingCollator)
-        for name, wanted in (
-            ("uniform_negatives", self.args.uniform_negatives),
-            ("eval_documents", self.eval_documents),
-        ):
-            if wanted and not ours:
+        has_table = isinstance(self.data_collator, RankingCollator)
+        options = {"uniform_negatives": self.args.uniform_negatives, "eval_documents": self.eval_documents}
+        for name, wanted in options.items():
+            if wanted and not has_table:
                 raise InputError(f"{name}: needs a RankingCollator, which has a document table")
         if self.args.uniform_negatives and self.args.uniform_negatives > len(self.data_collator.documents):
             collection = len(self.data_collator.documents)
@@ -129,7 +127,7 @@ class DistillationTrainer(Trainer):
         scores, targets = self.score(model, batch)
         loss = self.ranking_loss(scores, **targets)
         if model.training:
-            self.count(batch, scores.detach(), **targets)
+            self.count(batch, scores.detach(), targets)
             loss = loss + self.auxiliary_loss(batch)
         if not torch.isfinite(loss):
             names = batch.get("query_ids") or [f"number {number}" for number in range(len(scores))]
@@ -145,12 +143,13 @@ class DistillationTrainer(Trainer):
         inputs = {name: value for name, value in batch.items() if name not in (*TARGETS, *UNSEEN)}
         with self.accelerator.autocast():
             scores = model(**inputs).scores.float()
-        if missing := [name for name in TARGETS if name not in batch]:
-            raise ValueError(f"expected a batch with {', '.join(TARGETS)}, got none with {missing[0]}")
-        targets = {name: batch[name] for name in TARGETS}
-        for name, target in targets.items():
-            if scores.shape != target.shape:
-                raise ValueError(f"scores {list(scores.shape)}, {name} {list(target.shape)}")
+        targets: dict[str, Tensor] = {}
+        for name in TARGETS:
+            if name not in batch:
+                raise ValueError(f"expected a batch with {', '.join(TARGETS)}, got none with {name}")
+            targets[name] = batch[name]
+            if scores.shape != batch[name].shape:
+                raise ValueError(f"scores {list(scores.shape)}, {name} {list(batch[name].shape)}")
         return scores, targets | {"mask": targets["mask"] & (scores != -torch.inf)}  # NaN stays in, to be seen
 
     def ranking_loss(self, scores: Tensor, teacher_scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
@@ -210,12 +209,12 @@ class DistillationTrainer(Trainer):
         drawn = draw_documents(size, self.args.uniform_negatives, [self.args.seed, *self.draws])
         return drawn[self.args.process_index :: self.args.world_size]
 
-    def count(self, batch: dict, scores: Tensor, teacher_scores: Tensor, labels: Tensor, mask: Tensor) -> None:
+    def count(self, batch: dict, scores: Tensor, targets: dict[str, Tensor]) -> None:
         """Give the meter what the next training log says about this micro-batch."""
         # a cross-encoder reads a document once per query, the others once per batch
         pairs = isinstance(self.ranking_model, CrossEncoder)
-        documents = int(mask.sum()) if pairs else len(batch["document_input_ids"])
-        self.meter.add(scores, teacher_scores, mask, self.usable(teacher_scores, labels, mask), documents)
+        documents = int(targets["mask"].sum()) if pairs else len(batch["document_input_ids"])
+        self.meter.add(scores, targets["teacher_scores"], targets["mask"], self.usable(**targets), documents)
 
     def describe_failure(self, loss: float, query_ids: list[str], scores: Tensor, targets: dict[str, Tensor]) -> str:
         """Say of a loss that is not finite when it came, and of which queries."""
@@ -272,7 +271,7 @@ class DistillationTrainer(Trainer):
     def per_query_losses(self, scores: Tensor, teacher_scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
         """Compute the loss of each query alone, [B]; its mean is `ranking_loss`."""
         parts = (part.split(1) for part in (scores, teacher_scores, labels, mask))
-        return torch.stack([self.ranking_loss(*row) for row in zip(*parts, strict=True)])
+        return torch.stack(list(map(self.ranking_loss, *parts)))
 
 
 def mean_metrics(prediction: EvalPrediction) -> dict[str, float]:

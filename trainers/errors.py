@@ -27,4 +27,4 @@ def preview(names: Iterable[str]) -> str:
 
 def first_line(error: Exception) -> str:
     """Return another library's error message in one line of at most 500 characters."""
-    return next((line for line in map(str.strip, str(error).splitlines()) if line), type(error).__name__)[:500]
+    return next(filter(None, map(str.strip, str(error).splitlines())), type(error).__name__)[:500]

@@ -29,49 +29,57 @@ def softmax_ce(
     temperature: float = 1.0,
     label_smoothing: float = 0.0,
 ) -> Tensor:
-    """One-hot softmax cross-entropy, Equation 1: -sum_k y_k log softmax(s / temperature)_k, y = labels / sum(labels).
+    """Compute the one-hot softmax cross-entropy, Equation 1: -sum_k y_k log softmax(s / temperature)_k.
 
-    `label_smoothing` a mixes y with the uniform distribution over the documents: (1 - a) y + a / K (Appendix C.9).
-    The teacher is not used.
+    y = labels / sum(labels). The teacher is not used.
+
+    Args:
+        scores, teacher_scores, labels, mask: [B, K], as the module describes them.
+        temperature: divides the scores.
+        label_smoothing: a mixes y with the uniform distribution over the documents: (1 - a) y + a / K (Appendix C.9).
     """
     target = label_distribution(labels, mask, label_smoothing)
     return -(target * log_softmax(scores, mask, temperature)).sum(dim=1).mean()
 
 
 def mse(scores: Tensor, teacher_scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
-    """Logit matching, section 2: sum_k (t_k - s_k)^2 over the documents that the teacher scored."""
-    known = mask & ~teacher_scores.isnan()
-    return keep(teacher_scores - scores, known).square().sum(dim=1).mean()
+    """Match logits, section 2: sum_k (t_k - s_k)^2 over the documents that the teacher scored."""
+    scored = mask & ~teacher_scores.isnan()
+    return keep(teacher_scores - scores, scored).square().sum(dim=1).mean()
 
 
 def margin_mse(scores: Tensor, teacher_scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
-    """Margin matching, Equation 3 and its extension in section 4.1.
+    """Match margins, Equation 3 and its extension in section 4.1.
 
     sum_{i in P} sum_{j in N} ((t_i - t_j) - (s_i - s_j))^2 over documents that the teacher scored. With one positive
     and one negative it is Hofstätter et al.'s loss on triples.
     """
-    known = mask & ~teacher_scores.isnan()
-    error = keep(teacher_scores - scores, known)
-    pairs = (known & (labels > 0))[:, :, None] & (known & (labels == 0))[:, None, :]
+    scored = mask & ~teacher_scores.isnan()
+    error = keep(teacher_scores - scores, scored)
+    pairs = (scored & (labels > 0))[:, :, None] & (scored & (labels == 0))[:, None, :]
     margins = error[:, :, None] - error[:, None, :]  # [B, P, N]: (t_i - s_i) - (t_j - s_j)
     return keep(margins, pairs).square().sum(dim=(1, 2)).mean()
 
 
 def m3se(scores: Tensor, teacher_scores: Tensor, labels: Tensor, mask: Tensor, *, hinge_power: int = 1) -> Tensor:
-    """Multi-margin MSE, Equation 4.
+    """Compute the multi-margin MSE, Equation 4.
 
     sum_{i in P} ((t_i - t_j*) - (s_i - s_j*))^2 + sum_{j in N} [s_j - s_j*]_+^p, where j* is the negative with the
     highest teacher score (the first of equals) and p is `hinge_power`. Only the margin over j* is matched; every other
     negative need only stay below it. A positive without a teacher score is left out of the first sum; negatives
     without one count in the second.
+
+    Args:
+        scores, teacher_scores, labels, mask: [B, K], as the module describes them.
+        hinge_power: p, 1 or 2.
     """
-    known = mask & ~teacher_scores.isnan()
-    positives, negatives = known & (labels > 0), mask & (labels == 0)
-    hardest, found = hardest_negative(teacher_scores, known & negatives)
-    error = keep(teacher_scores - scores, known)
-    margins = keep(error - error.gather(1, hardest), positives & found)
-    above = keep(scores, negatives & found) - keep(scores, negatives).gather(1, hardest)
-    hinge = keep(above, negatives & found).relu()  # unlike clamp, no gradient for a negative level with j*
+    scored = mask & ~teacher_scores.isnan()
+    positives, negatives = scored & (labels > 0), mask & (labels == 0)
+    hardest, has_hardest = hardest_negative(teacher_scores, scored & negatives)
+    error = keep(teacher_scores - scores, scored)
+    margins = keep(error - error.gather(1, hardest), positives & has_hardest)
+    above = keep(scores, negatives & has_hardest) - keep(scores, negatives).gather(1, hardest)
+    hinge = keep(above, negatives & has_hardest).relu()  # unlike clamp, no gradient for a negative level with j*
     return (margins.square() + hinge**hinge_power).sum(dim=1).mean()
 
 
@@ -84,14 +92,19 @@ def softmax_distillation(
     temperature: float = 1.0,
     teacher_temperature: float | None = None,
 ) -> Tensor:
-    """Softmax cross-entropy to the teacher (sections 2, 4.2): -sum_k softmax(t / T)_k log softmax(s / temperature)_k.
+    """Compute the softmax cross-entropy to the teacher, sections 2 and 4.2.
 
-    A document without a teacher score has teacher probability 0 and is pushed down like any negative. The gradient is
-    that of KL(teacher || student).
+    -sum_k softmax(t / T)_k log softmax(s / temperature)_k. A document without a teacher score has teacher probability
+    0 and is pushed down like any negative. The gradient is that of KL(teacher || student).
+
+    Args:
+        scores, teacher_scores, labels, mask: [B, K], as the module describes them.
+        temperature: divides the scores.
+        teacher_temperature: T, the teacher's own; None: `temperature`.
     """
-    known = mask & ~teacher_scores.isnan()
+    scored = mask & ~teacher_scores.isnan()
     scale = temperature if teacher_temperature is None else teacher_temperature
-    target = log_softmax(teacher_scores, known, scale).exp() * known
+    target = log_softmax(teacher_scores, scored, scale).exp() * scored
     return -(target * log_softmax(scores, mask, temperature)).sum(dim=1).mean()
 
 
@@ -104,11 +117,16 @@ def rankdistil_b(
     gamma0: float = 0.0,
     margin: float | None = None,
 ) -> Tensor:
-    """RankDistil-B, section 4.3 (Reddi et al., 2021): sum_{i in P} (t_i - s_i)^2 + sum_{j in N} [s_j - gamma0]_+^2.
+    """Compute RankDistil-B, section 4.3 (Reddi et al., 2021).
 
-    Positives match the teacher's score; negatives need only stay below `gamma0`. A positive without a teacher score is
-    left out. With `margin` the threshold is each query's own, the lowest teacher score of a positive less `margin`
-    (`gamma0` for a query without one): a fixed one presumes that the teacher's scale is the same for all queries.
+    sum_{i in P} (t_i - s_i)^2 + sum_{j in N} [s_j - gamma0]_+^2: positives match the teacher's score, negatives need
+    only stay below a threshold. A positive without a teacher score is left out.
+
+    Args:
+        scores, teacher_scores, labels, mask: [B, K], as the module describes them.
+        gamma0: the threshold; a fixed one presumes that the teacher's scale is the same for all queries.
+        margin: the threshold is each query's own then, the lowest teacher score of a positive less `margin` (`gamma0`
+            for a query without one).
     """
     positives = mask & (labels > 0) & ~teacher_scores.isnan()
     match = keep(teacher_scores - scores, positives).square()
@@ -129,9 +147,14 @@ def focal(
     temperature: float = 1.0,
     gamma: float = 2.0,
 ) -> Tensor:
-    """Focal loss (Lin et al., 2017; Appendix C.10): -sum_k y_k (1 - p_k)^gamma log p_k, p = softmax(s / temperature).
+    """Compute the focal loss (Lin et al., 2017; Appendix C.10): -sum_k y_k (1 - p_k)^gamma log p_k.
 
-    Documents that the model already ranks with confidence weigh less. `gamma` 0 is `softmax_ce`.
+    p = softmax(s / temperature). Documents that the model already ranks with confidence weigh less.
+
+    Args:
+        scores, teacher_scores, labels, mask: [B, K], as the module describes them.
+        temperature: divides the scores.
+        gamma: 0 is `softmax_ce`.
     """
     log_p = log_softmax(scores, mask, temperature)
     # 1 - p by expm1: exact where p is close to 1; the clamp keeps the power's gradient finite at p = 1
@@ -147,33 +170,33 @@ NEEDS_TEACHER = {"mse", "margin_mse", "m3se", "softmax_distillation", "rankdisti
 
 
 def usable_queries(name: str, teacher_scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
-    """Which queries loss `name` can learn from -> bool [B]: for the others value and gradient are 0 at any scores."""
-    known, several = mask & ~teacher_scores.isnan(), mask.sum(dim=1) > 1
+    """Tell the queries that loss `name` can learn from, bool [B]: of all others value and gradient are 0."""
+    scored, several = mask & ~teacher_scores.isnan(), mask.sum(dim=1) > 1
     positives, negatives = mask & (labels > 0), mask & (labels == 0)
-    known_positive, known_negative = (known & positives).any(dim=1), (known & negatives).any(dim=1)
+    scored_positive, scored_negative = (scored & positives).any(dim=1), (scored & negatives).any(dim=1)
     rules = {
-        "mse": known.any(dim=1),
-        "margin_mse": known_positive & known_negative,
-        "m3se": known_negative & (known_positive | (negatives.sum(dim=1) > 1)),
-        "softmax_distillation": known.any(dim=1) & several,
-        "rankdistil_b": known_positive | negatives.any(dim=1),
+        "mse": scored.any(dim=1),
+        "margin_mse": scored_positive & scored_negative,
+        "m3se": scored_negative & (scored_positive | (negatives.sum(dim=1) > 1)),
+        "softmax_distillation": scored.any(dim=1) & several,
+        "rankdistil_b": scored_positive | negatives.any(dim=1),
     }
     return rules.get(name, positives.any(dim=1) & several)
 
 
 def keep(values: Tensor, where: Tensor) -> Tensor:
-    """`values` where asked for and 0 elsewhere, with gradient 0 there even if the value is NaN or infinite."""
+    """Return `values` where asked for and 0 elsewhere, with gradient 0 there even if the value is NaN or infinite."""
     return torch.where(where, values, 0.0)
 
 
 def log_softmax(scores: Tensor, mask: Tensor, temperature: float) -> Tensor:
-    """Log-softmax over the masked-in documents [B, K]; 0, with zero gradient, elsewhere."""
+    """Return the log-softmax over the masked-in documents [B, K]; 0, with zero gradient, elsewhere."""
     lowest = torch.finfo(scores.dtype).min
     return keep(torch.where(mask, scores / temperature, lowest).log_softmax(dim=1), mask)
 
 
 def label_distribution(labels: Tensor, mask: Tensor, label_smoothing: float) -> Tensor:
-    """Labels as probabilities over the masked-in documents; all 0 for a query without a positive."""
+    """Return labels as probabilities over the masked-in documents; all 0 for a query without a positive."""
     gains = keep(labels, mask).clamp(min=0)
     total = gains.sum(dim=1, keepdim=True)
     target = gains / total.clamp(min=torch.finfo(labels.dtype).tiny)
@@ -183,7 +206,7 @@ def label_distribution(labels: Tensor, mask: Tensor, label_smoothing: float) -> 
 
 
 def hardest_negative(teacher_scores: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor]:
-    """Column of the negative with the highest teacher score, the first of equals [B, 1], and whether there is one."""
+    """Find the negative with the highest teacher score, the first of equals: its column [B, 1], and if any is."""
     ranked = torch.where(negatives, teacher_scores, -torch.inf)
     best = ranked.amax(dim=1, keepdim=True)
     first = (negatives & (ranked == best)).int().argmax(dim=1, keepdim=True)  # argmax of 0/1 gives the first

@@ -10,9 +10,9 @@ from torch.nn.functional import pad
 
 
 def draw_documents(collection_size: int, count: int, seed: list[int]) -> list[int]:
-    """`count` distinct table positions, uniform over the collection; `seed` names the draw (seed, step, draw of it).
+    """Draw `count` distinct table positions, uniform over the collection; `seed` is (seed, step, draw of the step).
 
-    Depends on nothing else: all processes, and a resumed run, draw the same.
+    The draw depends on nothing else: all processes, and a resumed run, draw the same.
     """
     return np.random.default_rng(seed).choice(collection_size, size=count, replace=False).tolist()
 
@@ -28,17 +28,17 @@ def append_documents(batch: dict[str, Tensor], added: dict[str, Tensor], pad_tok
 
 
 def negative_columns(document_keys: Tensor, own_keys: Tensor, eligible: Tensor) -> Tensor:
-    """Every eligible document that is not a query's own, as further columns of its `document_index`.
+    """Return every eligible document that is not a query's own, as further columns of its `document_index`.
 
     document_keys [N], own_keys [B, K] (any negative number: none), eligible [N] bool -> [B, N] index, -1 for none.
     Of eligible documents with the same key the first is used.
     """
     positions = torch.arange(len(document_keys), device=document_keys.device)
-    distinct, which = document_keys.unique(return_inverse=True)
+    distinct, groups = document_keys.unique(return_inverse=True)
     candidates = torch.where(eligible, positions, len(positions))
-    first = torch.full_like(distinct, len(positions)).scatter_reduce(0, which, candidates, "amin")
+    first = torch.full_like(distinct, len(positions)).scatter_reduce(0, groups, candidates, "amin")
     own = (own_keys[:, :, None] == document_keys).any(dim=1)  # [B, N]
-    return torch.where(~own & (first[which] == positions), positions, -1)
+    return torch.where(~own & (first[groups] == positions), positions, -1)
 
 
 def add_columns(targets: dict[str, Tensor], columns: Tensor) -> dict[str, Tensor]:
@@ -50,4 +50,6 @@ def add_columns(targets: dict[str, Tensor], columns: Tensor) -> dict[str, Tensor
         "labels": torch.zeros_like(columns, dtype=torch.float32),
         "teacher_scores": torch.full_like(columns, torch.nan, dtype=torch.float32),
     }
-    return targets | {name: torch.cat([targets[name], values], dim=1) for name, values in appended.items()}
+    for name, values in appended.items():
+        appended[name] = torch.cat([targets[name], values], dim=1)
+    return targets | appended

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from hashlib import blake2b, file_digest
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 
 from peft import PeftModel
@@ -65,12 +66,12 @@ def run_key(config: RankingConfig, arguments: Sequence, encoder: Path | str, dat
     options = {}
     for option in fields(RankingConfig):
         logged = option.name.startswith(("logging_", "hub_"))
-        if option.init and option.name not in NO_INFLUENCE and not logged:
-            options[option.name] = getattr(config, option.name)
-    options = {name: value for name, value in options.items() if isinstance(value, (str, int, float, bool, dict))}
+        value = getattr(config, option.name) if option.init else None
+        if option.name not in NO_INFLUENCE and not logged and isinstance(value, (str, int, float, bool, dict)):
+            options[option.name] = value
     return {
         "encoder": encoder_key(encoder),
-        **{name: lists_key(lists) for name, lists in data.items()},
+        **dict(zip(data, map(lists_key, data.values()), strict=True)),
         "options": json.loads(json.dumps(options | all_options(arguments))),
     }
 
@@ -91,7 +92,7 @@ def encoder_key(encoder: Path | str) -> str:
     digest = blake2b(digest_size=16)
     # weights; config, tokenizer and the pooling of sentence-transformers
     patterns = ("*.safetensors", "*.json", "*/config.json", "*.txt", "*.model")
-    for file in sorted(file for pattern in patterns for file in path.glob(pattern)):
+    for file in sorted(chain.from_iterable(map(path.glob, patterns))):
         with open(file, "rb") as content:
             digest.update(file_digest(content, blake2b).digest())
     return digest.hexdigest()

@@ -6,6 +6,8 @@ import re
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
+from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import Literal
 
@@ -109,7 +111,7 @@ class BM25Index:
     ) -> Iterator[tuple[str, list[str], list[float]]]:
         """Yield (query id, ids of its best documents, their scores); warn of queries that nothing was found for."""
         without: list[str] = []
-        matches = self.positions([collection.queries[query] for query in queries], depth)
+        matches = self.positions(list(map(collection.queries.__getitem__, queries)), depth)
         for query, (positions, scores) in zip(queries, matches, strict=True):
             if len(positions) == 0:
                 without.append(query)
@@ -131,7 +133,7 @@ class BM25Index:
 
 
 def _best(scores: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
-    """Positions and values of the `depth` highest scores above 0, equal ones in the order of the table."""
+    """Return positions and values of the `depth` highest scores above 0, equal ones in the order of the table."""
     positions = np.flatnonzero(scores > 0)
     if len(positions) > depth:
         lowest = np.partition(scores[positions], -depth)[-depth]
@@ -168,7 +170,7 @@ SPLITTERS = {"words": WORD, "characters": split_characters}
 
 
 def _engine(documents: DocumentTable, tokenizer: Tokenizer, k1: float, b: float) -> bm25s.BM25:
-    texts = (text for _, batch in documents.batches() for text in batch)
+    texts = chain.from_iterable(map(itemgetter(1), documents.batches()))
     bar = tqdm(texts, desc="BM25: reading", total=len(documents), unit="document")
     tokens = FlatTokens(tokenizer.streaming_tokenize(bar, update_vocab=True, allow_empty=False))
     if not tokens.flat:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Collection as Ids
 from collections.abc import Iterator
 from hashlib import blake2b
+from itertools import chain, islice
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
@@ -57,7 +58,7 @@ class OwnCandidates:
         self.name = name
         self.is_ranked = collection.candidates_ranked
         self._rows = collection.candidates
-        self._places = {query: place for place, query in enumerate(self._rows["query_id"])}
+        self._places = dict(zip(self._rows["query_id"], range(len(self._rows)), strict=True))
 
     def ranked(self, collection: Collection, queries: list[str], depth: int) -> Iterator[RankedList]:
         """Yield the list of every query, empty where it has none."""
@@ -106,17 +107,20 @@ class RunFile:
 
     def ranked(self, collection: Collection, queries: list[str], depth: int) -> Iterator[RankedList]:
         """Yield the best `depth` documents of every query. Raises InputError when the collection lacks one of them."""
-        tops = {query: list(self._run.get(query, {}))[:depth] for query in queries}
-        listed = dict.fromkeys(document for ids in tops.values() for document in ids)
+        tops: dict[str, dict[str, float]] = {}
+        for query in queries:
+            tops[query] = dict(islice(self._run.get(query, {}).items(), depth))
+        listed = dict.fromkeys(chain.from_iterable(tops.values()))
         missing = dict.fromkeys(collection.documents.missing(list(listed)))
         if missing and not self._allow_missing:
             raise InputError(
                 f"{self._path}: {len(missing)} documents are not in {collection.name} ({preview(missing)}); "
                 "--allow_missing true leaves them out"
             )
-        for query, ids in tops.items():
-            ids = [document for document in ids if document not in missing]
-            yield RankedList(query, ids, [self._run[query][document] for document in ids])
+        for query, scores in tops.items():
+            for document in scores.keys() & missing.keys():
+                del scores[document]
+            yield RankedList(query, list(scores), list(scores.values()))
 
 
 def ranked_candidates(
@@ -142,13 +146,13 @@ def ranked_candidates(
     # One document more, in place of the one left out. Other random documents would be drawn for another number.
     wanted = depth + bool(identical and not isinstance(source, RandomCandidates))
     for query, ids, scores in source.ranked(collection, queries, wanted):
-        places = [place for place, document in enumerate(ids) if document != query or query not in identical]
-        counts["identical_ids_left_out"] += len(ids) - len(places)
+        has_itself = query in identical and query in ids
+        counts["identical_ids_left_out"] += has_itself
+        if has_itself:
+            place = ids.index(query)
+            ids, scores = ids[:place] + ids[place + 1 :], scores and scores[:place] + scores[place + 1 :]
         if source.is_ranked:
-            places = places[:depth]
-        if len(places) < len(ids):
-            scores = scores and [scores[place] for place in places]
-            ids = [ids[place] for place in places]
+            ids, scores = ids[:depth], scores and scores[:depth]
         yield RankedList(query, ids, scores)
 
 
@@ -159,21 +163,24 @@ def identical_ids(collection: Collection, queries: Ids[str] | None = None) -> se
     whose own document is judged relevant to it is not returned, since there the document is an answer.
     """
     names = list(collection.queries if queries is None else queries)
-    positions = collection.documents.find(names)
-    shared = {query: position for query, position in zip(names, positions.tolist(), strict=True) if position >= 0}
-    unjudged = {query: row for query, row in shared.items() if collection.qrels.get(query, {}).get(query, 0) <= 0}
-    texts = collection.documents.texts_at(list(unjudged.values())) if unjudged else []
-    return {
-        query for query, text in zip(unjudged, texts, strict=True) if is_same(query, collection.queries[query], text)
-    }
+    rows = {}
+    for query, row in zip(names, collection.documents.find(names).tolist(), strict=True):
+        if row >= 0 and collection.qrels.get(query, {}).get(query, 0) <= 0:
+            rows[query] = row
+    texts = collection.documents.texts_at(list(rows.values())) if rows else []
+    identical = set()
+    for query, text in zip(rows, texts, strict=True):
+        if is_same(query, collection.queries[query], text):
+            identical.add(query)
+    return identical
 
 
 def is_same(name: str, query: str, document: str) -> bool:
     """Tell whether a query and a document of the same name are the same thing."""
     if not name.isdecimal():
         return True
-    texts = [" ".join(text.casefold().split()) for text in (query, document)]
-    return texts[0] in texts[1] or texts[1] in texts[0]
+    query, document = " ".join(query.casefold().split()), " ".join(document.casefold().split())
+    return query in document or document in query
 
 
 def query_generator(query: str, seed: int) -> np.random.Generator:

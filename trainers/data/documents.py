@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from hashlib import blake2b
+from operator import eq
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from datasets import Dataset, Features, Value
 from xxhash import xxh3_64_intdigest
 
 from m3se.trainers.errors import InputError, shorten
-from m3se.trainers.storage.arrow import ROWS_PER_BATCH, read_batches, save_dataset
+from m3se.trainers.storage.arrow import dataset_batches, read_batches, save_dataset
 from m3se.trainers.storage.atomic import complete_folder
 from m3se.trainers.storage.checksums import refuse_damaged
 
@@ -61,10 +62,7 @@ class DocumentTable:
 
     def _scan(self) -> Iterator[pa.RecordBatch]:
         """Yield all rows, in batches of any size."""
-        if self._file is not None:
-            return read_batches(self._file)
-        tables = self._dataset.with_format("arrow").iter(ROWS_PER_BATCH)
-        return (batch for table in tables for batch in table.to_batches())
+        return dataset_batches(self._dataset) if self._file is None else read_batches(self._file)
 
     def __len__(self) -> int:
         return len(self._dataset)
@@ -94,7 +92,7 @@ class DocumentTable:
             sought = sought[self._hashes[slots[sought]] == hashes[sought]]
             candidates = self._order[slots[sought]]
             names = self.ids_at(candidates)
-            same = np.fromiter((ids[i] == name for i, name in zip(sought, names, strict=True)), bool, len(sought))
+            same = np.fromiter(map(eq, map(ids.__getitem__, sought), names), bool, len(sought))
             rows[sought[same]] = candidates[same]
             sought = sought[~same]
             slots[sought] += 1
@@ -104,7 +102,7 @@ class DocumentTable:
         """Return row numbers as `find` does. Raises InputError naming an unknown id."""
         positions = self.find(ids)
         if (positions < 0).any():
-            unknown = [ids[i] for i in np.flatnonzero(positions < 0)]
+            unknown = self.missing(ids)
             raise InputError(
                 f"unknown document id {shorten(unknown[0])} ({len(unknown)} of {len(ids)} ids are unknown)"
             )
@@ -172,8 +170,8 @@ class DocumentTable:
             if not (folder / part).exists():
                 raise InputError(f"{folder}: not a document table: {part} is missing")
         table = cls.__new__(cls)
-        hashes, order = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("hashes", "order"))
-        table._set(Dataset.from_file(str(folder / "table.arrow")), folder / "table.arrow", (hashes, order))
+        index = np.load(folder / "hashes.npy", mmap_mode="r"), np.load(folder / "order.npy", mmap_mode="r")
+        table._set(Dataset.from_file(str(folder / "table.arrow")), folder / "table.arrow", index)
         description = json.loads((folder / "documents.json").read_text(encoding="utf-8"))
         table.fingerprint = description["fingerprint"]
         return table
@@ -220,7 +218,7 @@ def _index(batches: Iterator[pa.RecordBatch]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _hashed(ids: Sequence[str]) -> np.ndarray:
-    return np.fromiter((xxh3_64_intdigest(name.encode()) for name in ids), np.uint64, len(ids))
+    return np.fromiter(map(xxh3_64_intdigest, map(str.encode, ids)), np.uint64, len(ids))
 
 
 def _content(column: pa.StringArray) -> tuple[bytes, memoryview]:

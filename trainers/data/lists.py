@@ -2,7 +2,8 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +17,7 @@ from m3se.trainers.data.schema import (
     TRAINING_ROW_FEATURES,
     Collection,
     RankingLists,
+    positives,
 )
 from m3se.trainers.errors import InputError
 from m3se.trainers.storage.arrow import write_rows
@@ -69,7 +71,7 @@ def training_lists(
     if not queries:
         raise InputError(f"{collection.name}: none of {len(collection.queries)} queries has a positive document")
     counts["queries_dropped_without_positive"] = len(collection.queries) - len(queries)
-    choose = _choose_top if negatives == "top" else _choose_random(seed)
+    choose = _choose_top if negatives == "top" else partial(_choose_random, seed=seed)
     lists = ranked_candidates(candidates, collection, queries, depth, keep_identical_ids, counts)
     sizes: dict[str, int] = {}
     rows = _training_rows(collection, lists, documents_per_query, choose, counts, sizes)
@@ -113,6 +115,7 @@ def candidate_lists(
     recalls: list[float] = []
 
     def rows() -> Iterator[dict]:
+        """Yield the row of every query that has a candidate."""
         queries = list(collection.queries)
         for query, ids, _ in ranked_candidates(candidates, collection, queries, depth, keep_identical_ids, counts):
             if relevant := positives(collection.qrels.get(query, {})):
@@ -165,15 +168,8 @@ def teacher_lists(
 
 def make_lists(collection: Collection, rows: Dataset, counts: Counter[str], **options) -> RankingLists:
     """Return ranking lists with a report of the collection, the options, and what was counted."""
-    nonzero = {reason: count for reason, count in counts.items() if count}
-    report = {"collection": collection.report, "lists": {"rows": len(rows), **options, **nonzero}}
+    report = {"collection": collection.report, "lists": {"rows": len(rows), **options, **+counts}}
     return RankingLists(rows, collection.documents, report)
-
-
-def positives(judged: dict[str, float]) -> list[str]:
-    """Return ids of the documents judged relevant (above 0), the most relevant first, equal ones in qrels' order."""
-    relevant = [document for document, label in judged.items() if label > 0]
-    return sorted(relevant, key=lambda document: -judged[document])
 
 
 def make_row(collection: Collection, query: str, ids: list[str]) -> dict:
@@ -190,12 +186,15 @@ def _choose_top(query: str, negatives: list[str], count: int) -> list[str]:
     return negatives[:count]
 
 
-def _choose_random(seed: int) -> Choice:
-    def choose(query: str, negatives: list[str], count: int) -> list[str]:
-        places = query_generator(query, seed).choice(len(negatives), count, replace=False)
-        return [negatives[place] for place in places]
+def _choose_random(query: str, negatives: list[str], count: int, seed: int) -> list[str]:
+    places = query_generator(query, seed).choice(len(negatives), count, replace=False)
+    return [negatives[place] for place in places]
 
-    return choose
+
+def _without(documents: Iterable[str], excluded: Iterable[str]) -> list[str]:
+    """Return the documents that are not excluded, in their order."""
+    excluded = set(excluded)
+    return [document for document in documents if document not in excluded]
 
 
 def _training_rows(
@@ -211,7 +210,7 @@ def _training_rows(
         sizes[query] = len(ids)
         relevant = positives(collection.qrels[query])
         listed, beyond = relevant[: size - 1], relevant[size - 1 :]
-        negatives = [document for document in ids if document not in set(relevant)]
+        negatives = _without(ids, relevant)
         if len(listed) + len(negatives) < size:
             counts["queries_dropped_with_too_few_candidates"] += 1
             continue
@@ -237,17 +236,16 @@ def _scored_rows(
             counts["lists_dropped_without_positive_or_negative"] += 1
             continue
         counts["lists_shorter_than_k"] += size is not None and len(row["labels"]) < size
-        counts["positives_dropped_over_k"] += sum(document in scores for document in row["positive_ids"])
+        counts["positives_dropped_over_k"] += len(scores.keys() & row["positive_ids"])
         yield row
     counts["queries_dropped_without_list"] = len(collection.queries) - listed
 
 
 def _scored_row(collection: Collection, query: str, scores: dict[str, float], size: int | None) -> dict:
     relevant = positives(collection.qrels.get(query, {}))
-    listed = [document for document in relevant if document in scores][: None if size is None else size - 1]
-    negatives = [document for document in scores if document not in set(relevant)]
+    listed = list(filter(scores.__contains__, relevant))[: None if size is None else size - 1]
+    negatives = _without(scores, relevant)
     negatives.sort(key=lambda document: (math.isnan(scores[document]), -scores[document]))
     row = make_row(collection, query, (listed + negatives)[:size])
-    teacher_scores = [scores[document] for document in row["document_ids"]]
-    beyond = [document for document in relevant if document not in set(listed)]
-    return row | {"teacher_scores": teacher_scores, "positive_ids": beyond}
+    teacher_scores = list(map(scores.__getitem__, row["document_ids"]))
+    return row | {"teacher_scores": teacher_scores, "positive_ids": _without(relevant, listed)}

@@ -1,9 +1,11 @@
 """Hard negatives: what a trained retriever ranks high although it is not judged relevant."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from m3se.trainers.data.schema import positives
 from m3se.trainers.errors import InputError
 
 
@@ -52,20 +54,17 @@ def mine_negatives(
     counts: Counter[str] = Counter()
     negatives = {}
     for query, scores in run.items():
-        positives = {document for document, label in qrels.get(query, {}).items() if label > 0}
+        relevant = set(positives(qrels.get(query, {})))
         ranked = sorted(scores, key=scores.__getitem__, reverse=True)[skip:depth]
-        unjudged = [document for document in ranked if document not in positives]
+        unjudged = [document for document in ranked if document not in relevant]
         counts["positives_passed_over"] += len(ranked) - len(unjudged)
         if teacher_scores is not None:
             by_teacher = teacher_scores.get(query, {})
-            safe = [document for document in unjudged if _is_safe(document, positives, by_teacher, margin)]
+            lowest = min(map(by_teacher.__getitem__, relevant & by_teacher.keys()), default=math.nan)
+            # NaN, of positives or of a negative without a score, makes this false
+            safe = [document for document in unjudged if by_teacher.get(document, math.nan) <= lowest - margin]
             counts["likely_positives_passed_over"] += len(unjudged) - len(safe)
             unjudged = safe
         counts["queries_with_too_few_negatives"] += len(unjudged) < count
         negatives[query] = unjudged[:count]
-    return Mined(negatives, {reason: number for reason, number in counts.items() if number})
-
-
-def _is_safe(document: str, positives: set[str], teacher_scores: Mapping[str, float], margin: float) -> bool:
-    scores = [teacher_scores[positive] for positive in positives if positive in teacher_scores]
-    return bool(scores) and document in teacher_scores and teacher_scores[document] <= min(scores) - margin
+    return Mined(negatives, dict(+counts))

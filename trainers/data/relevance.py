@@ -1,9 +1,9 @@
 """The grade from which a document counts as relevant, applied where labels enter what is trained on."""
 
 from dataclasses import replace
+from itertools import chain
 
-from m3se.trainers.data.lists import positives
-from m3se.trainers.data.schema import Collection, RankingLists
+from m3se.trainers.data.schema import Collection, RankingLists, positives
 from m3se.trainers.errors import InputError
 
 
@@ -18,10 +18,12 @@ def relevant_from(collection: Collection, level: int) -> Collection:
     """
     if level <= 1:
         return collection
-    qrels = {query: _labels_from(judged, level) for query, judged in collection.qrels.items()}
+    qrels = {}
+    for query, judged in collection.qrels.items():
+        qrels[query] = {document: grade if grade >= level else 0.0 for document, grade in judged.items()}
     report = collection.report | {"relevance_level": level}
     if not any(map(positives, qrels.values())):
-        highest = max((grade for judged in collection.qrels.values() for grade in judged.values()), default=0)
+        highest = max(chain.from_iterable(map(dict.values, collection.qrels.values())), default=0)
         raise InputError(
             f"{collection.name}: no document has a grade of {level} or more (--relevance_level); the highest is "
             f"{highest:g}"
@@ -39,13 +41,10 @@ def lists_relevant_from(lists: RankingLists, level: int) -> RankingLists:
         return lists
 
     def lower(row: dict) -> dict:
+        """Return the labels of a row, those below the level as 0."""
         return {"labels": [label if label >= level else 0.0 for label in row["labels"]]}
 
     rows = lists.rows.map(lower, keep_in_memory=True)
     if not any(map(any, rows["labels"])):
         raise InputError(f"no document of the lists has a label of {level} or more (--relevance_level)")
     return replace(lists, rows=rows, report=lists.report | {"relevance_level": level})
-
-
-def _labels_from(judged: dict[str, float], level: int) -> dict[str, float]:
-    return {document: grade if grade >= level else 0.0 for document, grade in judged.items()}

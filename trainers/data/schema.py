@@ -108,6 +108,12 @@ def missing_part(folder: Path) -> str | None:
     return next((part for part in parts if not (folder / part).exists()), None)
 
 
+def positives(judged: dict[str, float]) -> list[str]:
+    """Return ids of the documents judged relevant (above 0), the most relevant first, equal ones in qrels' order."""
+    relevant = [document for document, label in judged.items() if label > 0]
+    return sorted(relevant, key=judged.__getitem__, reverse=True)
+
+
 def hash_subset(names: Iterable[str], count: int | None, skip: int = 0) -> set[str]:
     """Select `count` names (None: all) after the first `skip` in the order of their hashes.
 

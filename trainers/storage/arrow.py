@@ -28,9 +28,13 @@ def write_rows(rows: Iterable[dict], features: Features, path: str | Path | None
 
 def save_dataset(dataset: Dataset, path: str | Path) -> Dataset:
     """Write `dataset` to one Arrow file, which appears under its name only when complete; returns it memory-mapped."""
-    tables = dataset.with_format("arrow").iter(ROWS_PER_BATCH)
-    batches = (batch for table in tables for batch in table.to_batches())
-    return _write(batches, dataset.features.arrow_schema, Path(path))
+    return _write(dataset_batches(dataset), dataset.features.arrow_schema, Path(path))
+
+
+def dataset_batches(dataset: Dataset) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a Dataset as record batches of any size."""
+    for table in dataset.with_format("arrow").iter(ROWS_PER_BATCH):
+        yield from table.to_batches()
 
 
 def read_batches(file: str | Path) -> Iterator[pa.RecordBatch]:

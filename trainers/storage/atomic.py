@@ -18,16 +18,16 @@ from m3se.trainers.storage.checksums import write_sums
 
 @contextmanager
 def complete_file(path: str | Path) -> Iterator[Path]:
-    """A new path to write to; the file takes the name `path` (replacing what had it) only when the block succeeds.
+    """Yield a new path to write to, which takes the name `path` (replacing what had it) only when the block succeeds.
 
-    What processes of this host left of it when they were killed is removed.
+    Remains of it from processes of this host that were killed are removed.
     """
     path = Path(path)
     start = f".{socket.gethostname()}."
-    for left in path.parent.glob(f"{escape(start)}*.{escape(path.name)}"):
-        process = left.name.removeprefix(start).removesuffix(f".{path.name}")
+    for remains in path.parent.glob(f"{escape(start)}*.{escape(path.name)}"):
+        process = remains.name.removeprefix(start).removesuffix(f".{path.name}")
         if process.isdecimal() and not psutil.pid_exists(int(process)):
-            left.unlink(missing_ok=True)
+            remains.unlink(missing_ok=True)
     temporary = path.with_name(f"{start}{os.getpid()}.{path.name}")
     try:
         yield temporary
@@ -41,7 +41,7 @@ def complete_file(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def complete_folder(folder: str | Path, replace: bool = True, without_sums: Collection[str] = ()) -> Iterator[Path]:
-    """A new folder to fill, which takes the name `folder` only when the block succeeds.
+    """Yield a new folder to fill, which takes the name `folder` only when the block succeeds.
 
     It replaces what had the name; with `replace` off, as for caches whose name says what they hold, the one that was
     there first stays, so that processes that prepare the same at the same time do not disturb each other. It gets the

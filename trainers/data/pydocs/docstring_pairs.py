@@ -43,7 +43,7 @@ def make_pair(name: str, documentation: str) -> tuple[str, str] | str:
 
 
 def plain(text: str) -> str:
-    """`text` on one line without reStructuredText and Markdown mark-up."""
+    """Return `text` on one line without reStructuredText and Markdown mark-up."""
     text = LINK.sub(r"\1", ROLE.sub(r"\1", text))
     text = MARKUP.sub(lambda match: match[1] or match[2] or "", text)
     return " ".join(text.split())

@@ -21,11 +21,12 @@ NAMED_NODES = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 def standard_library_files() -> list[tuple[str, Path]]:
     """List (module name, file) of the public modules of the standard library, sorted."""
     root = Path(sysconfig.get_path("stdlib"))
-    tops = [root / name for name in sorted(sys.stdlib_module_names) if not name.startswith("_")]
     files = []
-    for top in tops:
-        single = top.with_suffix(".py")
-        files += [(top.name, single)] if single.is_file() else package_files(top) if top.is_dir() else []
+    for name in sorted(sys.stdlib_module_names):
+        if name.startswith("_"):
+            continue
+        single = root / f"{name}.py"
+        files += [(name, single)] if single.is_file() else package_files(root / name)
     return files
 
 
@@ -92,4 +93,6 @@ def _named(body: list[ast.stmt], prefix: str) -> Iterator[tuple[str, str]]:
         elif isinstance(node, ast.If):
             yield from _named(node.body + node.orelse, prefix)
         elif isinstance(node, ast.Try):
-            yield from _named(node.body + node.orelse + [s for h in node.handlers for s in h.body], prefix)
+            yield from _named(node.body + node.orelse, prefix)
+            for handler in node.handlers:
+                yield from _named(handler.body, prefix)

@@ -7,7 +7,7 @@ put documents in order and queries in splits, so another release of one package 
 
 import json
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
@@ -71,7 +71,7 @@ def read_pydocs(split: str, cache_dir: str | Path | None = None) -> Collection:
     if split not in SPLITS:
         raise InputError(f"pydocs has no split {split!r}; expected one of {', '.join(SPLITS)}")
     versions = {"python": package_version("python")}
-    versions |= {package: package_version(distribution) for package, distribution in PACKAGES.items()}
+    versions |= zip(PACKAGES, map(package_version, PACKAGES.values()), strict=True)
     folder = _cache_folder(cache_dir, versions)
     if reusable(folder):
         logger.info("pydocs: reusing %s", folder)
@@ -96,19 +96,21 @@ def _cache_folder(cache_dir: str | Path | None, versions: dict[str, str | None])
 def _build(folder: Path, versions: dict[str, str | None]) -> None:
     dropped: Counter[str] = Counter()
     pairs = sorted(_distinct(_pairs(versions, dropped), dropped), key=lambda pair: _hash(pair[0]))
-    rows = {split: [pair for pair in pairs if assign_split(pair[0]) == split] for split in SPLITS}
-    if not all(rows.values()):
+    rows: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
+    for pair in pairs:
+        rows[assign_split(pair[0])].append(pair)
+    if len(rows) < len(SPLITS):
         raise InputError(f"pydocs: only {len(pairs)} usable docstrings; are the packages installed as sources?")
+    packages = {name: version for name, version in versions.items() if version}
     report = {
-        "packages": {name: version for name, version in versions.items() if version},
-        "packages_not_installed": sorted(name for name, version in versions.items() if not version),
+        "packages": packages,
+        "packages_not_installed": sorted(versions.keys() - packages.keys()),
         "docstrings": dropped.total() + len(pairs),
         "dropped": dict(dropped),
         "documents": len(pairs),
     }
     with complete_folder(folder, replace=False) as new:
-        names = [name for name, _, _ in pairs]
-        texts = [text for _, _, text in pairs]
+        names, _, texts = zip(*pairs, strict=True)
         DocumentTable.from_texts(names, texts).write_into(new / "documents")
         for split in SPLITS:
             queries = ({"query_id": f"q:{name}", "query": query} for name, query, _ in rows[split])

@@ -15,7 +15,7 @@ from datasets import Dataset
 from m3se.trainers.data.documents import DOCUMENT_FEATURES, DocumentTable, RepeatedId, surplus_rows
 from m3se.trainers.data.readers.pairs import collect_lists
 from m3se.trainers.data.readers.source import Entry, Pair, Qrels, Source, Stream, describe_two_texts
-from m3se.trainers.data.schema import Collection
+from m3se.trainers.data.schema import Collection, positives
 from m3se.trainers.errors import InputError, preview
 from m3se.trainers.storage.arrow import save_dataset, write_rows
 from m3se.trainers.storage.atomic import complete_folder
@@ -106,6 +106,7 @@ def _write_documents(documents: Stream[Entry], folder: Path) -> dict[str, int]:
     counts: Counter[str] = Counter()
 
     def rows() -> Iterator[dict]:
+        """Yield the documents as rows, and count those without text."""
         for number, document, text in documents.read():
             if not document:
                 raise InputError(f"{documents.place}, line {number}: the document's id is empty")
@@ -127,7 +128,7 @@ def _write_documents(documents: Stream[Entry], folder: Path) -> dict[str, int]:
         save_dataset(rows_read.select(np.setdiff1d(np.arange(len(rows_read)), surplus)), file)
         table = DocumentTable.unchecked(file)
     table.write_index_into(folder)
-    return {reason: count for reason, count in counts.items() if count}
+    return dict(+counts)  # without the zeros
 
 
 def _unjudged(collection: Collection) -> Collection:
@@ -137,7 +138,7 @@ def _unjudged(collection: Collection) -> Collection:
     """
     logger.warning("%s: nothing says which documents are relevant; all labels are 0", collection.name)
     collection = collection.only(set(collection.candidates["query_id"]))
-    collection.report |= _sizes(collection, positives=0)
+    collection.report |= _sizes(collection, 0)
     return collection
 
 
@@ -152,14 +153,12 @@ def _judged(collection: Collection, allow_missing: bool) -> Collection:
     name, queries, qrels = collection.name, collection.queries, collection.qrels
     judged = {query: grades for query, grades in qrels.items() if query in queries}
     counts["judged_queries_dropped_without_text"] = len(qrels) - len(judged)
-    counts["queries_dropped_without_judgment"] = sum(query not in qrels for query in queries)
+    counts["queries_dropped_without_judgment"] = len(queries) - len(judged)
     if qrels and not judged:
         raise InputError(f"{name}: none of the {len(qrels)} judged queries ({preview(qrels)}) has a text")
     judged = _with_known_documents(collection, judged, allow_missing, counts)
-    positives = 0
-    for grades in judged.values():
-        positives += sum(grade > 0 for grade in grades.values())
-    if positives == 0:
+    positive_count = sum(map(len, map(positives, judged.values())))
+    if positive_count == 0:
         raise InputError(
             f"{name}: no document is judged relevant ({len(judged)} queries with judgments); others are given by "
             "--qrels FILE"
@@ -167,17 +166,17 @@ def _judged(collection: Collection, allow_missing: bool) -> Collection:
     collection.queries = {query: queries[query] for query in judged}
     collection.qrels = judged
     counts["queries_with_empty_text"] = sum(not text.strip() for text in collection.queries.values())
-    collection.report |= _sizes(collection, positives)
-    collection.report |= {reason: count for reason, count in counts.items() if count}
+    collection.report |= _sizes(collection, positive_count)
+    collection.report |= +counts  # without the zeros
     return collection
 
 
-def _sizes(collection: Collection, positives: int) -> dict[str, float]:
+def _sizes(collection: Collection, positive_count: int) -> dict[str, float]:
     return {
         "documents": len(collection.documents),
         "queries": len(collection.queries),
         "judgments": sum(map(len, collection.qrels.values())),
-        "positives_per_query": round(positives / max(len(collection.queries), 1), 3),
+        "positives_per_query": round(positive_count / max(len(collection.queries), 1), 3),
     }
 
 
@@ -194,7 +193,9 @@ def _with_known_documents(collection: Collection, qrels: Qrels, allow: bool, cou
         )
     remaining: Qrels = {}
     for query, grades in qrels.items():
-        remaining[query] = {document: grade for document, grade in grades.items() if document not in unknown}
-        counts["judgments_dropped_of_unknown_documents"] += len(grades) - len(remaining[query])
-    counts["queries_dropped_with_unknown_documents_only"] = sum(not grades for grades in remaining.values())
-    return {query: grades for query, grades in remaining.items() if grades}
+        judged = {document: grade for document, grade in grades.items() if document not in unknown}
+        counts["judgments_dropped_of_unknown_documents"] += len(grades) - len(judged)
+        if judged:
+            remaining[query] = judged
+    counts["queries_dropped_with_unknown_documents_only"] = len(qrels) - len(remaining)
+    return remaining

@@ -50,9 +50,9 @@ def _qrels_file(folder: Path, split: str) -> Path:
 def _entries(file: Path) -> Iterator[Entry]:
     """Yield (line, id, title and text) of the objects of a file."""
     for number, record in read_records(file):
-        missing = [field for field in ("_id", "text") if record.get(field) is None]
-        if missing:
-            raise InputError(f"{file}, line {number}: {missing[0]} is missing in {shorten(str(record))}")
+        for field in ("_id", "text"):
+            if record.get(field) is None:
+                raise InputError(f"{file}, line {number}: {field} is missing in {shorten(str(record))}")
         name, text, title = record["_id"], record["text"], record.get("title") or ""
         if not (isinstance(text, str) and isinstance(title, str) and type(name) in (str, int)):
             raise InputError(f"{file}, line {number}: expected an id and texts, got {shorten(str(record))}")

@@ -49,7 +49,7 @@ def _make_row(question: object, position: int, number: int) -> TextRow:
         contexts = question.get(kind) or []
         if not isinstance(contexts, list):
             raise InputError(f"expected a list of {kind}, got {shorten(str(contexts))}")
-        documents += [_passage(context) for context in contexts]
+        documents += map(_passage, contexts)
         labels += [label] * len(contexts)
     return TextRow(number, str(position), question["question"], documents, labels)
 
@@ -59,5 +59,7 @@ def _passage(context: object) -> tuple[str, str]:
     if not isinstance(context, dict) or not isinstance(context.get("text"), str):
         raise InputError(f"expected a passage with a text, got {shorten(str(context))}")
     text = f"{context.get('title') or ''} {context['text']}".strip()
-    names = [str(context[field]) for field in ID_FIELDS if context.get(field) not in (None, "")]
-    return names[0] if names else text_id(text), text
+    for field in ID_FIELDS:
+        if context.get(field) not in (None, ""):
+            return str(context[field]), text
+    return text_id(text), text

@@ -67,7 +67,7 @@ class Part:
     @property
     def splits(self) -> list[str]:
         """List the names of the splits."""
-        return [str(name) for name in self.builder.config.data_files]
+        return list(map(str, self.builder.config.data_files))
 
     @property
     def place(self) -> str:
@@ -93,11 +93,11 @@ class Part:
 
     def split_name(self, split: str | None) -> str | None:
         """Return the data set's own name of a split. Documents and queries may have one split for all."""
-        matches = [name for name in OTHER_NAMES.get(split, (split,)) if name in self.splits]
+        for name in OTHER_NAMES.get(split, (split,)):
+            if name in self.splits:
+                return name
         is_shared = split is None or self.role in ("documents", "queries")
-        if not matches and is_shared and len(self.splits) == 1:
-            return self.splits[0]
-        return matches[0] if matches else None
+        return self.splits[0] if is_shared and len(self.splits) == 1 else None
 
     def key(self, split: str | None) -> list:
         """Return a key of the version of a split's files: a commit of the Hub's, or size and time of local ones."""
@@ -105,9 +105,9 @@ class Part:
         if name is None:
             return []
         data_files = self.builder.config.data_files[name]
-        versions: list = [list(version) for version in data_files.origin_metadata]
+        versions: list = list(map(list, data_files.origin_metadata))
         paths = [Path(file.split("::")[-1]) for file in (*data_files, f"{self.source}/README.md")]  # also of archives
-        local = sorted({path for path in paths if path.is_file()})
+        local = sorted(set(filter(Path.is_file, paths)))
         return [self.config, name, list(map(str, data_files)), versions, file_key(*local)]
 
 
@@ -134,11 +134,13 @@ def read_hub(source: str, split: str | None) -> Source:
     documents = _part(name, parts, "documents")
 
     def queries(counts: Counter[str]) -> dict[str, str]:
+        """Read the queries of their configuration."""
         part = _part(name, parts, "queries")
         return read_queries(name, lambda: _entries(part, split, QUERY_ID, (*QUERY_TEXT, *TEXT)), counts)
 
     def qrels(counts: Counter[str]) -> Qrels:
-        part = _first_qrels(parts)
+        """Read the judgments, of another data set where this one has none; lists may do without."""
+        part = _first(parts, "qrels")
         if lists is not None and (part is None or part.split_name(split) is None):
             return {}
         return _qrels(part or _qrels_elsewhere(name), split, counts)
@@ -182,7 +184,7 @@ def _load_part(name: str, config: str) -> Part:
     if isinstance(builder.config, CsvConfig):  # text stays text: no guess that 007 is 7, and NA or null nothing
         builder.config.keep_default_na, builder.config.na_values = False, [""]
         names = _csv_columns(builder)
-        builder.config.features = builder.info.features = Features({column: Value("string") for column in names})
+        builder.config.features = builder.info.features = Features(dict.fromkeys(names, Value("string")))
     features = builder.info.features or next(iter(builder.as_streaming_dataset(first_split)))
     columns = Columns(list(features))
     return Part(name, config, builder, columns, columns.role(config))
@@ -212,30 +214,33 @@ def _csv_columns(builder: DatasetBuilder) -> list[str]:
 def _choose_lists(name: str, parts: dict[str, Part], config: str) -> Part | None:
     if config and parts[config].role in (*LISTS, "text rows"):
         return parts[config]
-    candidates = [part for part in parts.values() if part.role in LISTS]
-    candidates = candidates or [part for part in parts.values() if part.role == "text rows"]
+    candidates = _with_role(parts, *LISTS) or _with_role(parts, "text rows")
     if len(candidates) > 1:
-        names = ", ".join(part.config for part in candidates)
+        names = ", ".join(candidates)
         raise InputError(f"{name}: has several kinds of lists; choose one as {name}:CONFIG of {names}")
-    return candidates[0] if candidates else None
+    return next(iter(candidates.values()), None)
+
+
+def _with_role(parts: dict[str, Part], *roles: Role) -> dict[str, Part]:
+    """Select the configurations that hold one of these."""
+    return {config: part for config, part in parts.items() if part.role in roles}
+
+
+def _first(parts: dict[str, Part], role: Role) -> Part | None:
+    return next(iter(_with_role(parts, role).values()), None)
 
 
 def _part(name: str, parts: dict[str, Part], role: Role) -> Part:
-    for part in parts.values():
-        if part.role == role:
-            return part
+    if part := _first(parts, role):
+        return part
     columns = "; ".join(f"{part.config}: {', '.join(part.columns.names)}" for part in parts.values())
     raise InputError(f"{name}: no configuration with {role} (found {columns})")
-
-
-def _first_qrels(parts: dict[str, Part]) -> Part | None:
-    return next((part for part in parts.values() if part.role == "qrels"), None)
 
 
 def _qrels_elsewhere(name: str) -> Part:
     """Find the judgments that BEIR's data sets have in a second data set."""
     logger.info("%s: no judgments in it, looking for %s-qrels", name, name)
-    part = _first_qrels(load_parts(f"{name}-qrels"))
+    part = _first(load_parts(f"{name}-qrels"), "qrels")
     if part is None:
         raise InputError(f"{name}-qrels: no configuration with judgments (query-id, corpus-id, score)")
     return part
@@ -248,10 +253,10 @@ def _entries(part: Part, split: str | None, ids: tuple[str, ...], texts: tuple[s
 
 def _qrels(part: Part, split: str | None, counts: Counter[str]) -> Qrels:
     qrels: Qrels = {}
-    query, document, grade = (part.columns.first(names) for names in (QUERY_ID, DOCUMENT_ID, GRADE))
+    query, document, grade = map(part.columns.first, (QUERY_ID, DOCUMENT_ID, GRADE))
 
     def convert(number: int, row: dict) -> tuple[int, str, str, float]:
-        # Without grades, what is listed is relevant.
+        """Return number, ids and grade of a row; without grades, all that is listed is relevant."""
         value = read_number(row, grade) if grade else 1.0
         if value % 1:
             raise InputError(
@@ -269,6 +274,7 @@ def _pairs(part: Part, split: str | None) -> Iterator[Pair]:
     references: dict[str, str] = {}
 
     def convert(number: int, row: dict) -> list[Pair]:
+        """Return the pairs of a row."""
         if part.role == "id lists":
             return list_pairs(row, part.columns)
         if part.role == "id triples":
@@ -287,6 +293,7 @@ def _texts_source(part: Part, split: str | None) -> Source:
     name = Path(part.source).name if Path(part.source).exists() else part.place
 
     def rows() -> Iterator:
+        """Yield the rows of the split."""
         return part.read(split, lambda number, row: text_row(number, row, part.columns))
 
     source = source_from_rows(part.source, "Hub data set of texts", part.key(split), rows)

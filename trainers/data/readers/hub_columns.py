@@ -27,7 +27,7 @@ NEGATIVE = ("negative", "negatives", "neg", "hard_negative", "hard_negatives", "
 NEGATIVE += ("negative_passage", "hard_negative_passages", "hard_negative_ctxs", "negative_ctxs")
 # Names of a single text; under the others, a list may have been written as text.
 OF_ONE = ("positive", "answer", "positive_passage", "negative", "hard_negative", "hard_neg", "negative_passage")
-SCORES = {"pos_scores": "pos", "neg_scores": "neg"}  # FlagEmbedding's, of the texts of another column
+SCORES = {"pos": "pos_scores", "neg": "neg_scores"}  # FlagEmbedding's: column of texts → column of their scores
 POSITIVE_ID, NEGATIVE_ID = ("positive_id",), ("negative_id",)
 GRADE = ("score", "label", "relevance")
 QUERY_CONFIGS = ("queries", "query", "topics")
@@ -40,11 +40,14 @@ class Columns:
 
     def __init__(self, names: list[str]):
         self.names = names
-        self._plain = {_plain(name): name for name in names}
+        self._plain = dict(zip(map(_plain, names), names, strict=True))
 
     def first(self, names: tuple[str, ...]) -> str | None:
         """Return the data set's own name of the first of `names` that it has."""
-        return next((self._plain[name.lstrip("_")] for name in names if name.lstrip("_") in self._plain), None)
+        for name in names:
+            if name.lstrip("_") in self._plain:
+                return self._plain[name.lstrip("_")]
+        return None
 
     def of_texts(self, stems: tuple[str, ...]) -> list[str]:
         """List the columns called by one of `stems`, with or without a number behind it, in their order."""
@@ -69,7 +72,7 @@ class Columns:
 
     def unread(self) -> list[str]:
         """List the columns that rows of texts have and `text_row` does not read."""
-        read = [self.first(QUERY_ID), self.first(QUERY_TEXT), *self.of_texts((*POSITIVE, *NEGATIVE, *SCORES))]
+        read = [self.first(QUERY_ID), self.first(QUERY_TEXT), *self.of_texts((*POSITIVE, *NEGATIVE, *SCORES.values()))]
         return [name for name in self.names if name not in read]
 
     def refuse_lists(self, place: str) -> None:
@@ -107,7 +110,7 @@ def list_pairs(row: Row, columns: Columns) -> list[Pair]:
     documents = [parse_id(name, column) for name in read_list(row, column)]
     labels = _numbers(row, columns.first(("labels",)), len(documents), 0.0)
     scores = _numbers(row, columns.first(("scores", "teacher_scores")), len(documents), math.nan)
-    return [Pair(query, *pair) for pair in zip(documents, labels, scores, strict=True)]
+    return list(map(Pair, [query] * len(documents), documents, labels, scores))
 
 
 def _numbers(row: Row, column: str | None, size: int, default: float) -> list[float]:
@@ -128,8 +131,7 @@ def triple_pairs(row: Row, columns: Columns, references: dict[str, str]) -> list
     differences only take them as they take the scores. A margin to another positive tells nothing about these
     differences, and leaves the scores unknown.
     """
-    names = (QUERY_ID, POSITIVE_ID, NEGATIVE_ID)
-    query, positive, negative = (read_id(row, columns.first(name)) for name in names)
+    query, positive, negative = _read_ids(row, columns, QUERY_ID, POSITIVE_ID, NEGATIVE_ID)
     column = columns.first(("score", "margin"))
     margin = math.nan if column is None else read_number(row, column)
     is_scored = column is not None and references.setdefault(query, positive) == positive
@@ -141,8 +143,13 @@ def triple_pairs(row: Row, columns: Columns, references: dict[str, str]) -> list
 
 def scored_pair(row: Row, columns: Columns) -> Pair:
     """Return the pair of a row of `id pairs`: a document and its teacher score."""
-    query, document = (read_id(row, columns.first(names)) for names in (QUERY_ID, DOCUMENT_ID))
+    query, document = _read_ids(row, columns, QUERY_ID, DOCUMENT_ID)
     return Pair(query, document, 0.0, read_number(row, columns.first(("score",))))
+
+
+def _read_ids(row: Row, columns: Columns, *kinds: tuple[str, ...]) -> list[str]:
+    """Return the ids of a row, of the column of each kind."""
+    return [read_id(row, columns.first(names)) for names in kinds]
 
 
 def text_row(number: int, row: Row, columns: Columns) -> TextRow:
@@ -163,7 +170,8 @@ def text_row(number: int, row: Row, columns: Columns) -> TextRow:
 
 def _score_column(texts: str, columns: Columns) -> str | None:
     """Return the column of the scores of a column of texts, if there is one."""
-    return next((columns.first((name,)) for name, scored in SCORES.items() if scored == _plain(texts)), None)
+    scores = SCORES.get(_plain(texts))
+    return scores and columns.first((scores,))
 
 
 def _passages(row: Row, column: str) -> list[tuple[str, str]]:

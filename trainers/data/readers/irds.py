@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from itertools import groupby
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def _version(dataset: Any, part: str) -> list:
         raise InputError(f"{PREFIX}{dataset.dataset_id()}: no {part}: {first_line(error)}") from error
     if not path.exists():
         return []
-    return file_key(*sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path])
+    return file_key(*sorted(filter(Path.is_file, path.rglob("*"))) if path.is_dir() else [path])
 
 
 def _documents(dataset: Any, name: str) -> Iterator[Entry]:
@@ -100,9 +101,9 @@ def _qrels(dataset: Any, name: str, counts: Counter[str]) -> Qrels:
 
 def _has_scores(dataset: Any, name: str) -> bool:
     """Tell whether the scored documents have scores: MS MARCO's top 1000 have none, and stand in random order."""
-    scores = (row.score for _, row in _scored_rows(dataset, name))
-    first = next(scores, None)
-    return any(score != first for score in scores)
+    rows = _scored_rows(dataset, name)
+    _, first = next(rows, (0, None))
+    return any(row.score != first.score for _, row in rows)
 
 
 def _scored_rows(dataset: Any, name: str) -> Iterator[tuple[int, Any]]:
@@ -116,7 +117,7 @@ def _scored(dataset: Any, name: str, ranked: bool) -> Iterator[Pair]:
         InputError: the ranked documents of a query do not stand together, so that they cannot be sorted as they come.
     """
     seen: set[str] = set()
-    for query, rows in groupby((row for _, row in _scored_rows(dataset, name)), key=lambda row: row.query_id):
+    for query, rows in groupby(map(itemgetter(1), _scored_rows(dataset, name)), key=attrgetter("query_id")):
         if ranked and query in seen:
             raise InputError(
                 f"{name}: the scored documents of query {shorten(query)} do not stand together; write them to a run "

@@ -7,12 +7,14 @@ triples.train.small.tsv              query text, positive text, negative text
 top1000.<split>                      query id, document id, query text, document text; in random order
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from m3se.trainers.data.readers.list_files import TOP1000
 from m3se.trainers.data.readers.source import (
     Entry,
+    Queries,
     Source,
     Stream,
     TextRow,
@@ -43,7 +45,8 @@ def read_msmarco(folder: Path, split: str) -> Source:
     Its parts raise InputError with file and line for what cannot be read, and naming the files that were looked for.
     """
 
-    def queries(counts):
+    def queries(counts: Counter[str]) -> Queries:
+        """Read the queries of the split."""
         file = _split_file(folder, split, QUERIES)
         return read_queries(file, lambda: _entries(file), counts)
 
@@ -88,7 +91,7 @@ def _entries(file: Path) -> Iterator[Entry]:
 
 def _triples(file: Path) -> Iterator[TextRow]:
     for number, (query, positive, negative) in read_columns(file, TEXT_TRIPLE):
-        documents = [(text_id(text), text) for text in (positive, negative)]
+        documents = [(text_id(positive), positive), (text_id(negative), negative)]
         yield TextRow(number, text_id(query), query, documents, [1.0, 0.0])
 
 

@@ -4,7 +4,7 @@ import json
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -74,9 +74,9 @@ def collect_lists(
 def _write(collector: "_Collector", queries: list[str], documents: DocumentTable, folder: Path) -> None:
     qrels: Qrels = {}
     features = SCORED_CANDIDATE_FEATURES if collector.scored else CANDIDATE_FEATURES
-    rows = (_make_row(group, queries, documents, qrels, features) for group in collector.spool.groups())
+    rows = (_make_row(group, queries, documents, qrels) for group in collector.spool.groups())
     write_rows(rows, features, folder / "candidates.arrow")
-    counts = {reason: count for reason, count in (collector.counts + collector.spool.counts).items() if count}
+    counts = collector.counts + collector.spool.counts  # without the zeros
     about = json.dumps({"qrels": qrels, "counts": counts})
     (folder / "about.json").write_text(about, encoding="utf-8")
 
@@ -90,18 +90,17 @@ class _Collector:
         self.unknown: dict[str, None] = {}
         self.lowest, self.highest = math.inf, -math.inf
         self._documents = documents
-        self._positions = {query: position for position, query in enumerate(queries)}
+        self._positions = dict(zip(queries, range(len(queries)), strict=True))
 
     def add(self, pairs: list[Pair]) -> None:
-        """Look up and spool pairs; count those of unknown queries and documents."""
-        size = len(pairs)
-        queries = np.fromiter((self._positions.get(pair.query, -1) for pair in pairs), np.int64, size)
-        documents = self._find_documents(pairs)
-        scores = np.fromiter((pair.score for pair in pairs), np.float32, size)
-        labels = np.fromiter((pair.label for pair in pairs), np.float32, size)
+        """Look up and spool pairs, at least one; count those of unknown queries and documents."""
+        names, ids, *numbers = zip(*pairs, strict=True)
+        queries = np.array([self._positions.get(name, -1) for name in names], np.int64)
+        documents = self._find_documents(ids)
+        labels, scores = np.array(numbers, np.float32)
         lost = (documents < 0) & (queries >= 0)
-        self.unknown |= dict.fromkeys(pairs[place].document for place in np.flatnonzero(lost))
-        self.counts["pairs"] += size
+        self.unknown |= dict.fromkeys(map(ids.__getitem__, np.flatnonzero(lost)))
+        self.counts["pairs"] += len(pairs)
         self.counts["pairs_dropped_of_unknown_queries"] += int((queries < 0).sum())
         self.counts["pairs_dropped_of_unknown_documents"] += int(lost.sum())
         placed = (documents >= 0) & (queries >= 0)
@@ -110,13 +109,11 @@ class _Collector:
             self.highest = max(self.highest, float(np.nanmax(scores[placed])))
         self.spool.add(queries[placed], documents[placed], labels[placed], scores[placed])
 
-    def _find_documents(self, pairs: list[Pair]) -> np.ndarray:
-        """Return the rows [n] of the pairs' documents in the table, looking up each id once; −1 for unknown ids."""
-        places: dict[str, int] = {}
-        for pair in pairs:
-            places.setdefault(pair.document, len(places))
-        rows = self._documents.find(list(places))
-        return rows[np.fromiter((places[pair.document] for pair in pairs), np.int64, len(pairs))]
+    def _find_documents(self, ids: Sequence[str]) -> np.ndarray:
+        """Return the rows [n] of documents in the table, looking up each id once; −1 for unknown ids."""
+        distinct = list(dict.fromkeys(ids))
+        rows = dict(zip(distinct, self._documents.find(distinct).tolist(), strict=True))
+        return np.fromiter(map(rows.__getitem__, ids), np.int64, len(ids))
 
     @property
     def scored(self) -> bool:
@@ -137,16 +134,13 @@ class _Collector:
             raise InputError(f"{name}: all teacher scores are {self.lowest:g}; a constant teacher teaches nothing")
 
 
-def _make_row(
-    group: Group, queries: list[str], documents: DocumentTable, qrels: Qrels, columns: Iterable[str]
-) -> dict:
-    """Make the row of a query with these columns, and enter its relevant documents in `qrels`."""
+def _make_row(group: Group, queries: list[str], documents: DocumentTable, qrels: Qrels) -> dict:
+    """Make the row of a query, scored or not, and enter its relevant documents in `qrels`."""
     query, ids = queries[group.query], documents.ids_at(group.documents)
     relevant = {ids[place]: float(group.labels[place]) for place in np.flatnonzero(group.labels > 0)}
     if relevant:
         qrels[query] = relevant
-    row = {"query_id": query, "document_ids": ids, "teacher_scores": group.scores}
-    return {column: row[column] for column in columns}
+    return {"query_id": query, "document_ids": ids, "teacher_scores": group.scores}
 
 
 def _chunks(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Literal
@@ -33,7 +34,7 @@ EXPECTED = (
     "qrels.<split>.tsv; or laid out like a Hub data set), a file (DPR json, triples of texts, top1000), "
     "ir_datasets:<id>, or a Hub data set org/name[:configuration]"
 )
-NOTED = ("_dropped", "_without_text", "_empty_text", "in_two_ways", "scored_differently")
+NOTED = re.compile("_dropped|_without_text|_empty_text|in_two_ways|scored_differently")
 DATA_SUFFIXES = {".parquet", ".jsonl", ".json", ".csv", ".arrow", ".gz", ".zst"}  # of a folder like a Hub data set
 
 
@@ -112,7 +113,7 @@ def summary(collection: Collection) -> str:
 
 
 def _noted(counts: dict[str, int]) -> str:
-    noted = [reason for reason in counts if any(word in reason for word in NOTED)]
+    noted = filter(NOTED.search, counts)
     return "".join(f"; {reason.replace('_', ' ')}: {counts[reason]:,}" for reason in noted)
 
 

@@ -97,7 +97,8 @@ def source_from_rows(
     """
 
     def queries(counts: Counter[str]) -> Queries:
-        return read_queries(file, lambda: _queries(rows))  # a query with several rows is no repetition to be counted
+        """Read the queries of the rows; a query with several rows is no repetition to be counted."""
+        return read_queries(file, lambda: _queries(rows))
 
     documents = Stream(str(file), key, lambda: _documents(rows))
     pairs = Stream(str(file), key, lambda: _pairs(rows))

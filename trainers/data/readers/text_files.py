@@ -39,8 +39,11 @@ def plain_name(file: Path) -> str:
 
 def find(folder: Path, *names: str) -> Path | None:
     """Find the first of `names` that `folder` has, plain or compressed."""
-    candidates = [folder / f"{name}{suffix}" for name in names for suffix in ("", ".gz", ".zst")]
-    return next((file for file in candidates if file.is_file()), None)
+    for name in names:
+        for suffix in ("", ".gz", ".zst"):
+            if (file := folder / f"{name}{suffix}").is_file():
+                return file
+    return None
 
 
 def read_lines(file: Path) -> Iterator[tuple[int, str]]:
@@ -126,7 +129,7 @@ def read_json_array(file: Path) -> Iterator[tuple[int, Any]]:
 
 def starts_with(file: Path) -> str:
     """Return the first character of a file after white space and a byte order mark; empty when there is none."""
-    return next((line.lstrip()[0] for _, line in read_lines(file)), "")
+    return "".join(first_lines(file, 1)).lstrip()[:1]
 
 
 def first_lines(file: Path, count: int) -> list[str]:

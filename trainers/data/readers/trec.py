@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Container, Iterator
 from itertools import groupby
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -108,7 +108,7 @@ def is_trec_run(file: str | Path) -> bool:
         return False
     columns = line.split()
     is_top1000 = len(line.split("\t")) == 4
-    return len(columns) == 6 and not is_top1000 and all(is_number(text) for text in columns[3:5])
+    return len(columns) == 6 and not is_top1000 and all(map(is_number, columns[3:5]))
 
 
 def read_run_lines(file: Path, columns: Container[int] = (3, 6)) -> Iterator[tuple[int, str, RunLine]]:
@@ -140,8 +140,8 @@ def best_first(file: str | Path, query: str, lines: list[RunLine]) -> list[RunLi
     Raises:
         InputError: neither scores nor ranks tell any two of the documents apart.
     """
-    told_apart = len({(line.score, line.rank) for line in lines}) > 1
-    if not told_apart and len({line.document for line in lines}) > 1:
+    told_apart = len(set(map(attrgetter("score", "rank"), lines))) > 1
+    if not told_apart and len(set(map(attrgetter("document"), lines))) > 1:
         raise InputError(
             f"{file}: all {len(lines)} documents of query {shorten(query)} have rank {lines[0].rank:g} and the same "
             "score; expected scores or ranks that say which is best"
@@ -162,7 +162,7 @@ def _is_mixed(file: Path) -> bool:
 def _successive(file: Path) -> Iterator[tuple[str, list[RunLine]]]:
     """Yield (query id, its lines) of a file that has the lines of a query next to each other."""
     for query, entries in groupby(read_run_lines(file), key=itemgetter(1)):
-        yield query, [line for _, _, line in entries]
+        yield query, list(map(itemgetter(2), entries))
 
 
 def _gathered(file: Path, columns: Container[int] = (3, 6)) -> Iterator[tuple[str, list[RunLine]]]:
