@@ -89,8 +89,9 @@ def chosen_rows(study: Study, only: list[str]) -> Study:
     """Select the rows that `only` names, and the baseline; raises InputError for a row that it has not."""
     if not only:
         return study
-    if unknown := [name for name in only if name not in study.rows]:
-        raise InputError(f"--only: {study.name} has no row {unknown[0]!r}; it has {', '.join(study.rows)}")
+    for name in only:
+        if name not in study.rows:
+            raise InputError(f"--only: {study.name} has no row {name!r}; it has {', '.join(study.rows)}")
     study.rows = {name: row for name, row in study.rows.items() if name in (*only, study.baseline)}
     return study
 
@@ -100,11 +101,12 @@ def plan(studies: list[Study], planner: Planner, seeds: list[int]) -> list[Job]:
     jobs: dict[str, Job] = {}
     for seed in seeds:
         for study in studies:
-            measured = [planner.measured(study, row, seed, seeds[0]).jobs() for row in study.rows.values()]
-            for row_jobs in measured:  # the first numbers of all rows before the second ones of any
+            later = []
+            for row in study.rows.values():  # the first numbers of all rows before the second ones of any
+                row_jobs = planner.measured(study, row, seed, seeds[0]).jobs()
                 add(jobs, *row_jobs[:2])
-            for row_jobs in measured:
-                add(jobs, *row_jobs[2:])
+                later += row_jobs[2:]
+            add(jobs, *later)
             if diagnosis := planner.diagnosis(study, seed, seeds[0]):
                 add(jobs, diagnosis)
     return list(jobs.values())
@@ -121,8 +123,11 @@ def describe(jobs: list[Job], scale: Scale, output: Path) -> str:
     """Describe the plan: each job, whether it is there, and how long it will take."""
     records = timed(output)
     measured = [job for job in jobs if job.name in records]
-    seconds = sum(records[job.name]["seconds"] for job in measured)
-    ratio = seconds / sum(cost.seconds(job, scale) for job in measured) if measured else 1.0
+    seconds, estimate = 0.0, 0.0
+    for job in measured:
+        seconds += records[job.name]["seconds"]
+        estimate += cost.seconds(job, scale)
+    ratio = seconds / estimate if measured else 1.0
     lines, to_go = [], 0.0
     for job in jobs:
         if job.done:

@@ -52,9 +52,9 @@ def compare(make_row: Callable[[Workload], Row], workload: Workload, rounds: int
     """Find the peer's fastest setting, then let it and ours work by turns, `rounds` times each."""
     row = make_row(workload)
     setting, settings = fastest(row.peers)
-    times = alternate({OURS: row.ours(), setting: row.peers[setting]()}, rounds)
+    times = alternate({OURS: row.build(), setting: row.peers[setting]()}, rounds)
     sides = (OURS, setting) if memory and row.has_memory else ()
-    peaks = [in_subprocess(measure_memory, make_row, replace(workload), side) for side in sides] or [None, None]
+    peaks = [in_subprocess(measure_memory, make_row, replace(workload), side) for side in sides]
     return Comparison(
         row.work,
         row.peer,
@@ -65,14 +65,14 @@ def compare(make_row: Callable[[Workload], Row], workload: Workload, rounds: int
         settings,
         times[OURS],
         times[setting],
-        *peaks,
+        *(peaks or [None, None]),
     )
 
 
 def measure_memory(make_row: Callable[[Workload], Row], workload: Workload, side: str) -> int | None:
     """Measure by how many bytes memory grows at most while one side works."""
     row = make_row(workload)
-    return peak_growth(row.ours if side == OURS else row.peers[side])
+    return peak_growth(row.build if side == OURS else row.peers[side])
 
 
 def in_subprocess(function: Callable, *arguments):

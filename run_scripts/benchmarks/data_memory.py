@@ -12,7 +12,6 @@ With --bm25 the process builds BM25's index of the documents instead, the one st
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -32,7 +31,7 @@ ROOT = Path(__file__).parents[2]
 def write_collection(folder: Path, documents: int) -> int:
     """Write the files; returns the number of queries."""
     generator = np.random.default_rng(0)
-    words = np.array([f"w{number:05d}" for number in range(20_000)])
+    words = np.array(list(map("w{:05d}".format, range(20_000))))
     queries = max(int(documents / DOCUMENTS_PER_QUERY), 1)
     with open(folder / "collection.tsv", "w") as file:
         for start in range(0, documents, BLOCK):
@@ -80,7 +79,9 @@ def index(folder: Path) -> dict[str, float]:
 
 
 def peak() -> int:
-    """Return the highest resident memory of this process in bytes."""
+    """Return the highest resident memory of this process in bytes; not on Windows, which has no such count."""
+    import resource  # Windows imports this file too, but cannot measure
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
@@ -115,7 +116,7 @@ def main() -> None:
         say(json.dumps(report))
         return
     steps = ("documents/s",) if arguments.bm25 else ("documents/s", "triples/s", "lists/s")
-    say(f" documents   queries{''.join(f'{step:>15}' for step in steps)}   peak GiB")
+    say(f" documents   queries{''.join(map('{:>15}'.format, steps))}   peak GiB")
     for documents in arguments.documents:
         measure(documents, arguments.folder, arguments.bm25)
 

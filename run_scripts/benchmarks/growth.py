@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing import get_context
 from statistics import median
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
@@ -41,7 +43,7 @@ class Point:
 
     @property
     def rate(self) -> float:
-        """Work a second in the median round."""
+        """Return the work a second in the median round."""
         return self.amount / median(self.seconds)
 
     def share(self, peak: float) -> float:
@@ -51,7 +53,7 @@ class Point:
 
 def measure_row(size: int, row: Row, rounds: int) -> Point:
     """Measure our side of a row alone."""
-    seconds = alternate({str(size): row.ours()}, rounds)[str(size)]
+    seconds = alternate({str(size): row.build()}, rounds)[str(size)]
     return Point(size, seconds, row.amount, row.unit, row.flop)
 
 
@@ -94,26 +96,32 @@ def shared_training(workload: Workload, processes: int, rounds: int) -> list[flo
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     threads = max(1, torch.get_num_threads() // processes)
-    world = {"WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    size = str(processes)
+    world = {"WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    train = partial(rank_process, world, workload=replace(workload), rounds=rounds, threads=threads)
     with ProcessPoolExecutor(processes, get_context(START_METHOD)) as pool:
-        ranks = [
-            pool.submit(rank_process, world | {"RANK": rank, "LOCAL_RANK": rank}, replace(workload), rounds, threads)
-            for rank in range(processes)
-        ]
-        return [rank.result() for rank in ranks][0]
+        return list(pool.map(train, range(processes)))[0]
 
 
-def rank_process(environment: dict[str, object], workload: Workload, rounds: int, threads: int) -> list[float]:
-    """Train as the process that the environment, torchrun's, says; return the seconds of each step but the first."""
-    os.environ |= {name: str(value) for name, value in environment.items()}
+def rank_process(world: dict[str, str], rank: int, workload: Workload, rounds: int, threads: int) -> list[float]:
+    """Train as one of several processes; return the seconds of each step but the first.
+
+    Args:
+        world: Environment variables that all processes share, as torchrun sets them.
+        rank: The number of this process.
+        workload: What to train on.
+        rounds: Steps that are measured.
+        threads: Of this process.
+    """
+    os.environ |= world | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
     torch.set_num_threads(threads)
     lists, times = workload.lists(8), StepTimes()
     options = {"num_train_epochs": rounds + 1, "lr_scheduler_type": "constant", "logging_strategy": "no"}
-    options["per_device_train_batch_size"] = workload.sizes.queries // environment["WORLD_SIZE"]
+    options["per_device_train_batch_size"] = workload.sizes.queries // int(world["WORLD_SIZE"])
     trainer = our_trainer(dual_encoder(workload), lists, workload, **options)
     trainer.add_callback(times)
     trainer.train()
-    return [after - before for before, after in zip(times.ends, times.ends[1:], strict=False)]
+    return np.diff(times.ends).tolist()
 
 
 class StepTimes(TrainerCallback):
@@ -157,7 +165,7 @@ def picture(curves: dict[str, list[Point]], peak: float) -> Figure:
             where = {"xytext": (0, 7), "textcoords": "offset points", "ha": "center", "fontsize": 8}
             panel.annotate(f"{point.share(peak):.0%}", (point.size, point.rate), **where)
         panel.set_xscale("log")
-        panel.set_xticks(sizes, [f"{size:,}" for size in sizes])
+        panel.set_xticks(sizes, list(map("{:,}".format, sizes)))
         panel.xaxis.set_minor_locator(NullLocator())
         if max(rates) > 5 * min(rates):
             panel.set_yscale("log")

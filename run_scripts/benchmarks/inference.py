@@ -2,12 +2,14 @@
 
 import tempfile
 from functools import cache, partial
+from itertools import product
 
 import torch
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from sentence_transformers.util import maxsim
+from torch import Tensor
 from torch.nn.functional import normalize
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification
 
 from m3se.modeling.colbert import ColBERT
 from m3se.run_scripts.benchmarks.measuring import Run
@@ -15,6 +17,7 @@ from m3se.run_scripts.benchmarks.row import Row
 from m3se.run_scripts.benchmarks.steps import dual_encoder
 from m3se.run_scripts.benchmarks.workload import Workload
 from m3se.trainers.devices import autocast_dtype
+from m3se.trainers.models.inspection import load_tokenizer
 from m3se.trainers.retrieval.embed_texts import encode_texts
 from m3se.trainers.teacher.pair_scorer import PairScorer
 
@@ -35,16 +38,16 @@ def settings(build, workload: Workload) -> dict:
 def teacher_scoring(workload: Workload) -> Row:
     """Compare pairs a second of a cross-encoder, from texts to scores."""
     queries, documents = workload.pairs(workload.sizes.pairs)
-    lengths = [
-        query + document - 1
-        for query, document in zip(workload.lengths(queries), workload.lengths(documents), strict=True)
-    ]
+    # a pair has one [CLS], its texts alone have one each
+    lengths = [sum(pair) - 1 for pair in zip(workload.lengths(queries), workload.lengths(documents), strict=True)]
 
-    def ours() -> Run:
+    def build() -> Run:
+        """Load our scorer."""
         scorer = PairScorer.from_pretrained(classifier(workload.path))
         return lambda: scorer.score(queries, documents, progress=False)
 
-    def peer(dtype: str, size: int) -> Run:
+    def build_peer(dtype: str, size: int) -> Run:
+        """Load the peer's model in a number format, to work in batches of `size`."""
         model = CrossEncoder(classifier(workload.path), model_kwargs={"dtype": dtype}, device=workload.device.type)
         pairs = list(zip(queries, documents, strict=True))
         return lambda: model.predict(pairs, batch_size=size, show_progress_bar=False)
@@ -54,8 +57,8 @@ def teacher_scoring(workload: Workload) -> Row:
         "CrossEncoder.predict",
         "pairs/s",
         len(queries),
-        ours,
-        settings(peer, workload),
+        build,
+        settings(build_peer, workload),
         workload.forward_flop(lengths),
     )
 
@@ -66,7 +69,7 @@ def classifier(path: str) -> str:
     folder = tempfile.mkdtemp()
     torch.manual_seed(0)
     AutoModelForSequenceClassification.from_pretrained(path, num_labels=1).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(path).save_pretrained(folder)
+    load_tokenizer(path).save_pretrained(folder)
     return folder
 
 
@@ -74,12 +77,14 @@ def encoding(workload: Workload) -> Row:
     """Compare documents a second of a dual encoder, from texts to embeddings."""
     texts = workload.texts(workload.sizes.documents)
 
-    def ours() -> Run:
+    def build() -> Run:
+        """Load our model."""
         model = dual_encoder(workload).to(workload.device).eval()
         dtype = autocast_dtype(workload.device)
         return lambda: encode_texts(model, workload.tokenizer, texts, "document", dtype)
 
-    def peer(dtype: str, size: int) -> Run:
+    def build_peer(dtype: str, size: int) -> Run:
+        """Load the peer's model in a number format, to work in batches of `size`."""
         model = SentenceTransformer(workload.path, model_kwargs={"dtype": dtype}, device=workload.device.type)
         return lambda: model.encode(texts, batch_size=size, show_progress_bar=False)
 
@@ -88,25 +93,23 @@ def encoding(workload: Workload) -> Row:
         "SentenceTransformer.encode",
         "documents/s",
         len(texts),
-        ours,
-        settings(peer, workload),
+        build,
+        settings(build_peer, workload),
         workload.forward_flop(workload.lengths(texts)),
     )
 
 
 def reranking(workload: Workload) -> Row:
     """Compare MaxSim of a query with the random token embeddings of many documents: only the lengths are real."""
-    lengths = workload.lengths(workload.texts(workload.sizes.reranked))
     generator = torch.Generator().manual_seed(0)
-    vectors = [
-        normalize(torch.randn(length, TOKEN_WIDTH, generator=generator), dim=-1).to(workload.device)
-        for length in [workload.query_length, *lengths]
-    ]
-    query, documents = vectors[0][None], vectors[1:]
-    padded = torch.nn.utils.rnn.pad_sequence(documents, batch_first=True)
-    mask = torch.arange(padded.shape[1], device=padded.device) < torch.tensor(lengths, device=padded.device)[:, None]
+    _, mask = workload.inputs(workload.texts(workload.sizes.reranked), "document")
+    mask = mask.bool().to(workload.device)
+    query = random_embeddings((1, workload.query_length), generator).to(workload.device)
+    padded = random_embeddings(mask.shape, generator).to(workload.device) * mask[..., None]
+    documents = [embeddings[tokens] for embeddings, tokens in zip(padded, mask, strict=True)]
 
-    def ours() -> Run:
+    def build() -> Run:
+        """Make our model, which scores pairs of embedded texts."""
         lengths = {"query_length": workload.query_length, "document_length": workload.document_length}
         model = ColBERT.from_encoder(workload.path, layers=1, **lengths, projection_size=TOKEN_WIDTH).eval()
         rows = torch.arange(len(padded), device=padded.device)
@@ -114,22 +117,27 @@ def reranking(workload: Workload) -> Row:
         run = torch.inference_mode()(model.score_pairs)
         return lambda: run(query, seen, padded, mask, torch.zeros_like(rows), rows)
 
-    def peer(form: str, elements: int | None) -> Run:
+    def build_peer(form: str, elements: int | None) -> Run:
+        """Set up the peer's MaxSim on a form of the documents' embeddings, with `elements` at once."""
         run = torch.inference_mode()(maxsim)
         if form == "a list":
             return lambda: run(query, documents, chunk_elements=elements)
         return lambda: run(query, padded, b_mask=mask, chunk_elements=elements)
 
+    peers = {}
+    for form, elements in product(("a padded tensor", "a list"), MAXSIM_ELEMENTS):
+        peers[f"{form}, chunk_elements {elements or 'default'}"] = partial(build_peer, form, elements)
     return Row(
         f"ColBERT re-ranking {len(documents):,} documents",
         "sentence_transformers.util.maxsim",
         "documents/s",
         len(documents),
-        ours,
-        {
-            f"{form}, chunk_elements {elements or 'default'}": partial(peer, form, elements)
-            for form in ("a padded tensor", "a list")
-            for elements in MAXSIM_ELEMENTS
-        },
-        2 * workload.query_length * sum(lengths) * TOKEN_WIDTH,
+        build,
+        peers,
+        2 * workload.query_length * int(mask.sum()) * TOKEN_WIDTH,
     )
+
+
+def random_embeddings(shape: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """Draw embeddings [N, L, width] of length 1 for N texts of L tokens."""
+    return normalize(torch.randn(*shape, TOKEN_WIDTH, generator=generator), dim=-1)

@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 Run = Callable[[], object]  # does the whole work once
 LONG = 5  # seconds, beside which warming up does not count
+LIBRARIES = ("torch", "transformers", "sentence-transformers", "faiss-cpu")
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
@@ -97,7 +98,7 @@ def matrix_peak(dtypes: list[str], device: torch.device, size: int = 1024) -> fl
     """
     best = []
     for dtype in dtypes:
-        factors = [torch.randn(size, size, device=device, dtype=getattr(torch, dtype)) for _ in range(2)]
+        factors = torch.randn(2, size, size, device=device, dtype=getattr(torch, dtype))
         multiply = partial(torch.mm, *factors)
         multiply()
         best += [seconds(multiply) for _ in range(100)]
@@ -114,7 +115,7 @@ def machine(device: torch.device) -> dict[str, str | int]:
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "system": platform.system(),
         "python": platform.python_version(),
-        **{name: version(name) for name in ("torch", "transformers", "sentence-transformers", "faiss-cpu")},
+        **dict(zip(LIBRARIES, map(version, LIBRARIES), strict=True)),
     }
     return description | ({"gpu": torch.cuda.get_device_name(device)} if device.type == "cuda" else {})
 

@@ -8,17 +8,17 @@ from m3se.run_scripts.benchmarks.measuring import Run
 
 @dataclass(frozen=True)
 class Row:
-    """`ours` and `peers` (by setting) build what does the work once; the peer's fastest setting is compared.
+    """Two sides of the same work: `build` and `peers` (by setting) make what does it once.
 
-    `amount` counts the work in `unit`; `flop` is its useful arithmetic, None where that says nothing. `has_memory` is
-    False where memory is not the question, or that of other processes.
+    The peer's fastest setting is compared. `amount` counts the work in `unit`; `flop` is its useful arithmetic, None
+    where that says nothing. `has_memory` is False where memory is not the question, or that of other processes.
     """
 
     work: str
     peer: str
     unit: str
     amount: int
-    ours: Callable[[], Run]
+    build: Callable[[], Run]
     peers: dict[str, Callable[[], Run]]
     flop: int | None = None
     has_memory: bool = True

@@ -7,7 +7,6 @@ import argparse
 import json
 import logging
 import os
-import resource
 import tempfile
 import time
 from collections.abc import Callable
@@ -40,7 +39,9 @@ def write_random(folder: Path, documents: int, width: int, number_format: str) -
 
 
 def megabytes() -> float:
-    """Return the peak memory of this process, mapped files included."""
+    """Return the peak memory of this process, mapped files included; not on Windows, which has no such count."""
+    import resource  # Windows imports this file too, but cannot measure
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

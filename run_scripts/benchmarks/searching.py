@@ -27,11 +27,13 @@ def exact_search(workload: Workload, documents: int | None = None) -> Row:
     folder = Path(workload.cache_dir) / f"random-{count}x{WIDTH}"
     write_vectors(folder, count)
 
-    def ours() -> Run:
+    def build() -> Run:
+        """Open the files."""
         collection = EmbeddedCollection(folder)
         return lambda: search(queries, collection, BEST, workload.device, progress=False)
 
-    def peer() -> Run:
+    def build_peer() -> Run:
+        """Read the vectors into FAISS."""
         faiss.omp_set_num_threads(torch.get_num_threads())
         index = faiss.IndexFlatIP(WIDTH)
         for _, block in EmbeddedCollection(folder).blocks(SHARD):
@@ -43,8 +45,8 @@ def exact_search(workload: Workload, documents: int | None = None) -> Row:
         "faiss.IndexFlatIP",
         "queries/s",
         len(queries),
-        ours,
-        {"float32": peer},
+        build,
+        {"float32": build_peer},
         2 * len(queries) * count * WIDTH,
     )
 

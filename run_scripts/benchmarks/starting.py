@@ -44,7 +44,8 @@ def collation(workload: Workload) -> Row:
     """Compare tokenising and collating the batch of a step with the whole step."""
     lists = workload.lists(8)
 
-    def ours() -> Run:
+    def build() -> Run:
+        """Set up collation alone."""
         collator = our_trainer(dual_encoder(workload), lists, workload).data_collator
         rows = list(lists.rows)
         return lambda: collator(rows)
@@ -54,7 +55,7 @@ def collation(workload: Workload) -> Row:
         "the whole step",
         "documents/s",
         sum(map(len, lists.rows["document_ids"])),
-        ours,
+        build,
         {"DistillationTrainer": lambda: our_step(dual_encoder(workload), lists, workload)},
         has_memory=False,
     )

@@ -1,7 +1,9 @@
 """One optimiser step of distillation, tokenising included: our trainer and sentence-transformers' trainers."""
 
 import tempfile
+from collections.abc import Callable
 from functools import partial
+from itertools import product
 
 import torch
 from datasets import Dataset
@@ -35,7 +37,8 @@ def dual_encoder_step(workload: Workload, documents_per_query: int = 8) -> Row:
     """Compare documents a second of one step with softmax cross-entropy against the teacher."""
     lists = workload.lists(documents_per_query)
 
-    def peer(dtype: str, attention: str) -> Run:
+    def build_peer(dtype: str, attention: str) -> Run:
+        """Set up the peer's step in a number format with an implementation of attention."""
         model = SentenceTransformer(workload.path, **peer_options(attention, workload))
         return peer_step(model, DistillKLDivLoss(model), lists, dtype, workload)
 
@@ -45,7 +48,7 @@ def dual_encoder_step(workload: Workload, documents_per_query: int = 8) -> Row:
         f"distillation step, DE, K = {documents_per_query}",
         "SentenceTransformerTrainer, DistillKLDivLoss",
         lambda: our_step(dual_encoder(workload), lists, workload),
-        {f"{dtype}, {kind}": partial(peer, dtype, kind) for dtype in workload.dtypes for kind in ATTENTION},
+        {f"{dtype}, {kind}": partial(build_peer, dtype, kind) for dtype, kind in product(workload.dtypes, ATTENTION)},
     )
 
 
@@ -58,30 +61,24 @@ def colbert_step(workload: Workload) -> Row:
     """Compare a step of late interaction."""
     lists = workload.lists(8)
 
-    def ours() -> Run:
+    def build() -> Run:
+        """Set up our step."""
         lengths = {"query_length": workload.query_length, "document_length": workload.document_length}
         # as the peer: no markers, no [MASK] tokens, every token compared
         plain = {"markers": None, "skip_punctuation": False, "mask_augmentation": "none", "reduction": "sum"}
         return our_step(ColBERT.from_encoder(workload.path, **lengths, **plain), lists, workload)
 
-    def peer(dtype: str, attention: str, mini_batch: int | None) -> Run:
+    def build_peer(dtype: str, attention: str, mini_batch: int | None) -> Run:
+        """Set up the peer's step in a number format with an implementation of attention and a mini-batch size."""
         model = MultiVectorEncoder(workload.path, **peer_options(attention, workload))
         loss = MultiVectorDistillKLDivLoss(model, mini_batch_size=mini_batch)
         return peer_step(model, loss, lists, dtype, workload)
 
-    return row(
-        workload,
-        lists,
-        "distillation step, ColBERT, K = 8",
-        "MultiVectorEncoderTrainer, MultiVectorDistillKLDivLoss",
-        ours,
-        {
-            f"{dtype}, {kind}, mini-batches of {size or 'all'}": partial(peer, dtype, kind, size)
-            for dtype in workload.dtypes
-            for kind in ATTENTION
-            for size in MINI_BATCHES
-        },
-    )
+    peers = {}
+    for dtype, kind, size in product(workload.dtypes, ATTENTION, MINI_BATCHES):
+        peers[f"{dtype}, {kind}, mini-batches of {size or 'all'}"] = partial(build_peer, dtype, kind, size)
+    peer = "MultiVectorEncoderTrainer, MultiVectorDistillKLDivLoss"
+    return row(workload, lists, "distillation step, ColBERT, K = 8", peer, build, peers)
 
 
 def peer_options(attention: str, workload: Workload) -> dict:
@@ -89,19 +86,19 @@ def peer_options(attention: str, workload: Workload) -> dict:
     return {"model_kwargs": {"attn_implementation": attention}, "device": workload.device.type}
 
 
-def row(workload: Workload, lists: RankingLists, work: str, peer: str, ours, peers) -> Row:
+def row(workload: Workload, lists: RankingLists, work: str, peer: str, build: Callable, peers: dict) -> Row:
     """Make a row over all documents of the lists; a backward pass costs twice a forward pass.
 
     Args:
         workload: Counts tokens and arithmetic.
         lists: The batch.
         work, peer: Their names in the table.
-        ours, peers: As in `Row`.
+        build, peers: As in `Row`.
     """
     distinct = lists.documents.texts(lists.documents.ids[:])
     lengths = workload.lengths(distinct) + workload.lengths(lists.rows["query"][:])
     documents = sum(map(len, lists.rows["document_ids"]))
-    return Row(work, peer, "documents/s", documents, ours, peers, 3 * workload.forward_flop(lengths))
+    return Row(work, peer, "documents/s", documents, build, peers, 3 * workload.forward_flop(lengths))
 
 
 def dual_encoder(workload: Workload) -> DualEncoder:

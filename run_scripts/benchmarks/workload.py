@@ -6,12 +6,14 @@ from functools import cached_property
 
 import torch
 from datasets import Dataset
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoConfig
 
 from m3se.trainers.data import BM25Index, Collection, DocumentTable, RankingLists, read_data, training_lists
-from m3se.trainers.devices import autocast_dtype
+from m3se.trainers.devices import autocast_dtype, default_device
 from m3se.trainers.errors import InputError
 from m3se.trainers.models.backbones import encoder_path
+from m3se.trainers.models.inspection import load_tokenizer
+from m3se.trainers.models.text_inputs import TextInputs
 
 
 @dataclass
@@ -43,8 +45,9 @@ class Workload:
 
     def __post_init__(self):
         self.path = encoder_path(self.encoder)
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.tokenizer = AutoTokenizer.from_pretrained(self.path)
+        self.device = default_device()
+        self.tokenizer = load_tokenizer(self.path)
+        self.inputs = TextInputs(self.tokenizer, self.query_length, self.document_length)
 
     @property
     def dtypes(self) -> list[str]:
@@ -75,15 +78,13 @@ class Workload:
                 f"{self.data}: {len(lists.rows)} queries have {documents_per_query} documents, not {count}"
             )
         draw = random.Random(0)
-        rows = [
-            row
-            | {"query": self.cut([row["query"]], self.query_length)[0]}
-            | {"teacher_scores": [draw.gauss(0, 3) for _ in row["document_ids"]]}
-            for row in lists.rows.select(range(count))
-        ]
-        names = list(dict.fromkeys(name for row in rows for name in row["document_ids"]))
-        texts = self.cut(lists.documents.texts(names), self.document_length)
-        return RankingLists(Dataset.from_list(rows), DocumentTable.from_texts(names, texts))
+        rows, names = [], {}
+        for row in lists.rows.select(range(count)):
+            scores = [draw.gauss(0, 3) for _ in row["document_ids"]]
+            rows.append(row | {"query": self.cut([row["query"]], self.query_length)[0], "teacher_scores": scores})
+            names |= dict.fromkeys(row["document_ids"])
+        texts = self.cut(lists.documents.texts(list(names)), self.document_length)
+        return RankingLists(Dataset.from_list(rows), DocumentTable.from_texts(list(names), texts))
 
     def texts(self, count: int) -> list[str]:
         """Return the first documents of the collection, cut."""
@@ -92,21 +93,23 @@ class Workload:
     def pairs(self, count: int) -> tuple[list[str], list[str]]:
         """Return queries and documents of pairs, from lists of eight."""
         lists = self.lists(8, -(-count // 8))
-        queries = [row["query"] for row in lists.rows for _ in row["document_ids"]]
-        documents = lists.documents.texts([name for row in lists.rows for name in row["document_ids"]])
-        return queries[:count], documents[:count]
+        queries, names = [], []
+        for row in lists.rows:
+            queries += [row["query"]] * len(row["document_ids"])
+            names += row["document_ids"]
+        return queries[:count], lists.documents.texts(names[:count])
 
     def cut(self, texts: list[str], length: int) -> list[str]:
         """Cut texts to their beginnings of at most `length` tokens with [CLS] and [SEP]."""
         encoded = self.tokenizer(texts, truncation=True, max_length=length, return_offsets_mapping=True)
-        ends = []
-        for offsets in encoded["offset_mapping"]:
-            ends.append(max((end for _, end in offsets), default=0))
-        return [text[:end] for text, end in zip(texts, ends, strict=True)]
+        beginnings = []
+        for text, offsets in zip(texts, encoded["offset_mapping"], strict=True):
+            beginnings.append(text[: max((end for _, end in offsets), default=0)])
+        return beginnings
 
     def lengths(self, texts: list[str]) -> list[int]:
         """Count the tokens of each text, [CLS] and [SEP] included."""
-        return [len(ids) for ids in self.tokenizer(texts)["input_ids"]]
+        return list(map(len, self.tokenizer(texts)["input_ids"]))
 
     def forward_flop(self, lengths: list[int]) -> int:
         """Count the multiplications and additions of one pass of the encoder over texts without padding.

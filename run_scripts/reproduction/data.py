@@ -18,12 +18,11 @@ def split_collection(source: Path, folder: Path, held_out: int) -> Path:
     """
     if not is_beir(source) or not (source / "qrels" / "train.tsv").is_file():
         raise InputError(f"--data {source}: expected a BEIR folder: corpus.jsonl, queries.jsonl and qrels/train.tsv")
-    measured = [source / "qrels" / f"{split}.tsv" for split in ("test", "dev")]
-    measured = [path for path in measured if path.is_file()]
+    measured = list(filter(Path.is_file, (source / "qrels" / "test.tsv", source / "qrels" / "dev.tsv")))
     if not measured:
         raise InputError(f"--data {source}: expected qrels/test.tsv or qrels/dev.tsv to measure on")
     header, *lines = (source / "qrels" / "train.tsv").read_text(encoding="utf-8").splitlines()
-    queries = list(dict.fromkeys(line.split("\t")[0] for line in lines))
+    queries = list(dict.fromkeys(map(query_id, lines)))
     if len(queries) <= held_out:
         raise InputError(f"--data {source}: expected more than {held_out} training queries, got {len(queries)}")
     dev = hash_subset(queries, held_out)
@@ -31,10 +30,15 @@ def split_collection(source: Path, folder: Path, held_out: int) -> Path:
     for file in (*source.glob("corpus.jsonl*"), *source.glob("queries.jsonl*")):
         link(file, folder / file.name)
     for split, in_dev in (("train", False), ("dev", True)):
-        chosen = [line for line in lines if (line.split("\t")[0] in dev) == in_dev]
+        chosen = [line for line in lines if (query_id(line) in dev) == in_dev]
         write_once(folder / "qrels" / f"{split}.tsv", "\n".join([header, *chosen]) + "\n")
     write_once(folder / "qrels" / "test.tsv", measured[0].read_text(encoding="utf-8"))
     return folder
+
+
+def query_id(line: str) -> str:
+    """Return the query of a line of judgements."""
+    return line.split("\t")[0]
 
 
 def link(file: Path, name: Path) -> None:
@@ -53,5 +57,7 @@ def write_once(path: Path, text: str) -> None:
 def data_key(source: str) -> str:
     """Hash what tells this data from other data: a folder's file names and sizes, or the name itself."""
     path = Path(source)
-    files = sorted((str(f.relative_to(path)), f.stat().st_size) for f in path.rglob("*") if f.is_file())
-    return blake2b(json.dumps(files or source).encode(), digest_size=6).hexdigest()
+    files = []
+    for file in filter(Path.is_file, path.rglob("*")):
+        files.append((str(file.relative_to(path)), file.stat().st_size))
+    return blake2b(json.dumps(sorted(files) or source).encode(), digest_size=6).hexdigest()

@@ -5,6 +5,7 @@ job; a job whose last file is in its folder is done; a plan made anew after a ki
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -30,8 +31,10 @@ MODEL = "model"  # the name of the one model in an evaluation's folder
 
 @dataclass(frozen=True)
 class Job:
-    """One process: a script, its options, and the jobs whose results it reads. `waits_for` must be done before it is
-    even known whether the job is wanted."""
+    """One process: a script, its options, and the jobs whose results it reads.
+
+    `waits_for` must be done before it is even known whether the job is wanted.
+    """
 
     name: str
     script: str
@@ -48,7 +51,12 @@ class Job:
     @property
     def ready(self) -> bool:
         """Decide whether the job can start: not done, and all that it depends on is."""
-        return not self.done and all(job.done for job in (*self.needs, *self.waits_for))
+        return not self.done and all_done((*self.needs, *self.waits_for))
+
+
+def all_done(jobs: Iterable[Job]) -> bool:
+    """Decide whether every job is done."""
+    return all(job.done for job in jobs)
 
 
 @dataclass
@@ -97,14 +105,14 @@ class Planner:
         content = [self.scale.name, self.data_key, script, asked, [job.name for job in needs]]
         key = blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=4).hexdigest()
         folder = self.output / "runs" / f"{label}-{key}"
-        located = {name: self.with_data(value) for name, value in options.items()}
+        located = dict(zip(options, map(self.with_data, options.values()), strict=True))
         located |= {OUTPUT_OPTION.get(script, "output"): str(folder), "cache_dir": str(self.output / "cache")}
         return Job(folder.name, script, located, folder, needs, waits_for)
 
     def with_data(self, value):
         """Replace the recipes' data folder by the given one in a value, or in each of a list."""
         if isinstance(value, list):
-            return [self.with_data(part) for part in value]
+            return list(map(self.with_data, value))
         if isinstance(value, str) and (value + "/").startswith(self.scale.data + "/"):
             return self.data + value.removeprefix(self.scale.data)
         return value
@@ -154,20 +162,21 @@ class Planner:
         """List (settings, training) of each trial of a student's selection; none at a scale without a selection."""
         if self.scale.selection is None:
             return []
-        plain = Row(student, student, student)
-        settings = self.scale.selection.settings(student)
-        return [(trial, self.student(student, plain, trial, seed)) for trial in settings]
+        plain, trials = Row(student, student, student), []
+        for settings in self.scale.selection.settings(student):
+            trials.append((settings, self.student(student, plain, settings, seed)))
+        return trials
 
     def chosen(self, student: str, seed: int) -> tuple[dict, tuple[Job, ...]]:
         """Return the settings of the best trial; while trials are missing, those of the first and what to wait for."""
         trials = self.trials(student, seed)
         if not trials:
             return {}, ()
-        jobs = tuple(job for _, job in trials)
-        if not all(job.done for job in jobs):
-            return trials[0][0], jobs
-        values = [self.dev_value(job) for job in jobs]
-        return trials[values.index(max(values))][0], ()
+        settings, jobs = zip(*trials, strict=True)
+        if not all_done(jobs):
+            return settings[0], jobs
+        values = list(map(self.dev_value, jobs))
+        return settings[values.index(max(values))], ()
 
     def dev_value(self, training: Job) -> float:
         """Read the selection's measure on dev at the end of a training."""
@@ -195,10 +204,16 @@ class Planner:
     def measured(self, study: Study, row: Row, seed: int, first_seed: int) -> Measured:
         """Make the jobs behind one row and seed."""
         training = self.training(row, seed, first_seed)
-        names = [*study.evaluations(), *([TRANSFER] if self.transfer else [])]
-        if row.model == TEACHER:  # a cross-encoder cannot search a collection
-            names = [name for name in names if not self.scale.evaluations.get(name, {}).get("retrieve")]
-        return Measured(training, {name: self.evaluation(name, training) for name in names})
+        measured = Measured(training)
+        for name in self.evaluations(study):
+            searches = self.scale.evaluations.get(name, {}).get("retrieve")
+            if not (searches and row.model == TEACHER):  # a cross-encoder cannot search a collection
+                measured.evaluations[name] = self.evaluation(name, training)
+        return measured
+
+    def evaluations(self, study: Study) -> list[str]:
+        """List the evaluations of a study, with the one on other data if there is any."""
+        return [*study.evaluations(), TRANSFER] if self.transfer else study.evaluations()
 
     def diagnosis(self, study: Study, seed: int, first_seed: int) -> Job | None:
         """Make the job that draws the figures of one seed's models; None for a study without."""
@@ -207,20 +222,21 @@ class Planner:
             return None
         options = {"data": self.scale.data, "model": [], "split": self.scale.evaluations["rerank"]["split"]}
         options |= self.scale.diagnosis | asked.get("set", {})
-        names: dict[str, list[str]] = {}
+        names: dict[str, list[str]] = {"model": [], "stage": [], "size": []}
         paths: dict[str, list[str]] = {}
         needs: dict[str, Job] = {}
-        for kind in ("model", "stage", "size"):
-            names[kind], paths[kind] = [], []
+        waits_for: tuple[Job, ...] = ()
+        for kind in names:
             for name, row_name in asked.get(kind, []):
                 for row in study.rows.values():
                     if row_name not in (row.name, row.family):
                         continue
                     job = self.training(row, seed, first_seed)
-                    needs[job.name] = job
+                    if job.name not in needs:
+                        needs[job.name] = job
+                        waits_for += job.waits_for
                     names[kind].append(name)
-                    paths[kind].append(f"{name}={job.folder}")
-        waits_for = tuple(job for need in needs.values() for job in need.waits_for)
+                    paths.setdefault(kind, []).append(f"{name}={job.folder}")
         label, jobs = f"diagnose-{study.name}", tuple(needs.values())
         job = self.job(label, "diagnose.py", options, jobs, waits_for, keyed={"names": names})
-        return self.with_path(job, **{kind: pairs for kind, pairs in paths.items() if pairs})
+        return self.with_path(job, **paths)

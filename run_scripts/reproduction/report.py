@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from m3se.hub_cards.paper import TABLES
@@ -26,7 +27,7 @@ def write_report(study: Study, planner: Planner, seeds: list[int]) -> str:
     results = collect(study, planner, seeds)
     figures = [*compared(results, study, folder), *diagnosed(study, planner, seeds[0], folder)]
     write_json(folder / "results.json", results)
-    text = "\n\n".join(part for part in sections(results, study, planner, figures) if part) + "\n"
+    text = "\n\n".join(filter(None, sections(results, study, planner, figures))) + "\n"
     write_text(folder / "report.md", text)
     return text
 
@@ -43,16 +44,23 @@ def sections(results: dict, study: Study, planner: Planner, figures: list[str]) 
         gaps(results),
         transfer(results),
         chosen(results, planner),
-        "\n".join(["## The paper's own inconsistencies", "", *[f"* {note}" for note in notes]]) if notes else "",
+        bullets("The paper's own inconsistencies", notes),
         diagnoses(results),
         *figures,
-        missing(results),
+        bullets("Not run yet", results["missing"]),
     ]
+
+
+def bullets(title: str, lines: Sequence[str]) -> str:
+    """Write a section that is a list; empty when nothing is in it."""
+    return "\n".join([f"## {title}", "", *map("* {}".format, lines)]) if lines else ""
 
 
 def main_table(results: dict, study: Study) -> str:
     """Write a table of ours and the paper's values, column by column."""
-    measured = set().union(*(row["values"] for row in results["rows"].values()))
+    measured = set()
+    for row in results["rows"].values():
+        measured |= row["values"].keys()
     columns = [name for name in study.columns if name in measured]
     header = ["model", "seeds"]
     for column in columns:
@@ -105,19 +113,22 @@ def closing(results: dict, study: Study) -> str:
     upper, baseline = results["upper"], results["baseline"]
     if not upper:
         return ""
-    between = {name: row for name, row in results["rows"].items() if any(map(is_closing, row["values"].values()))}
-    columns = []
+    rows, closing_columns = {}, set()
+    for name, row in results["rows"].items():
+        columns = {column for column, value in row["values"].items() if is_closing(value)}
+        closing_columns |= columns
+        if columns:
+            rows[name] = [name]
+    header = ["model"]
     for column in study.columns:
-        if any(is_closing(row["values"].get(column)) for row in between.values()):
-            columns.append(column)
-    header, rows = ["model"], [[name] for name in between]
-    for column in columns:
+        if column not in closing_columns:
+            continue
         header += [column, "paper"]
-        for row in rows:
-            value = between[row[0]]["values"].get(column)
-            row += [closed(value), percent(paper_share(results, row[0], column))]
+        for name, cells in rows.items():
+            value = results["rows"][name]["values"].get(column)
+            cells += [closed(value), percent(paper_share(results, name, column))]
     title = f"## Share of the gap between {baseline} and {upper} that is closed"
-    return f"{title}\n\n{table(header, rows)}" if rows else f"{title}\n\nNot measured, or there is no gap."
+    return f"{title}\n\n{table(header, list(rows.values())) if rows else 'Not measured, or there is no gap.'}"
 
 
 def is_closing(value: dict | None) -> bool:
@@ -135,8 +146,9 @@ def closed(value: dict | None) -> str:
 
 def paper_share(results: dict, name: str, column: str) -> float | None:
     """Compute the share that the paper's row closes; None where it does not say."""
-    rows = [results["rows"][row]["paper_row"] for row in (name, results["baseline"], results["upper"])]
-    values = [results["paper"].get(row, {}).get(column) for row in rows]
+    values = []
+    for row in (name, results["baseline"], results["upper"]):
+        values.append(results["paper"].get(results["rows"][row]["paper_row"], {}).get(column))
     return None if None in values else share(*values)
 
 
@@ -147,24 +159,25 @@ def percent(value: float | None) -> str:
 
 def gaps(results: dict) -> str:
     """Write MRR on training queries minus MRR on test queries, both re-ranking BM25's candidates."""
-    rows = [
-        [name, f"{row['values']['train MRR@10']['mean']:.4f}", f"{row['train_minus_test']:+.4f}"]
-        for name, row in results["rows"].items()
-        if "train_minus_test" in row
-    ]
+    rows = []
+    for name, row in results["rows"].items():
+        if "train_minus_test" in row:
+            train = row["values"]["train MRR@10"]["mean"]
+            rows.append([name, f"{train:.4f}", f"{row['train_minus_test']:+.4f}"])
     title = "## Training and test queries"
     return f"{title}\n\n{table(['model', 'train MRR@10', 'train − test'], rows)}" if rows else ""
 
 
 def transfer(results: dict) -> str:
     """Write a table of the same models on a collection that nothing was trained on."""
-    rows = {name: row["values"] for name, row in results["rows"].items() if f"{TRANSFER} MRR@10" in row["values"]}
-    header, cells = ["model"], {name: [name] for name in rows}
-    for column in (f"{TRANSFER} MRR@10", f"{TRANSFER} nDCG@10"):
-        header += [column, "p"]
-        for name, values in rows.items():
-            cells[name] += [cell(values[column]), p_value(values[column]["p_value"])]
-    return f"## On data not trained on\n\n{table(header, list(cells.values()))}" if rows else ""
+    mrr, ndcg = f"{TRANSFER} MRR@10", f"{TRANSFER} nDCG@10"
+    rows = []
+    for name, row in results["rows"].items():
+        values = row["values"]
+        if mrr in values:
+            p_values = p_value(values[mrr]["p_value"]), p_value(values[ndcg]["p_value"])
+            rows.append([name, cell(values[mrr]), p_values[0], cell(values[ndcg]), p_values[1]])
+    return f"## On data not trained on\n\n{table(['model', mrr, 'p', ndcg, 'p'], rows)}" if rows else ""
 
 
 def chosen(results: dict, planner: Planner) -> str:
@@ -172,12 +185,11 @@ def chosen(results: dict, planner: Planner) -> str:
     if not results["selection"]:
         return ""
     measure = planner.scale.selection.measure
-    rows = [
-        [student, json.dumps(trial["settings"]), NONE if trial["dev"] is None else f"{trial['dev']:.4f}"]
-        + ["**chosen**" if trial["chosen"] else ""]
-        for student, trials in results["selection"].items()
-        for trial in trials
-    ]
+    rows = []
+    for student, trials in results["selection"].items():
+        for trial in trials:
+            value = NONE if trial["dev"] is None else f"{trial['dev']:.4f}"
+            rows.append([student, json.dumps(trial["settings"]), value, "**chosen**" if trial["chosen"] else ""])
     text = (
         f"Of each student's trials the one with the best {measure} on {planner.scale.held_out} training queries that "
         "were held out is used with every seed; every loss had as many trials. Test queries had no part in it."
@@ -187,13 +199,15 @@ def chosen(results: dict, planner: Planner) -> str:
 
 def diagnoses(results: dict) -> str:
     """Write what the diagnoses say of the models of several seeds; of one alone the figures say it."""
-    entries = [entry for by_model in results["diagnosis"].values() for entry in by_model.items()]
-    if max((len(value["seeds"]) for _, value in entries), default=0) < 2:
+    models, seeds, rows = {}, 0, []
+    for by_model in results["diagnosis"].values():
+        models |= dict.fromkeys(by_model)
+        for value in by_model.values():
+            seeds = max(seeds, len(value["seeds"]))
+    if seeds < 2:
         return ""
-    models = list(dict.fromkeys(model for model, _ in entries))
-    rows = []
     for figure, by_model in results["diagnosis"].items():
-        rows.append([figure.replace("_", " "), *[spread(by_model.get(model)) for model in models]])
+        rows.append([figure.replace("_", " "), *map(spread, map(by_model.get, models))])
     text = f"Mean ± standard deviation over seeds. The figures below are of seed {results['seeds'][0]}."
     return f"## Diagnosis\n\n{text}\n\n{table(['', *models], rows)}"
 
@@ -205,25 +219,18 @@ def spread(value: dict | None) -> str:
     return f"{value['mean']:.3f}" + ("" if value["sd"] is None else f" ± {value['sd']:.3f}")
 
 
-def missing(results: dict) -> str:
-    """List the jobs that are not done."""
-    if not results["missing"]:
-        return ""
-    return "\n".join(["## Not run yet", "", *[f"* {name}" for name in results["missing"]]])
-
-
 def compared(results: dict, study: Study, folder: Path) -> list[str]:
     """Draw the first column, with the shares of the gap where the study has one."""
     column = next(iter(study.columns))
-    rows = {name: row["values"][column] for name, row in results["rows"].items() if column in row["values"]}
-    if not rows:
+    values, shares = {}, {}
+    for name, row in results["rows"].items():
+        value = row["values"].get(column)
+        if value is not None:
+            values[name] = value["mean"], value["interval_95"]
+        if is_closing(value):
+            shares[name] = value["gap_closed"], value["gap_closed_95"], paper_share(results, name, column)
+    if not values:
         return []
-    values = {name: (value["mean"], value["interval_95"]) for name, value in rows.items()}
-    shares = {
-        name: (value["gap_closed"], value["gap_closed_95"], paper_share(results, name, column))
-        for name, value in rows.items()
-        if is_closing(value)
-    }
     title = f"{study.title}, {results['data']}, {results['measured_on'][column.split()[0]]['queries']:,} queries"
     figure = comparison(values, shares, column, f"gap closed, from {results['baseline']} to {results['upper']}", title)
     figure.savefig(folder / COMPARISON, metadata={"Software": None})

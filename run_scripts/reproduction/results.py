@@ -8,7 +8,7 @@ import numpy as np
 
 from m3se.hub_cards.paper import TABLES
 from m3se.run_scripts.publishing.card_values import read_json
-from m3se.run_scripts.reproduction.plan import MODEL, TRANSFER, Measured, Planner
+from m3se.run_scripts.reproduction.plan import MODEL, Measured, Planner
 from m3se.run_scripts.reproduction.study import Study
 from m3se.trainers.evaluation.run_metrics import Evaluation
 from m3se.trainers.evaluation.significance import compare, share_interval
@@ -21,11 +21,13 @@ SETTING = ("data", "split", "queries", "candidates", "candidate_recall", "depth"
 
 def collect(study: Study, planner: Planner, seeds: list[int]) -> dict:
     """Collect every row with its seeds, means, deviations, intervals, tests and share of the gap, and missing jobs."""
-    measured = {}
+    measured, jobs, rows = {}, {}, {}
     for name, row in study.rows.items():
+        rows[name] = {"paper_row": row.paper_row, "values": {}}
         for seed in seeds:
             measured[name, seed] = planner.measured(study, row, seed, seeds[0])
-    jobs = {job.name: job for entry in measured.values() for job in entry.jobs()}
+            for job in measured[name, seed].jobs():
+                jobs[job.name] = job
     results = {
         "study": study.name,
         "title": study.title,
@@ -36,19 +38,19 @@ def collect(study: Study, planner: Planner, seeds: list[int]) -> dict:
         "upper": study.upper,
         "missing": [name for name, job in jobs.items() if not job.done],
         "measured_on": {},
-        "rows": {name: {"paper_row": row.paper_row, "values": {}} for name, row in study.rows.items()},
+        "rows": rows,
         "selection": selection(study, planner, seeds[0]),
         "diagnosis": diagnosis(study, planner, seeds),
         "paper": paper_rows(study),
     }
-    for evaluation in [*study.evaluations(), *([TRANSFER] if planner.transfer else [])]:
+    for evaluation in planner.evaluations(study):
         add_evaluation(results, study, evaluation, measured)
     for name, entry in results["rows"].items():
         if name in study.rows:
             entry["training"] = training(measured[name, seeds[0]])
         if {"train MRR@10", "rerank MRR@10"} <= entry["values"].keys():
-            train, test = (entry["values"][f"{split} MRR@10"]["mean"] for split in ("train", "rerank"))
-            entry["train_minus_test"] = train - test
+            train, test = entry["values"]["train MRR@10"], entry["values"]["rerank MRR@10"]
+            entry["train_minus_test"] = train["mean"] - test["mean"]
     return results
 
 
@@ -65,7 +67,9 @@ def add_evaluation(results: dict, study: Study, evaluation: str, measured: dict[
             folders.setdefault(BM25, {}).setdefault(seed, job.folder / "bm25")
     if not folders:
         return
-    evaluations = {name: mean_evaluation(list(by_seed.values())) for name, by_seed in folders.items()}
+    evaluations = {}
+    for name, by_seed in folders.items():
+        evaluations[name] = mean_evaluation(list(by_seed.values()))
     against = study.baseline if study.baseline in evaluations and len(evaluations) > 1 else None
     comparison = compare(evaluations, against)
     closed = gaps_closed(evaluations, study.baseline, study.upper)
@@ -74,9 +78,12 @@ def add_evaluation(results: dict, study: Study, evaluation: str, measured: dict[
     results["measured_on"][evaluation] = {key: metrics[key] for key in SETTING if key in metrics}
     for name, means in evaluations.items():
         row = results["rows"].setdefault(name, {"paper_row": name if name in results["paper"] else None, "values": {}})
-        seeds = {} if name == BM25 else folders[name]
+        by_seed = {}
+        if name != BM25:
+            for seed, folder in folders[name].items():
+                by_seed[seed] = read_json(folder / "metrics.json")
         for measure, mean in means.values.items():
-            each = {seed: read_json(folder / "metrics.json")[measure] for seed, folder in seeds.items()}
+            each = {seed: metrics[measure] for seed, metrics in by_seed.items()}
             row["values"][f"{evaluation} {measure}"] = {
                 "mean": mean,
                 "sd": deviation(each.values()),
@@ -94,10 +101,10 @@ def deviation(values: Iterable[float]) -> float | None:
 
 def diagnosis(study: Study, planner: Planner, seeds: list[int]) -> dict[str, dict[str, dict]]:
     """Read the diagnoses of the seeds' models: figure → model → its mean, deviation and value of each seed."""
-    jobs = {seed: planner.diagnosis(study, seed, seeds[0]) for seed in seeds}
     models = [name for name, _ in study.diagnose.get("model", [])]
     figures: dict[str, dict[str, dict]] = {}
-    for seed, job in jobs.items():
+    for seed in seeds:
+        job = planner.diagnosis(study, seed, seeds[0])
         if job is not None and job.done:
             for figure, model, value in values_by_model(read_json(job.folder / "summary.json"), models):
                 figures.setdefault(figure, {}).setdefault(model, {})[seed] = value
@@ -123,7 +130,9 @@ def values_by_model(summary: dict, models: list[str]) -> Iterator[tuple[str, str
 def mean_evaluation(folders: list[Path]) -> Evaluation:
     """Average each query's values over the seeds in whose folders they are."""
     tables = [read_queries(folder / "per_query.jsonl") for folder in folders]
-    per_query = {query: mean_row([table[query] for table in tables]) for query in tables[0]}
+    per_query = {}
+    for query in tables[0]:
+        per_query[query] = mean_row([table[query] for table in tables])
     return Evaluation(mean_row(list(per_query.values())), per_query, 0)
 
 
@@ -137,23 +146,32 @@ def mean_row(rows: list[dict[str, float]]) -> dict[str, float]:
 
 def read_queries(file: Path) -> dict[str, dict[str, float]]:
     """Read each query's measures, by its id."""
-    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    return {row.pop("query_id"): row for row in rows}
+    rows = {}
+    for row in map(json.loads, file.read_text(encoding="utf-8").splitlines()):
+        rows[row.pop("query_id")] = row
+    return rows
 
 
 def selection(study: Study, planner: Planner, seed: int) -> dict[str, list[dict]]:
     """Describe each student's trials, with the dev measure of those that are done."""
     selected = {}
-    for student in dict.fromkeys(row.model for row in study.rows.values() if row.model in planner.scale.students):
-        trials = planner.trials(student, seed)
-        values = [planner.dev_value(job) if job.done else None for _, job in trials]
-        if trials:
-            best = values.index(max(values)) if None not in values else None
-            selected[student] = [
-                {"settings": settings, "dev": value, "chosen": place == best}
-                for place, ((settings, _), value) in enumerate(zip(trials, values, strict=True))
-            ]
+    models = [row.model for row in study.rows.values()]
+    for student in filter(planner.scale.students.get, dict.fromkeys(models)):
+        if trials := describe_trials(planner, student, seed):
+            selected[student] = trials
     return selected
+
+
+def describe_trials(planner: Planner, student: str, seed: int) -> list[dict]:
+    """Describe a student's trials; the best is marked when all are done."""
+    described = []
+    for settings, job in planner.trials(student, seed):
+        value = planner.dev_value(job) if job.done else None
+        described.append({"settings": settings, "dev": value, "chosen": False})
+    values = [trial["dev"] for trial in described]
+    if values and None not in values:
+        described[values.index(max(values))]["chosen"] = True
+    return described
 
 
 def training(jobs: Measured) -> dict:
@@ -173,19 +191,23 @@ def paper_rows(study: Study) -> dict[str, dict[str, float | None]]:
     table = TABLES.get(study.table)
     if table is None:
         return {}
-    names = [row.paper_row for row in study.rows.values() if row.paper_row] + [BM25] * (BM25 in table.rows)
-    columns = {column: paper for column, paper in study.columns.items() if paper}
-    rows = {}
-    for name in names:
-        rows[name] = {column: table.value(name, paper) for column, paper in columns.items()}
+    names = [row.paper_row for row in study.rows.values()] + [BM25] * (BM25 in table.rows)
+    rows: dict[str, dict[str, float | None]] = {}
+    for name in filter(None, names):
+        rows[name] = {}
+        for column, paper_column in study.columns.items():
+            if paper_column:
+                rows[name][column] = table.value(name, paper_column)
     return rows
 
 
 def gaps_closed(
     evaluations: dict[str, Evaluation], baseline: str | None, upper: str | None
 ) -> dict[tuple[str, str], dict]:
-    """Compute by (row, measure) the share of the distance from baseline to upper row that it covers, with its 95%
-    interval; nothing where there is no distance."""
+    """Compute by (row, measure) the share of the distance from baseline to upper row that it covers.
+
+    Each has its 95% interval; there is nothing where there is no distance.
+    """
     if not {baseline, upper} <= evaluations.keys():
         return {}
     queries = list(evaluations[upper].per_query)
@@ -196,7 +218,7 @@ def gaps_closed(
             for system in (name, baseline, upper):
                 per_query = evaluations[system].per_query
                 columns.append(np.array([per_query[query][measure] for query in queries]))
-            covered = share(*(column.mean() for column in columns))
+            covered = share(*map(np.mean, columns))
             if covered is not None:
                 shares[name, measure] = {"gap_closed": float(covered), "gap_closed_95": share_interval(*columns)}
     return shares

@@ -55,7 +55,10 @@ class Running:
 
     def stop(self) -> None:
         """Interrupt the process, and kill it when it has not ended after a minute."""
-        self.process.send_signal(signal.SIGINT)  # the scripts keep what they have
+        if sys.platform == "win32":  # which has no interrupt for one process
+            self.process.terminate()
+        else:
+            self.process.send_signal(signal.SIGINT)  # the scripts keep what they have
         try:
             self.process.wait(60)
         except subprocess.TimeoutExpired:
@@ -81,15 +84,17 @@ def visible(devices: list[int]) -> dict[str, str]:
 
 
 def run_all(plan: Callable[[], list[Job]], output: Path, gpus: int, processes: int) -> list[str]:
-    """Run what `plan` holds until nothing in it is ready, planning anew after each job, since results decide what is
-    wanted next. Returns the names of jobs that failed; what needs them is left out."""
+    """Run the jobs of `plan` until none is ready; return the names of those that failed.
+
+    It is planned anew after each job, since results decide what is wanted next. What needs a failed job is left out.
+    """
     free = [list(range(first, first + processes)) for first in range(0, gpus, processes)] or [[]]
     running: list[Running] = []
     failed: list[str] = []
     try:
         while True:
-            busy = {process.job.name for process in running}
-            waiting = [job for job in plan() if job.ready and job.name not in busy and job.name not in failed]
+            begun = {process.job.name for process in running}.union(failed)
+            waiting = [job for job in plan() if job.ready and job.name not in begun]
             while free and waiting:
                 running.append(Running(waiting.pop(0), output, free.pop(), processes))
                 logger.info("%s %s", time.strftime("%H:%M:%S"), running[-1].job.name)
@@ -115,4 +120,7 @@ def last_lines(log: Path, count: int = 5) -> str:
 
 def timed(output: Path) -> dict[str, dict]:
     """Read the records of jobs that ended, by name."""
-    return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in (output / "records").glob("*.json")}
+    records = {}
+    for file in (output / "records").glob("*.json"):
+        records[file.stem] = json.loads(file.read_text(encoding="utf-8"))
+    return records

@@ -85,7 +85,12 @@ class Study:
 
     def evaluations(self) -> list[str]:
         """List the evaluations that the columns are of."""
-        return list(dict.fromkeys(column.split()[0] for column in self.columns))
+        return list(dict.fromkeys(map(evaluation_name, self.columns)))
+
+
+def evaluation_name(column: str) -> str:
+    """Return the evaluation of a column, whose name is "evaluation measure"."""
+    return column.split()[0]
 
 
 def study_names(recipes: Path) -> list[str]:
@@ -99,11 +104,12 @@ def read_scale(name: str, recipes: Path) -> Scale:
     if name not in scales:
         raise InputError(f"--scale: expected one of {', '.join(scales)}, got {name!r}")
     values = dict(scales[name])
-    values |= {part: Recipe(**values[part]) for part in ("teacher", "lists")}
+    values |= {"teacher": Recipe(**values["teacher"]), "lists": Recipe(**values["lists"])}
     values["students"] = {key: Recipe(**value) for key, value in values["students"].items()}
     if "selection" in values:
         values["selection"] = Selection(**values["selection"])
-        budgets = {student: len(trials) for student, trials in values["selection"].trials.items()}
+        trials = values["selection"].trials
+        budgets = dict(zip(trials, map(len, trials.values()), strict=True))
         if len(set(budgets.values())) > 1:
             raise InputError(f"scales.yaml: {name}: every loss needs as many trials as the others, got {budgets}")
     return Scale(name=name, recipes=recipes, **values)
@@ -119,11 +125,14 @@ def read_study(name: str, scale: Scale) -> Study:
     entry = read_recipe(scale.recipes / name / "study.yaml")
     names = {field_.name for field_ in fields(Study)}
     values = {key: value for key, value in merged(entry, entry.get(scale.name, {})).items() if key in names}
-    rows = [row for label, entry in values.pop("rows").items() for row in read_rows(label, entry, scale)]
-    study = Study(name=name, rows={row.name: row for row in rows}, **values)
-    study.columns = {
-        column: paper for column, paper in study.columns.items() if column.split()[0] in scale.evaluations
-    }
+    rows, columns = {}, {}
+    for label, row_entry in values["rows"].items():
+        for row in read_rows(label, row_entry, scale):
+            rows[row.name] = row
+    for column, paper_column in values["columns"].items():
+        if evaluation_name(column) in scale.evaluations:
+            columns[column] = paper_column
+    study = Study(name=name, **values | {"rows": rows, "columns": columns})
     check(study, scale)
     return study
 
@@ -137,15 +146,11 @@ def read_rows(label: str, entry: dict, scale: Scale) -> list[Row]:
         return []
     here = merged(entry, entry.get(scale.name, {}))
     row = Row(label, label, here["model"], here.get("paper_row"), here.get("set", {}), here.get("lists", {}))
-    return [
-        replace(
-            row,
-            name=f"{label}, {value}",
-            set=merged(row.set, changes),
-            paper_row=row.paper_row and row.paper_row.format(value),
-        )
-        for value, changes in here.get("each", {}).items()
-    ] or [row]
+    rows = []
+    for value, changes in here.get("each", {}).items():
+        paper_row = row.paper_row and row.paper_row.format(value)
+        rows.append(replace(row, name=f"{label}, {value}", set=merged(row.set, changes), paper_row=paper_row))
+    return rows or [row]
 
 
 def check(study: Study, scale: Scale) -> None:
@@ -155,8 +160,9 @@ def check(study: Study, scale: Scale) -> None:
         raise InputError(f"{where}: none of its rows is for scale {scale.name}")
     if not study.columns:
         raise InputError(f"{where}: scale {scale.name} measures nothing of it")
-    if wrong := [row for row in (study.baseline, study.upper) if row not in (None, *study.rows)]:
-        raise InputError(f"{where}: at scale {scale.name} there is no row {wrong[0]!r}")
+    for name in (study.baseline, study.upper):
+        if name not in (None, *study.rows):
+            raise InputError(f"{where}: at scale {scale.name} there is no row {name!r}")
     for row in study.rows.values():
         if row.model != TEACHER and row.model not in scale.students:
             raise InputError(f"{where}: {row.name}: scale {scale.name} has no model {row.model!r}")
@@ -165,10 +171,12 @@ def check(study: Study, scale: Scale) -> None:
         raise InputError(f"{where}: the paper has no {study.table!r}; hub_cards/paper.py has {', '.join(TABLES)}")
     if table is None:
         return
-    if wrong := [row.paper_row for row in study.rows.values() if row.paper_row and row.paper_row not in table.rows]:
-        raise InputError(f"{where}: {study.table} has no row {wrong[0]!r}")
-    if wrong := [column for column in study.columns.values() if column and column not in table.columns]:
-        raise InputError(f"{where}: {study.table} has no column {wrong[0]!r}")
+    for row in study.rows.values():
+        if row.paper_row and row.paper_row not in table.rows:
+            raise InputError(f"{where}: {study.table} has no row {row.paper_row!r}")
+    for column in study.columns.values():
+        if column and column not in table.columns:
+            raise InputError(f"{where}: {study.table} has no column {column!r}")
 
 
 def merged(first: dict, second: dict) -> dict:

@@ -1,4 +1,6 @@
 import json
+import signal
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from m3se.run_scripts.cli.recipe import as_flag
 from m3se.run_scripts.reproduction.data import split_collection
 from m3se.run_scripts.reproduction.plan import Job, Planner
 from m3se.run_scripts.reproduction.results import gaps_closed, mean_evaluation, share
-from m3se.run_scripts.reproduction.run import run_all, timed
+from m3se.run_scripts.reproduction.run import Running, run_all, timed
 from m3se.run_scripts.reproduction.study import RECIPES, merged, read_scale, read_study, study_names
 from m3se.trainers.evaluation.run_metrics import Evaluation
 from tests.reliability.forked import Run
@@ -305,3 +307,24 @@ def test_a_job_is_a_process_with_its_options_its_devices_its_log_and_its_record(
     log = (tmp_path / "out" / "logs" / "rerank-a.log").read_text(encoding="utf-8")
     assert log.strip() == f"['--recipe', '{recipe}'] 0,1 passive"
     assert timed(tmp_path / "out").keys() == ({"rerank-a"} if status == 0 else set())
+
+
+SLEEP = """
+import signal, time
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.linux
+@pytest.mark.parametrize("platform, number", [("linux", signal.SIGINT), ("win32", signal.SIGTERM)])
+def test_a_job_is_interrupted_where_the_system_can(platform, number, tmp_path, monkeypatch):
+    (tmp_path / "evaluate.py").write_text(SLEEP, encoding="utf-8")
+    monkeypatch.setattr("m3se.run_scripts.reproduction.run.SCRIPTS", tmp_path)
+    running = Running(Job("rerank-a", "evaluate.py", {"depth": 10}, tmp_path / "made"), tmp_path / "out", [], 1)
+    while "ready" not in running.log.read_text(encoding="utf-8"):
+        assert running.process.poll() is None
+    monkeypatch.setattr(sys, "platform", platform)
+    running.stop()
+    assert running.process.returncode == -number
