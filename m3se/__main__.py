@@ -6,18 +6,26 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+from m3se.run_scripts.cli.output import end_with_reader
+
 
 def main() -> None:
     """Run the command that the first argument names; without one, list the commands."""
+    with end_with_reader():
+        start(sys.argv[1:])
+
+
+def start(words: list[str]) -> None:
+    """Run the command that the first word names with the others as its options."""
     scripts = {path.stem: path for path in sorted(scripts_folder().glob("[a-z]*.py"))}
-    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    name = words[0] if words else "--help"
     if name in ("-h", "--help"):
         print(overview(scripts))
         return
     if name not in scripts:
         print(f"m3se: error: no command {name!r}; there are {', '.join(scripts)}", file=sys.stderr)
         sys.exit(2)
-    sys.argv = [f"m3se {name}", *sys.argv[2:]]
+    sys.argv = [f"m3se {name}", *words[1:]]
     runpy.run_module(f"m3se.run_scripts.{name}", run_name="__main__", alter_sys=False)
 
 

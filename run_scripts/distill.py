@@ -15,7 +15,7 @@ from m3se.modeling.colbert import ColBERT
 from m3se.modeling.cross_encoder import CrossEncoder
 from m3se.modeling.dual_encoder import DualEncoder
 from m3se.run_scripts.cli.app import run
-from m3se.run_scripts.cli.arguments import DevArguments, EncoderArguments, RunArguments, option
+from m3se.run_scripts.cli.arguments import REQUIRED, DevArguments, EncoderArguments, RunArguments, option
 from m3se.run_scripts.cli.training import adapt, train
 from m3se.trainers.config import RankingConfig, parse_mapping
 from m3se.trainers.data import RankingLists, lists_relevant_from
@@ -42,7 +42,7 @@ class StudentArguments:
 
     _argument_group_name = "student"
 
-    data: str = field(metadata={"help": "Folder of training lists, with teacher scores unless the loss needs none."})
+    data: str = option("Folder of training lists, with teacher scores unless the loss needs none.", REQUIRED)
     architecture: str = option("dual_encoder, colbert or cross_encoder.", "dual_encoder")
     pooling: str | None = option(
         "Dual encoder: cls, or mean, which truncated encoders need "

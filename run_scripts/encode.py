@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from transformers import HfArgumentParser
 
 from m3se.run_scripts.cli.app import run
-from m3se.run_scripts.cli.arguments import REQUIRED, DocumentArguments, ScorerArguments, option
+from m3se.run_scripts.cli.arguments import DocumentArguments, EmbedderArguments, option
 from m3se.trainers.data import read_documents
 from m3se.trainers.processes import connect_processes
 from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection, encode_collection, encoding_folder
@@ -23,10 +23,9 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
-class EncodingArguments(DocumentArguments, ScorerArguments):
-    """What to embed, with which model, in which format."""
+class EncodingArguments(DocumentArguments, EmbedderArguments):
+    """The collection, the model, and the files of the embeddings."""
 
-    model: str = option("Folder or Hub id of a model that embeds documents in one vector.", REQUIRED)
     output: str | None = option("Folder for the shards (default: in the cache).")
     number_format: str = option("Of the file: float32, float16, or int8 (a scale per document).", "float32")
     shard_size: int = option("Documents of a shard.", 65_536)

@@ -10,7 +10,9 @@ A single model without a --name leaves its files in the output folder itself, ev
 import logging
 import re
 import time
+from collections import Counter
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from transformers import HfArgumentParser
@@ -48,7 +50,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(kw_only=True)
 class EvaluationArguments(CandidateArguments, ScorerArguments):
-    """What to measure, on what, and where to write it."""
+    """The models to measure, the data, and the folder of the results."""
 
     output: str = option("Folder for table.md and, for each of its rows, a run and its metrics.", REQUIRED)
     model: list[str] = option("Model folders or Hub ids; none: only BM25.", list)
@@ -89,7 +91,7 @@ def reranked(arguments: EvaluationArguments) -> tuple[list[System], dict]:
     """Measure each model on the candidates, after the candidates' own order if it is known."""
     candidates = find_candidates(arguments)
     rows = candidates.lists.rows
-    check_ids(rows["query_id"], {name for names in rows["document_ids"] for name in names})
+    check_ids(rows["query_id"], set(chain.from_iterable(rows["document_ids"])))
     systems = []
     if candidates.run is not None:
         evaluation = evaluated(arguments, candidates.run, candidates.qrels)
@@ -188,7 +190,7 @@ def check_index(arguments: EvaluationArguments, models: list[ModelInfo]) -> None
 def check_models(models: list[str], dtype: str, pooling: str | None) -> list[ModelInfo]:
     """Read what each model is. Raises InputError, as far as files tell, for one that cannot be loaded."""
     choose_dtype(dtype, "cpu")
-    infos = [ModelInfo.read(model) for model in models]
+    infos = list(map(ModelInfo.read, models))
     for info in infos:
         check_kind(info, own_pooling(info, pooling))
     if pooling is not None and all(info.kind != "encoder" for info in infos):
@@ -212,10 +214,9 @@ def row_names(arguments: EvaluationArguments) -> list[str]:
     if arguments.name and len(arguments.name) != len(arguments.model):
         raise InputError(f"--name: {len(arguments.name)} names for {len(arguments.model)} models")
     names = arguments.name or [Path(model).name for model in arguments.model]
-    folders = [folder_name(name) for name in names]
-    every_row = folders + [folder_name(name) for name in first_row(arguments)]
-    for name, folder in zip(names, folders, strict=True):
-        if every_row.count(folder) > 1:
+    rows = Counter(map(folder_name, [*names, *first_row(arguments)]))
+    for name in names:
+        if rows[folder_name(name)] > 1:
             raise InputError(f"--name: {name!r} would stand for two rows of the table; give each model its own name")
     return names
 

@@ -28,7 +28,9 @@ from m3se.trainers.data.mining import Mined
 from m3se.trainers.data.schema import ROW_FEATURES, positives
 from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.runs import Run, check_collection, without_identical, write_run
+from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection
 from m3se.trainers.retrieval.loading import load_embedder
+from m3se.trainers.retrieval.scorers import DenseScorer
 from m3se.trainers.retrieval.search import retrieve
 from m3se.trainers.storage.arrow import write_rows
 from m3se.trainers.teacher.annotate import annotate
@@ -42,9 +44,8 @@ QUERIES_AT_ONCE = 10_000
 
 @dataclass(kw_only=True)
 class MiningArguments(CollectionArguments, SearchedArguments):
-    """What to mine with, from what, and where to write it."""
+    """The model, the data and the file of the negatives."""
 
-    model: str = option("Folder or Hub id of a model that embeds documents in one vector.", REQUIRED)
     output: str = option("The TREC run file to write.", REQUIRED)
     split: str = option("Which queries of the data.", "train")
     count: int = option("Negatives of a query.", 20)
@@ -78,12 +79,7 @@ def main(arguments: MiningArguments) -> None:
     collection = relevant_from(collection, arguments.relevance_level)
     encoded = open_encoding(arguments, scorer, collection.documents)
     identical = set() if arguments.keep_identical_ids else identical_ids(collection)
-    runs = (
-        without_identical(
-            retrieve(scorer, queries, encoded, arguments.depth + bool(identical)), identical, arguments.depth
-        )
-        for queries in blocks(collection.queries)
-    )
+    runs = retrieve_blocks(scorer, collection.queries, encoded, identical, arguments.depth)
     counts = write_mined(runs, collection, teacher, arguments)
     if identical:
         counts["documents_with_the_id_of_their_query_passed_over"] = len(identical)
@@ -101,11 +97,23 @@ def check(arguments: MiningArguments) -> None:
         raise InputError("--margin is the teacher's: give --teacher too")
 
 
-def blocks(queries: dict[str, str]) -> Iterator[dict[str, str]]:
-    """Yield the queries in their order, `QUERIES_AT_ONCE` at a time: memory does not grow with their number."""
-    names = list(queries)
-    for start in range(0, len(names), QUERIES_AT_ONCE):
-        yield {name: queries[name] for name in names[start : start + QUERIES_AT_ONCE]}
+def retrieve_blocks(
+    scorer: DenseScorer, queries: dict[str, str], encoded: EmbeddedCollection, identical: set[str], depth: int
+) -> Iterator[Run]:
+    """Search for `QUERIES_AT_ONCE` queries at a time, in their order: memory does not grow with their number.
+
+    Args:
+        scorer: embeds the queries.
+        queries: query id → text.
+        encoded: the documents, embedded.
+        identical: ids of queries that a document has too; it is passed over.
+        depth: documents of a query.
+    """
+    items = list(queries.items())
+    for start in range(0, len(items), QUERIES_AT_ONCE):
+        block = dict(items[start : start + QUERIES_AT_ONCE])
+        run_ = retrieve(scorer, block, encoded, depth + bool(identical))
+        yield without_identical(run_, identical, depth)
 
 
 def write_mined(

@@ -9,68 +9,61 @@ arrived; the access token is HF_TOKEN's or that of `hf auth login`. The third wr
 models of a study, and with `--repo org` makes a collection of them on the Hub.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import HfApi
 from transformers import HfArgumentParser
 
 from m3se.run_scripts.cli.app import run
+from m3se.run_scripts.cli.arguments import REQUIRED, option
 from m3se.run_scripts.publishing.card_values import paper_values
 from m3se.run_scripts.publishing.hub_collection import make_collection, write_collection_card
 from m3se.run_scripts.publishing.push import publish
 from m3se.trainers.errors import InputError
 
 
-@dataclass
+@dataclass(kw_only=True)
 class PublishArguments:
     """Options on the model and where it goes."""
 
-    folder: str = field(metadata={"help": "Published folder to write; its name is the model's."})
-    model: str | None = field(default=None, metadata={"help": "Directory of the trained model."})
-    repo: str | None = field(default=None, metadata={"help": "Hub repository to upload to, such as org/de-m3se."})
-    private: bool = field(default=False, metadata={"help": "A new repository is private."})
-    revision: str = field(default="main", metadata={"help": "Branch to upload to, created if need be."})
-    dry_run: bool = field(default=False, metadata={"help": "Show what would be uploaded, and stop."})
-    collection: str | None = field(default=None, metadata={"help": "Title of a collection to make instead."})
-    members: list[str] = field(default_factory=list, metadata={"help": "Published folders of the collection."})
+    folder: str = option("Published folder to write; its name is the model's.", REQUIRED)
+    model: str | None = option("Directory of the trained model.")
+    repo: str | None = option("Hub repository to upload to, such as org/de-m3se.")
+    private: bool = option("A new repository is private.", False)
+    revision: str = option("Branch to upload to, created if need be.", "main")
+    dry_run: bool = option("Show what would be uploaded, and stop.", False)
+    collection: str | None = option("Title of a collection to make instead.")
+    members: list[str] = option("Published folders of the collection.", list)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class CardArguments:
     """Options on the card's contents."""
 
-    metrics: str | None = field(default=None, metadata={"help": "metrics.json of run_scripts/evaluate.py."})
-    table: str | None = field(default=None, metadata={"help": "Markdown table for the card's results."})
-    significance: str | None = field(default=None, metadata={"help": "Markdown on which differences are real."})
-    dataset: str | None = field(default=None, metadata={"help": "Data set of the metrics (default: as they say)."})
-    split: str | None = field(default=None, metadata={"help": "Its split."})
-    benchmark: str | None = field(
-        default=None,
-        metadata={"help": "Benchmark registered on the Hub to report to: org/dataset:task:measure."},
-    )
-    paper: str | None = field(
-        default=None, metadata={"help": "Row of the paper to show beside, such as 'table1:M3SE:MSMARCO re-rank'."}
-    )
-    diagnostics: str | None = field(default=None, metadata={"help": "Output folder of run_scripts/diagnose.py."})
-    pictures: list[str] = field(default_factory=list, metadata={"help": "Pictures, each FILE or FILE=caption."})
-    base_model: str | None = field(default=None, metadata={"help": "Hub id of the model it was trained from."})
-    teacher: str | None = field(default=None, metadata={"help": "Hub id of its teacher (default: the local name)."})
-    license: str | None = field(
-        default=None, metadata={"help": "Licence of the weights as the Hub names it, such as apache-2.0."}
-    )
-    language: str | None = field(
-        default=None, metadata={"help": "Language of the texts as a code of two or three letters, such as en."}
-    )
-    datasets: list[str] = field(default_factory=list, metadata={"help": "Hub ids of the training data."})
-    data_notes: str | None = field(default=None, metadata={"help": "A sentence on the data's licence and limits."})
-    onnx: bool = field(default=False, metadata={"help": "Add onnx/model.onnx (needs the extra onnx)."})
+    metrics: str | None = option("metrics.json of run_scripts/evaluate.py.")
+    table: str | None = option("Markdown table for the card's results.")
+    significance: str | None = option("Markdown on which differences are real.")
+    dataset: str | None = option("Data set of the metrics (default: as they say).")
+    split: str | None = option("Its split.")
+    benchmark: str | None = option("Benchmark registered on the Hub to report to: org/dataset:task:measure.")
+    paper: str | None = option("Row of the paper to show beside, such as 'table1:M3SE:MSMARCO re-rank'.")
+    diagnostics: str | None = option("Output folder of run_scripts/diagnose.py.")
+    pictures: list[str] = option("Pictures, each FILE or FILE=caption.", list)
+    base_model: str | None = option("Hub id of the model it was trained from.")
+    teacher: str | None = option("Hub id of its teacher (default: the local name).")
+    license: str | None = option("Licence of the weights as the Hub names it, such as apache-2.0.")
+    language: str | None = option("Language of the texts as a code of two or three letters, such as en.")
+    datasets: list[str] = option("Hub ids of the training data.", list)
+    data_notes: str | None = option("A sentence on the data's licence and limits.")
+    onnx: bool = option("Add onnx/model.onnx (needs the extra onnx).", False)
 
     def card_values(self) -> dict:
         """Return the arguments of `build_folder`: paths as such, a row of the paper and captions looked up."""
         values = {name: value for name, value in vars(self).items() if value not in (None, [])}
         files = values.keys() & {"metrics", "table", "significance", "diagnostics"}
-        values |= {name: Path(values[name]) for name in files}
+        for name in files:
+            values[name] = Path(values[name])
         if "paper" in values:
             values["paper"] = paper_values(self.paper)
         if "pictures" in values:
@@ -90,7 +83,7 @@ def main(arguments: PublishArguments, card: CardArguments) -> None:
     """Publish a model, or write the card of a collection and make the collection."""
     folder = Path(arguments.folder)
     if arguments.collection is not None:
-        members = [Path(member) for member in arguments.members]
+        members = list(map(Path, arguments.members))
         print(write_collection_card(arguments.collection, members, folder, arguments.repo, card.datasets))
         if arguments.repo and not arguments.dry_run:
             print(make_collection(HfApi(), arguments.collection, members, arguments.repo, card.datasets))

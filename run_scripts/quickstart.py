@@ -2,15 +2,15 @@
 
     python run_scripts/quickstart.py --recipes run_scripts/recipes/quickstart
 
-Each stage is a script of this folder with a recipe of that one; run any of them by hand to change something. What has
-not changed since the last run is reused.
+Each stage is a script of this folder with a recipe of that one, which an installed `m3se quickstart` brings along; run
+any of them by hand to change something. What has not changed since the last run is reused.
 """
 
 import logging
 import multiprocessing
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +19,7 @@ from transformers import HfArgumentParser
 
 from m3se.run_scripts import distill, evaluate, score_with_teacher, train_teacher
 from m3se.run_scripts.cli.app import parse, run
+from m3se.run_scripts.cli.arguments import option
 from m3se.run_scripts.publishing.build import build_folder
 
 
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 # Imports take ten seconds. A fork has them already; it needs a parent that has not computed yet, as this one.
 PROCESSES = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+RECIPES = Path(__file__).resolve().parent / "recipes" / "quickstart"
 STAGES: dict[str, tuple] = {
     "teacher": ("train the teacher, a cross-encoder", train_teacher),
     "scores": ("score the training lists with it", score_with_teacher),
@@ -40,13 +42,10 @@ STAGES: dict[str, tuple] = {
 class QuickstartArguments:
     """Options of the quickstart."""
 
-    recipes: str = field(
-        default="run_scripts/recipes/quickstart",
-        metadata={"help": f"Folder with a recipe for each stage: {', '.join(STAGES)}."},
+    recipes: str | None = option(
+        f"Folder with a recipe for each stage: {', '.join(STAGES)} (default: recipes/quickstart beside this script)."
     )
-    overwrite: bool = field(
-        default=False, metadata={"help": "Replace models that an older recipe, or other data, made in the same place."}
-    )
+    overwrite: bool = option("Replace models that an older recipe, or other data, made in the same place.", False)
 
 
 def make_parser() -> HfArgumentParser:
@@ -57,18 +56,19 @@ def make_parser() -> HfArgumentParser:
 def main(arguments: QuickstartArguments) -> None:
     """Run every stage with its recipe, write the published folder, and print what to do with it."""
     started = time.perf_counter()
-    recipes = {name: str(Path(arguments.recipes) / f"{name}.yaml") for name in STAGES}
+    folder = RECIPES if arguments.recipes is None else Path(arguments.recipes)
+    recipes = {name: str(folder / f"{name}.yaml") for name in STAGES}
     parsed = {name: parse(STAGES[name][1].make_parser(), ["--recipe", path]) for name, path in recipes.items()}
     for number, (name, (title, script)) in enumerate(STAGES.items(), start=1):
         logger.info("\n[%d/%d] %s (%s)", number, len(STAGES) + 1, title, recipes[name])
         options = ["--overwrite", "true"] if arguments.overwrite and script in (train_teacher, distill) else []
         run_stage(script, ["--recipe", recipes[name], *options])
     logger.info("\n[%d/%d] write the published folder", len(STAGES) + 1, len(STAGES) + 1)
-    folder = publish(Path(parsed["de_m3se"][-1].output_dir), parsed["evaluate"][0])
+    published = publish(Path(parsed["de_m3se"][-1].output_dir), parsed["evaluate"][0])
     print(f"\nDone in {(time.perf_counter() - started) / 60:.1f} minutes. Next, search your Python's documentation:\n")
-    print(f'  python run_scripts/search.py --model {folder} --data pydocs "eigenvalues of a symmetric matrix"\n')
+    print(f'  m3se search --model {published} --data pydocs "eigenvalues of a symmetric matrix"\n')
     print("or load the folder anywhere, without this package:\n")
-    print(f"  python -c \"from transformers import AutoModel; print(AutoModel.from_pretrained('{folder}'))\"")
+    print(f"  python -c \"from transformers import AutoModel; print(AutoModel.from_pretrained('{published}'))\"")
 
 
 def run_stage(script: ModuleType, options: list[str]) -> None:

@@ -16,7 +16,7 @@ Scores that others have published need no teacher; the lists are then the best s
 import json
 import logging
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
@@ -24,7 +24,7 @@ import numpy as np
 from transformers import HfArgumentParser
 
 from m3se.run_scripts.cli.app import run
-from m3se.run_scripts.cli.arguments import RankingArguments, option
+from m3se.run_scripts.cli.arguments import REQUIRED, CollectionArguments, RankingArguments, option
 from m3se.trainers.data import (
     Collection,
     RankingLists,
@@ -47,60 +47,46 @@ from m3se.trainers.teacher.pair_scorer import PairScorer
 
 
 @dataclass(kw_only=True)
-class ScoringArguments(RankingArguments):
-    output: str = field(metadata={"help": "Folder for the annotated ranking lists."})
-    teacher: list[str] = field(
-        default_factory=list,
-        metadata={
-            "help": "Cross-encoder folders or Hub ids, with 1 logit or 2; several: the mean of their scores; "
-            "none: the scores that the data or --candidates bring."
-        },
+class ScoringArguments(CollectionArguments, RankingArguments):
+    """The lists, the teachers that score them, and where the scores go."""
+
+    output: str = option("Folder for the annotated ranking lists.", REQUIRED)
+    teacher: list[str] = option(
+        "Cross-encoder folders or Hub ids, with 1 logit or 2; several: the mean of their scores; none: the scores "
+        "that the data or --candidates bring.",
+        list,
     )
-    data: str = field(default="pydocs", metadata={"help": "pydocs, a collection, or a folder of ranking lists."})
-    split: str = field(default="train", metadata={"help": "Which queries of a collection."})
-    candidates: str = field(
-        default="auto",
-        metadata={
-            "help": "Where negatives come from: bm25, random, own (the lists that the data brings), auto (own, else "
-            "bm25), or a file: TREC or MS MARCO run, triples of ids, Hofstätter's teacher scores, top1000."
-        },
+    data: str = option("pydocs, a collection, or a folder of ranking lists.", "pydocs")
+    split: str = option("Which queries of a collection.", "train")
+    candidates: str = option(
+        "Where negatives come from: bm25, random, own (the lists that the data brings), auto (own, else bm25), or a "
+        "file: TREC or MS MARCO run, triples of ids, Hofstätter's teacher scores, top1000.",
+        "auto",
     )
-    candidates_format: str = field(
-        default="auto",
-        metadata={"help": "Of a file of candidates: run, triples, scored_triples, top1000; auto: what its lines say."},
+    candidates_format: str = option(
+        "Of a file of candidates: run, triples, scored_triples, top1000; auto: what its lines say.", "auto"
     )
-    qrels: str | None = field(default=None, metadata={"help": "File of judgments, where the data has none or others."})
-    allow_missing: bool = field(default=False, metadata={"help": "Drop and count what names unknown documents."})
-    bm25_k1: float = field(default=0.9, metadata={"help": "Of BM25: how soon a repeated word adds no more."})
-    bm25_b: float = field(default=0.4, metadata={"help": "Of BM25: how much long documents are held back, 0 to 1."})
-    bm25_stemmer: str = field(
-        default="english", metadata={"help": "Snowball stemmer of BM25, by language; none: words as they are."}
-    )
+    qrels: str | None = option("File of judgments, where the data has none or others.")
+    bm25_k1: float = option("Of BM25: how soon a repeated word adds no more.", 0.9)
+    bm25_b: float = option("Of BM25: how much long documents are held back, 0 to 1.", 0.4)
+    bm25_stemmer: str = option("Snowball stemmer of BM25, by language; none: words as they are.", "english")
     relevance_level: int = option("Grade from which a document is a positive.", 1)
-    documents_per_query: int = field(default=20, metadata={"help": "K: the positives and negatives of a query."})
-    depth: int = field(default=100, metadata={"help": "Negatives come from the top this many candidates."})
-    negatives: str = field(default="random", metadata={"help": "random: drawn from them; top: the best ranked."})
-    max_queries: int | None = field(default=None, metadata={"help": "Only so many, the first by hash of their id."})
-    skip_queries: int = field(
-        default=0,
-        metadata={
-            "help": "Leave out the first so many by hash: as many as train_teacher.py's --train_queries, so that the "
-            "teacher scores only queries that it was not trained on."
-        },
+    documents_per_query: int = option("K: the positives and negatives of a query.", 20)
+    depth: int = option("Negatives come from the top this many candidates.", 100)
+    negatives: str = option("random: drawn from them; top: the best ranked.", "random")
+    max_queries: int | None = option("Only so many, the first by hash of their id.")
+    skip_queries: int = option(
+        "Leave out the first so many by hash: as many as train_teacher.py's --train_queries, so that the teacher "
+        "scores only queries that it was not trained on.",
+        0,
     )
-    seed: int = field(default=0, metadata={"help": "Of the random negatives."})
-    dtype: str | None = field(
-        default=None,
-        metadata={"help": "float32 or bfloat16 (default: bfloat16 where the processor multiplies in it)."},
-    )
-    query_length: int | None = field(default=None, metadata={"help": "Query tokens (default: the teacher's own)."})
-    document_length: int | None = field(default=None, metadata={"help": "Document tokens (default: the same)."})
-    cache_dir: str = field(default="outputs/cache", metadata={"help": "Scores, prepared collections, indexes."})
-    export_tsv: str | None = field(
-        default=None,
-        metadata={"help": "Also write the scores as Hofstätter's table: two scores, three ids a line."},
-    )
-    shard_seconds: float = field(default=30.0, metadata={"help": "A shard is written this often."})
+    seed: int = option("Of the random negatives.", 0)
+    dtype: str | None = option("float32 or bfloat16 (default: bfloat16 where the processor multiplies in it).")
+    query_length: int | None = option("Query tokens (default: the teacher's own).")
+    document_length: int | None = option("Document tokens (default: the same).")
+    cache_dir: str = option("Scores, prepared collections, indexes.", "outputs/cache")
+    export_tsv: str | None = option("Also write the scores as Hofstätter's table: two scores, three ids a line.")
+    shard_seconds: float = option("A shard is written this often.", 30.0)
 
 
 def make_parser() -> HfArgumentParser:

@@ -13,7 +13,7 @@ from textwrap import shorten
 from transformers import HfArgumentParser
 
 from m3se.run_scripts.cli.app import run
-from m3se.run_scripts.cli.arguments import REQUIRED, DocumentArguments, SearchedArguments, option
+from m3se.run_scripts.cli.arguments import DocumentArguments, SearchedArguments, option
 from m3se.run_scripts.cli.encodings import open_encoding
 from m3se.trainers.data import read_documents
 from m3se.trainers.errors import InputError
@@ -23,9 +23,8 @@ from m3se.trainers.retrieval.search import retrieve
 
 @dataclass(kw_only=True)
 class SearchArguments(DocumentArguments, SearchedArguments):
-    """What to search, and with which model."""
+    """The collection to search, and the model."""
 
-    model: str = option("Folder or Hub id of a model that embeds documents in one vector.", REQUIRED)
     data: str = field(
         default="pydocs", metadata={"help": "pydocs, or another collection.", "aliases": ["--collection"]}
     )

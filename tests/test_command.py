@@ -1,5 +1,6 @@
 """The `m3se` command, from a folder that is not the checkout."""
 
+import os
 import re
 import subprocess
 import sys
@@ -8,7 +9,8 @@ from pathlib import Path
 import pytest
 
 
-COMMANDS = sorted(path.stem for path in (Path(__file__).parents[1] / "run_scripts").glob("[a-z]*.py"))
+SCRIPTS = Path(__file__).resolve().parents[1] / "run_scripts"
+COMMANDS = sorted(path.stem for path in SCRIPTS.glob("[a-z]*.py"))
 
 
 def m3se(*arguments: str) -> subprocess.CompletedProcess:
@@ -37,3 +39,29 @@ def test_a_command_that_does_not_exist_is_one_line(name):
     assert ended.returncode == 2
     errors = [line for line in ended.stderr.splitlines() if not line.startswith("import time:")]
     assert len(errors) == 1 and errors[0].startswith(f"m3se: error: no command {name!r}; there are benchmark, ")
+
+
+@pytest.mark.parametrize(("unbuffered", "arguments"), [("", []), ("1", []), ("", ["search", "--help"])])
+def test_a_reader_that_goes_away_is_no_error(unbuffered, arguments):
+    """`m3se | head -1`, when `head` has ended before the first line."""
+    env = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "m3se", *arguments]
+    ended = subprocess.run(command, cwd="/", stdout=writer, stderr=subprocess.PIPE, text=True, timeout=120, env=env)
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (141, "")
+
+
+def test_a_script_started_by_its_path_does_not_hide_a_library_of_its_neighbours_name(tmp_path):
+    """run_scripts/evaluate.py stands in the folder that Python puts first on the path."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import atexit\n\n\n@atexit.register\ndef show():\n    import evaluate\n\n    print(evaluate.__file__)\n"
+    )
+    command = [sys.executable, str(SCRIPTS / "evaluate.py"), "--help"]
+    ended = subprocess.run(
+        command, env=os.environ | {"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, timeout=120
+    )
+    assert ended.returncode == 0, ended.stderr
+    library = Path(ended.stdout.splitlines()[-1])
+    assert library.name == "__init__.py" and SCRIPTS not in library.parents

@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 from safetensors import SafetensorError
@@ -12,12 +13,14 @@ from transformers import HfArgumentParser
 from transformers.utils import logging as transformers_logging
 
 from m3se.run_scripts.cli.help_page import ALL, shape_help
+from m3se.run_scripts.cli.output import end_with_reader
 from m3se.run_scripts.cli.recipe import expand_recipe, join_repeated
 from m3se.run_scripts.cli.signals import HOW_TO_GO_ON, Stopped, handle_stop_signals, say
 from m3se.run_scripts.cli.threads import use_all_cores
 from m3se.trainers.errors import InputError
 
 
+SCRIPTS = Path(__file__).resolve().parents[1]
 DISK_REFUSES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 # What numpy, PyTorch and safetensors say of a disk that is full.
 NOT_WRITTEN = ("items requested but only", "requested and", "PytorchStreamWriter failed", "os error 28", "os error 27")
@@ -32,13 +35,14 @@ def run(make_parser: Callable[[], HfArgumentParser], main: Callable) -> None:
     on stderr and status 2; so does a process of the same launch that has ended, and a training that diverged. Ctrl-C
     and SIGTERM end it with status 130 and 143.
     """
+    forget_scripts_folder()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for chatty in ("httpx", "httpx2", "faiss.loader"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     transformers_logging.set_verbosity_error()  # a truncated encoder reports every weight that it leaves out
     transformers_logging.disable_progress_bar()
     try:
-        with handle_stop_signals():
+        with handle_stop_signals(), end_with_reader():
             parser = make_parser()
             shape_help(parser, everything=ALL in sys.argv)
             arguments = parse(parser, sys.argv[1:])
@@ -55,6 +59,15 @@ def run(make_parser: Callable[[], HfArgumentParser], main: Callable) -> None:
         raise
 
 
+def forget_scripts_folder() -> None:
+    """Take the folder of the scripts off sys.path.
+
+    Python puts it first for a script that is started by its path. Its evaluate.py would then hide the library
+    `evaluate`.
+    """
+    sys.path[:] = [entry for entry in sys.path if not entry or Path(entry).resolve() != SCRIPTS]
+
+
 def fail(reason: str) -> NoReturn:
     """End the program with one line."""
     print(f"{sys.argv[0]}: error: {' '.join(reason.split())}", file=sys.stderr)
@@ -62,7 +75,7 @@ def fail(reason: str) -> NoReturn:
 
 
 def outside_reason(error: Exception) -> str | None:
-    """What the world did to us, in words: a disk that refuses, a process that is gone; None for our own mistakes."""
+    """Describe what the world did to us: a disk that refuses, a process that is gone. Return None for our mistakes."""
     if isinstance(error, OSError) and error.errno in DISK_REFUSES:
         return f"{error.filename or 'the disk'}: {error.strerror}; when that is mended, run the same again to go on"
     if any(part in str(error) for part in NOT_WRITTEN):

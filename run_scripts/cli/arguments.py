@@ -25,6 +25,13 @@ class CacheArguments:
 
 
 @dataclass(kw_only=True)
+class ReadingArguments(CacheArguments):
+    """What becomes of lines that do not fit the rest of the data."""
+
+    allow_missing: bool = option("Drop and count what names unknown documents.", False)
+
+
+@dataclass(kw_only=True)
 class DocumentArguments(CacheArguments):
     """A collection of which only the documents are read."""
 
@@ -33,12 +40,11 @@ class DocumentArguments(CacheArguments):
 
 
 @dataclass(kw_only=True)
-class CollectionArguments(DocumentArguments):
+class CollectionArguments(DocumentArguments, ReadingArguments):
     """A collection with queries and judgments."""
 
     split: str = option("Which queries of the data.", "test")
     qrels: str | None = option("File of judgments (default: the data's own).")
-    allow_missing: bool = option("Drop and count what names unknown documents.", False)
 
 
 @dataclass(kw_only=True)
@@ -81,8 +87,15 @@ class ScorerArguments:
 
 
 @dataclass(kw_only=True)
-class SearchedArguments(ScorerArguments):
-    """How a model is loaded, and the embeddings of the documents that it searches."""
+class EmbedderArguments(ScorerArguments):
+    """A model that embeds documents, and how it is loaded."""
+
+    model: str = option("Folder or Hub id of a model that embeds documents in one vector.", REQUIRED)
+
+
+@dataclass(kw_only=True)
+class SearchedArguments(EmbedderArguments):
+    """A model, and the embeddings of the documents that it searches."""
 
     encoding: str | None = option("Folder that encode.py wrote (default: in the cache).")
 
@@ -107,7 +120,7 @@ class EncoderArguments:
 
 
 @dataclass(kw_only=True)
-class DevArguments(CacheArguments, RankingArguments):
+class DevArguments(ReadingArguments, RankingArguments):
     """The dev queries that a training is measured on, and what they have in common with the training queries."""
 
     _argument_group_name = "dev queries, measured while training"
@@ -116,7 +129,6 @@ class DevArguments(CacheArguments, RankingArguments):
     dev_queries: int = option("Dev queries, the first by hash of their id; 0: no dev.", 200)
     dev_depth: int = option("BM25 candidates of a dev query.", 20)
     relevance_level: int = option("Grade from which a document is a positive, of dev and training queries.", 1)
-    allow_missing: bool = option("Drop and count what names unknown documents.", False)
 
 
 @dataclass(kw_only=True)

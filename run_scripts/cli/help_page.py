@@ -41,7 +41,7 @@ MANY = 10  # values an option can have, too many to list in its first line
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Keeps the lines of the description, names a default where there is one to name, and an option once."""
+    """A formatter that keeps the description's lines, and names a default where there is one, and an option once."""
 
     def _get_help_string(self, action: argparse.Action) -> str:
         if action.required and action.option_strings:
@@ -82,5 +82,8 @@ def inherited_options(parser: HfArgumentParser) -> set[str]:
 
     `TrainingArguments` is looked for by name, as importing it for every command would take seconds.
     """
-    bases = [base for kind in parser.dataclass_types for base in kind.__mro__ if base.__name__ == "TrainingArguments"]
-    return {field.name for base in bases for field in fields(base)}
+    for kind in parser.dataclass_types:
+        for base in kind.__mro__:
+            if base.__name__ == "TrainingArguments":
+                return {field.name for field in fields(base)}
+    return set()

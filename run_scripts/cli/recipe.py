@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import chain
 from pathlib import Path
 
 import yaml
@@ -36,30 +37,34 @@ def expand_recipe(argv: list[str]) -> list[str]:
 
 
 def join_repeated(argv: list[str], lists: set[str]) -> list[str]:
-    """`--model a --model b` as `--model a b`, for the options `lists`, which take several values.
+    """Join `--model a --model b` to `--model a b`, for the options `lists`, which take several values.
 
     Argparse would forget the first.
     """
     current: list[str] = []
-    parts, of_lists = [current], {}  # an option with its values each
+    parts, options = [current], {}  # an option with its values each
     for word in argv:
         name, equals, value = word.partition("=")
         if name in lists:
-            if name not in of_lists:
-                of_lists[name] = [name]
-                parts.append(of_lists[name])
-            current = of_lists[name]
+            if name not in options:
+                options[name] = [name]
+                parts.append(options[name])
+            current = options[name]
             current += [value] if equals else []
         elif word.startswith("--"):
             current = [word]
             parts.append(current)
         else:
             current.append(word)
-    return [word for part in parts for word in part]
+    return list(chain.from_iterable(parts))
 
 
 def read_recipe(path: Path) -> dict:
-    """The mapping of a recipe file."""
+    """Read the mapping of a recipe file.
+
+    Raises:
+        InputError: there is no such file, or it holds something else.
+    """
     if not path.is_file():
         raise InputError(f"{path}: no such recipe")
     try:
@@ -74,7 +79,7 @@ def read_recipe(path: Path) -> dict:
 
 
 def as_flag(value) -> str:
-    """A YAML value as a command line writes it. Raises TypeError or ValueError for one that a command line has not."""
+    """Write a YAML value as a command line does. Raises TypeError or ValueError for one that it cannot hold."""
     if value is None or isinstance(value, (list, set, bytes)):
         raise TypeError(type(value).__name__)
     return json.dumps(value) if isinstance(value, dict) else str(value)

@@ -17,7 +17,7 @@ CHOICES = ("--num_cpu_threads", "--num-cpu-threads")  # accelerate takes beginni
 
 def use_all_cores() -> None:
     """Share the cores among the processes of this machine, unless the user has chosen a number of threads."""
-    if any(name in os.environ for name in LAUNCHERS) and not threads_chosen():
+    if not os.environ.keys().isdisjoint(LAUNCHERS) and not threads_chosen():
         threads = max(1, available_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
         os.environ[THREADS] = str(threads)  # for libraries that are loaded later
         torch.set_num_threads(threads)

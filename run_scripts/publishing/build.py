@@ -1,5 +1,6 @@
 """A trained model's directory → the clean folder that is published: layout, card, results. No network."""
 
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -14,7 +15,13 @@ from m3se.modeling import publishing
 from m3se.modeling.checkpoints import FIELDS_KEY
 from m3se.modeling.colbert import ColBERT
 from m3se.modeling.dual_encoder import DualEncoder
-from m3se.run_scripts.publishing.card_values import evaluation_values, example_scores, read_json, training_values
+from m3se.run_scripts.publishing.card_values import (
+    evaluation_values,
+    example_scores,
+    read_json,
+    training_values,
+    without_missing,
+)
 from m3se.run_scripts.publishing.folder import check_clean, check_replaceable, new_folder
 from m3se.run_scripts.publishing.onnx import export_onnx
 from m3se.run_scripts.publishing.pictures import copy_pictures, diagnostic_pictures, draw_learning_curve
@@ -79,7 +86,7 @@ def build_folder(
         example = make_example(model, tokenizer, example_query, list(example_documents))
         values = model_values(model, tokenizer) | training_values(model_dir / "training.json") | evaluation
         values |= {"name": folder.name, "load_id": load_id or folder.name, "example": example}
-        values |= {name: value for name, value in card_values.items() if value is not None}
+        values |= without_missing(card_values)
         with new_folder(folder) as staging:
             write_layout(staging, model, tokenizer)
             values["pictures"] = draw_learning_curve(staging, values["name"], values.get("curve", []))
@@ -106,7 +113,8 @@ def make_example(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, que
 def compare_scores(model_dir: Path, published: Path) -> None:
     """Raise InputError unless the published model gives the trained model's scores (to 1e-4 of their size)."""
     texts = EXAMPLE_QUERY, list(EXAMPLE_DOCUMENTS)
-    trained, again = (torch.tensor(example_scores(*load(path), *texts)) for path in (model_dir, published))
+    trained = torch.tensor(example_scores(*load(model_dir), *texts))
+    again = torch.tensor(example_scores(*load(published), *texts))
     if not torch.allclose(trained, again, rtol=1e-4, atol=1e-4):
         raise InputError(f"{published} scores {again.tolist()}, but {model_dir} scores {trained.tolist()}")
 
@@ -124,13 +132,11 @@ def load(model_dir: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         raise InputError(
             f"{model_dir / 'config.json'}: model_type is {kind!r}; expected one of {', '.join(publishing.CLASSES)}"
         )
-    if not any(path for pattern in TOKENIZER_FILES for path in model_dir.glob(pattern)):
+    if not any(chain.from_iterable(map(model_dir.glob, TOKENIZER_FILES))):
         raise InputError(f"{model_dir} has no tokenizer: expected one of {', '.join(TOKENIZER_FILES)}")
     try:
-        model, tokenizer = (
-            publishing.CLASSES[kind].from_pretrained(str(model_dir)),
-            AutoTokenizer.from_pretrained(str(model_dir)),
-        )
+        model = publishing.CLASSES[kind].from_pretrained(str(model_dir))
+        tokenizer = AutoTokenizer.from_pretrained(str(model_dir))
     except OSError as error:
         raise InputError(f"{model_dir}: {str(error).splitlines()[0]}") from error
     vocabulary = model.encoder.config.vocab_size
@@ -171,7 +177,7 @@ def model_values(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> 
     fields = publishing.config_fields(model)
     if isinstance(model, ColBERT) and not reasons:
         metadata = publishing.stanford_metadata(model, tokenizer)
-        fields |= {name: metadata[name] for name in ("query_token_id", "doc_token_id")}
+        fields |= {"query_token_id": metadata["query_token_id"], "doc_token_id": metadata["doc_token_id"]}
     return {
         "kind": model.config.model_type,
         "custom_code": bool(reasons),

@@ -27,7 +27,7 @@ def training_values(path: Path) -> dict:
         return {}
     record = read_json(path)
     names = ("loss", "loss_args", "recipe", "versions", "hardware", "seconds", "teacher", "seed")
-    values = {name: record[name] for name in names if record.get(name) is not None}
+    values = without_missing({name: record.get(name) for name in names})
     if "data" in record:
         values["data"] = data_summary(record["data"])
         values["data_notes"] = data_notes(values["data"].get("name", ""))
@@ -48,8 +48,10 @@ def evaluation_values(metrics: Path | None, table: Path | None, significance: Pa
     Raises:
         InputError: a file cannot be read, or nobody says which data the metrics were measured on.
     """
-    texts = {"table": table, "significance": significance}
-    values: dict = {name: read_text(path).strip() for name, path in texts.items() if path is not None}
+    values: dict = {}
+    for name, path in (("table", table), ("significance", significance)):
+        if path is not None:
+            values[name] = read_text(path).strip()
     if metrics is None:
         return values
     values["metrics"] = read_json(metrics)
@@ -93,14 +95,22 @@ def data_summary(data: dict) -> dict:
         "documents": collection.get("documents"),
         "documents_per_query": lists.get("documents_per_query"),
     }
-    present = {name: value for name, value in summary.items() if value is not None}
-    return present | {name: value for name, value in data.items() if name not in ("lists", "collection")}
+    about = {name: value for name, value in data.items() if name not in ("lists", "collection")}
+    return without_missing(summary) | about
+
+
+def without_missing(values: dict) -> dict:
+    """Return the values that are not None."""
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def data_notes(name: str) -> str | None:
     """Return what the licence of a data set asks of a model trained on it; None for data that is not known here."""
     letters = re.sub(r"[^a-z]", "", name.lower())
-    return next((notes for dataset, notes in DATA_NOTES.items() if dataset in letters), None)
+    for dataset, notes in DATA_NOTES.items():
+        if dataset in letters:
+            return notes
+    return None
 
 
 def public_name(name: str) -> str:
@@ -110,11 +120,11 @@ def public_name(name: str) -> str:
 
 def public_hyperparameters(hyperparameters: dict) -> dict:
     """Return the hyperparameters that say how a model was trained; nothing of the machine, no option left at None."""
-    return {
-        name: value
-        for name, value in hyperparameters.items()
-        if value not in (None, "", [], {}) and not PRIVATE.search(name)
-    }
+    public = {}
+    for name, value in hyperparameters.items():
+        if value not in (None, "", [], {}) and not PRIVATE.search(name):
+            public[name] = value
+    return public
 
 
 def learning_curve(log_history: list[dict]) -> list[dict]:

@@ -1,6 +1,7 @@
 """Where a published folder may be written, and what must not be in it."""
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,8 +62,7 @@ def check_replaceable(folder: Path) -> None:
         return
     if not folder.is_dir():
         raise ValueError(f"{folder} is a file; expected a folder to write")
-    foreign = sorted(path.name for path in folder.iterdir() if path.name not in WRITTEN)
-    if foreign:
+    if foreign := sorted(set(os.listdir(folder)) - WRITTEN):
         raise ValueError(f"{folder} holds {foreign[0]!r}, which no published folder has: choose a new folder")
     if any(folder.iterdir()) and not is_published(folder):
         raise ValueError(f"{folder} is not empty and was not published from here: choose a new folder")
@@ -72,7 +72,7 @@ def is_published(folder: Path) -> bool:
     """Return True for a folder whose config.json is one of ours."""
     path = folder / "config.json"
     config = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return any(marker in config for marker in MARKERS)
+    return not config.keys().isdisjoint(MARKERS)
 
 
 def check_clean(folder: Path, private: list[Path], token: str | None) -> None:
@@ -82,7 +82,7 @@ def check_clean(folder: Path, private: list[Path], token: str | None) -> None:
         ValueError: the message names the file and says what is in it, without repeating a token.
     """
     paths = [str(path) for path in private if len(path.parts) > 1]
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+    for file in filter(Path.is_file, sorted(folder.rglob("*"))):
         try:
             text = file.read_text(encoding="utf-8")
         except UnicodeDecodeError:

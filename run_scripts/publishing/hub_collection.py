@@ -57,8 +57,11 @@ def make_collection(api: HfApi, title: str, members: list[Path], namespace: str,
     """
     check_token(api)
     rows = [describe(member, namespace) for member in members]
-    items = [(row["id"], "model", note(row)) for row in sorted(rows, key=lambda row: row["role"] != "teacher")]
-    items += [(name, "dataset", "training data") for name in datasets]
+    items = []
+    for row in sorted(rows, key=lambda row: row["role"] != "teacher"):
+        items.append((row["id"], "model", note(row)))
+    for name in datasets:
+        items.append((name, "dataset", "training data"))
     about = f"collection {namespace}/{title}"
     try:
         made = api.create_collection(title, namespace=namespace, description=DESCRIPTION, exists_ok=True)

@@ -55,7 +55,7 @@ def export_onnx(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path
             path,
             input_names=names,
             output_names=[output],
-            dynamic_shapes={"values": tuple(free for _ in names)},
+            dynamic_shapes={"values": (free,) * len(names)},
             dynamo=True,
             external_data=False,
             verbose=False,

@@ -49,9 +49,12 @@ class Plan:
         new = " (new repository)" if not self.exists else " (new branch)" if self.head is None else ""
         where = f"{self.repo}, branch {self.revision}{new}"
         lines = [f"to {where}: {len(self.add)} files to upload ({size:.1f} MB), {len(self.same)} already there"]
-        lines += [f"  + {path} ({bytes_ / 1e6:.2f} MB)" for path, bytes_ in self.add.items()]
-        lines += [f"  - {path} (of another model)" for path in self.delete]
-        lines += [f"    {path} stays (not ours)" for path in self.keep]
+        for path, bytes_ in self.add.items():
+            lines.append(f"  + {path} ({bytes_ / 1e6:.2f} MB)")
+        for path in self.delete:
+            lines.append(f"  - {path} (of another model)")
+        for path in self.keep:
+            lines.append(f"    {path} stays (not ours)")
         return "\n".join(lines)
 
     def is_done(self) -> bool:
@@ -82,12 +85,23 @@ def make_plan(api: HfApi, folder: Path, repo: str, revision: str = "main", priva
             earlier = published_before(api, repo, head, remote)
     except HTTPError as error:
         raise InputError(explain(error, repo)) from error
-    local = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    same = [path for path, file in local.items() if path in remote and same_content(file, remote[path])]
-    add = {path: file.stat().st_size for path, file in local.items() if path not in same}
-    absent = sorted(remote.keys() - local.keys())
-    delete = [path for path in absent if path in earlier or path.partition("/")[0] in LAYOUT]
-    return Plan(repo, revision, head, exists, add, same, delete, [path for path in absent if path not in delete])
+    plan = Plan(repo, revision, head, exists, add={}, same=[], delete=[], keep=[])
+    local = local_files(folder)
+    for path, file in local.items():
+        if path in remote and same_content(file, remote[path]):
+            plan.same.append(path)
+        else:
+            plan.add[path] = file.stat().st_size
+    for path in sorted(remote.keys() - local.keys()):
+        is_outdated = path in earlier or path.partition("/")[0] in LAYOUT
+        (plan.delete if is_outdated else plan.keep).append(path)
+    return plan
+
+
+def local_files(folder: Path) -> dict[str, Path]:
+    """Return the files of a folder by their path in a repository, in order."""
+    files = filter(Path.is_file, sorted(folder.rglob("*")))
+    return {file.relative_to(folder).as_posix(): file for file in files}
 
 
 def check_repository(api: HfApi, repo: str, private: bool) -> None:
@@ -167,7 +181,7 @@ def commit(api: HfApi, folder: Path, plan: Plan, private: bool) -> None:
         return
     head = plan.head or api.repo_info(plan.repo, revision=plan.revision).sha
     operations = [CommitOperationAdd(path, folder / path) for path in plan.add]
-    operations += [CommitOperationDelete(path) for path in plan.delete]
+    operations += map(CommitOperationDelete, plan.delete)
     message = f"Publish {folder.name}"
     api.create_commit(plan.repo, operations, commit_message=message, revision=plan.revision, parent_commit=head)
 

@@ -137,16 +137,15 @@ def test_ranking_lists_are_judged_by_their_own_labels(models, tmp_path):
 
 def test_retrieval_searches_everything_and_reports_what_an_index_loses(models, beir, tmp_path):
     pytest.importorskip("faiss")
-    arguments = ["--model", *models, "--data", beir, "--retrieve", "--depth", 4, "--dtype", "float32"]
-    systems = {system.name: system for system in evaluate(*arguments, "--output", tmp_path / "exact")}
+    arguments = ["--data", beir, "--retrieve", "--depth", 4, "--dtype", "float32"]
+    systems = {
+        system.name: system for system in evaluate("--model", *models, *arguments, "--output", tmp_path / "exact")
+    }
     assert list(systems) == ["BM25", "teacher", "student"]
     assert [len(scores) for scores in systems["student"].run.values()] == [4, 4, 4]
     assert "searching all 7 documents" in (tmp_path / "exact" / "table.md").read_text()
-    arguments[2:3] = []
-    arguments[1:2] = [models[1]]
-    flat, cells = (
-        evaluate(*arguments, "--index", index, "--output", tmp_path / "index")[1] for index in ("Flat", "IVF4,Flat")
-    )
+    arguments += ["--model", models[1], "--output", tmp_path / "index"]
+    flat, cells = (evaluate(*arguments, "--index", index)[1] for index in ("Flat", "IVF4,Flat"))
     assert flat.run.keys() == systems["student"].run.keys()
     for query, scores in flat.run.items():
         assert scores == pytest.approx(systems["student"].run[query])

@@ -8,6 +8,7 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 
 from m3se import DualEncoder
+from m3se.run_scripts import quickstart
 from tests.reliability.forked import Run
 from tests.worlds.small_world import shrink_quickstart
 
@@ -59,6 +60,22 @@ def test_the_card_holds_the_table(finished):
     table = (root / "evaluation" / "table.md").read_text(encoding="utf-8")
     card = (root / "de-m3se" / "README.md").read_text(encoding="utf-8")
     assert all(line in card for line in table.splitlines() if line.startswith("|"))
+
+
+def test_the_next_command_is_one_of_an_installed_package(finished):
+    root, first = finished
+    assert f'\n  m3se search --model {root / "de-m3se"} --data pydocs "' in first.stdout
+
+
+def test_without_recipes_those_that_come_along_are_read_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    stages = []
+    monkeypatch.setattr(quickstart, "run_stage", lambda script, options: stages.append(options[1]))
+    monkeypatch.setattr(quickstart, "publish", lambda *_: tmp_path)
+    quickstart.main(quickstart.QuickstartArguments())
+    assert stages == [
+        str(Path(quickstart.__file__).parent / f"recipes/quickstart/{name}.yaml") for name in quickstart.STAGES
+    ]
 
 
 @pytest.mark.linux
