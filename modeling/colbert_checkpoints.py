@@ -151,7 +151,7 @@ def chain(layers: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 def read_hofstaetter(name_or_path: str, config: dict, **hub) -> Checkpoint:
     """Read sebastian-hofstaetter/colbert-distilbert-margin_mse-T2-msmarco and its like (Hofstätter et al., 2020)."""
     weights = read_weights(name_or_path, **hub)
-    base = config["bert_model"]  # whose config the repository lacks, and whose tokenizer it was trained with
+    base = config["bert_model"]  # the repository lacks its config, and was trained with its tokenizer
     elsewhere = {name: value for name, value in hub.items() if name not in ("revision", "subfolder")}
     encoder = AutoModel.from_config(AutoConfig.from_pretrained(base, trust_remote_code=False, **elsewhere))
     load_backbone(encoder, name_or_path, weights, "bert_model.")

@@ -227,20 +227,16 @@ def capacity(report: Report, teacher: str, matrix: np.ndarray) -> None:
 def gradient_ratios(report: Report, scored: ScoredLists) -> None:
     """Draw Proposition 3 at the margins of teacher and first student: the quartiles of the positives' pairs."""
     teacher, student = list(scored.scores.values())[:2]
-    both = [pair_margins(values, scored) for values in (teacher, student)]
-    places = np.argsort(both[0], kind="stable")[(np.array([0.25, 0.5, 0.75]) * (len(both[0]) - 1)).astype(int)]
+    teacher_margins = diagnostics.pair_margins(teacher, scored.labels, scored.rows)
+    student_margins = diagnostics.pair_margins(student, scored.labels, scored.rows)
+    quartiles = (np.array([0.25, 0.5, 0.75]) * (len(teacher_margins) - 1)).astype(int)
+    places = np.argsort(teacher_margins, kind="stable")[quartiles]
     ratios = {}
     for place in places:
-        t, s = float(both[0][place]), float(both[1][place])
+        t, s = float(teacher_margins[place]), float(student_margins[place])
         if t != s:
             ratios[f"margins: teacher {t:.2g}, student {s:.2g}"] = diagnostics.gradient_ratio(t, s, TEMPERATURES)
     text = "τ² ∂softmax cross-entropy over ⅛ ∂margin MSE: at a high temperature the two losses teach the same."
     title = report.title("Gradient ratio", "dev", scored.queries, report.models[:2])
     figure = plots.gradient_ratios(TEMPERATURES, ratios, title)
     report.picture("proposition_3", "Proposition 3", text, figure, {"temperature": TEMPERATURES, **ratios})
-
-
-def pair_margins(scores: np.ndarray, scored: ScoredLists) -> np.ndarray:
-    """Return s⁺ − s⁻ of all pairs, not normalised."""
-    parts = diagnostics.pairs_of_lists(scores, scored.labels, scored.rows)
-    return np.concatenate([(positives[:, None] - negatives).ravel() for positives, negatives in parts])

@@ -99,12 +99,11 @@ def queries_apart(
     parts, differences = list(groups(rows)), []
     for part in parts:
         differences.append(reciprocal_rank(second[part], labels[part]) - reciprocal_rank(first[part], labels[part]))
-    order = sorted(range(len(parts)), key=differences.__getitem__)
-    worse = [index for index in order if differences[index] < 0]
-    better = [index for index in reversed(order) if differences[index] > 0]
+    order = np.argsort(differences, kind="stable")
+    ordered = np.array(differences)[order]
+    worse, better = order[ordered < 0], order[ordered > 0][::-1]
     number_better = min(len(better), max(count - len(worse), count // 2))
-    chosen = better[:number_better] + worse[: count - number_better]
-    return [parts[index] for index in chosen]
+    return [parts[index] for index in [*better[:number_better], *worse[: count - number_better]]]
 
 
 def reciprocal_rank(scores: np.ndarray, labels: np.ndarray) -> float:

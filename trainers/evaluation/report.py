@@ -101,9 +101,9 @@ def caption(systems: list[System], setting: dict, comparison: Comparison) -> str
         if system.evaluation.ties:
             ties.append(f"{system.evaluation.ties:,} ({escaped(system.name)})")
     verb = "re-ranking" if "candidate_recall" in setting else "searching"
-    source = ", ".join(escaped(setting[name]) for name in ("data", "split") if setting[name] is not None)
+    split = "" if setting["split"] is None else f", {escaped(setting['split'])}"
     lines = [
-        f"{source}: {evaluation.queries:,} queries, {verb} {escaped(setting['candidates'])}.",
+        f"{escaped(setting['data'])}{split}: {evaluation.queries:,} queries, {verb} {escaped(setting['candidates'])}.",
         grades(evaluation),
         "Every query counts, also where no relevant document was found.",
         f"Ties are broken against the model; tied documents: {', '.join(ties) or 'none'}.",

@@ -139,7 +139,7 @@ def bootstrap(statistic: Callable, columns: list[np.ndarray], samples: int, seed
     from scipy import stats  # takes half a second to import
 
     columns = list(np.asarray(columns, dtype=np.float64))
-    if len(columns[0]) < 2:  # which scipy refuses
+    if len(columns[0]) < 2:  # scipy refuses fewer
         return np.atleast_1d(statistic(*columns, axis=0))
     batch = next(parts(samples, len(columns[0])))
     generator = np.random.default_rng(seed)

@@ -6,8 +6,8 @@
     shard-00000.sums        checksums of the shard's files, read whenever a collection is opened
     shard-00000.npy         embeddings [n, H] as float32, float16 or int8; written last
 
-Which documents share a shard does not depend on the number of processes, so any number of them can write it, be
-killed, and go on with the shards that are missing.
+The documents of a shard do not depend on the number of processes, so any number of processes can write shards, be
+killed, and go on with those that are missing.
 """
 
 import json

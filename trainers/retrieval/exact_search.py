@@ -42,7 +42,7 @@ class BestScores:
         if self.scores.shape[1] < self.k:
             values, columns = stable_top_k(scores, min(self.k, scores.shape[1]))
         else:  # an equal score comes after those that are there already
-            values, columns = above(scores, self.scores[:, -1:])
+            values, columns = entries_above(scores, self.scores[:, -1:])
             if values.shape[1] > self.k:
                 values, columns = stable_top_k(scores, self.k)
         self.waiting.append((values, columns + first_row))
@@ -63,12 +63,12 @@ class BestScores:
         return self.scores.cpu().numpy(), self.rows.cpu().numpy()
 
 
-def above(scores: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
+def entries_above(scores: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
     """Select the entries of each row of scores [B, n] that are higher than least [B, 1].
 
     Returns values and columns [B, the most of any row], columns ascending; shorter rows are filled with −inf.
     """
-    groups = in_groups(scores.T)  # transposed, as `search` lays them out
+    groups = split_into_groups(scores.T)  # transposed, as `search` lays them out
     # Most groups have no such entry, and looking for the highest of each is three times as fast as at every entry.
     group, row = (groups.amax(1) > least.T).nonzero(as_tuple=True)
     hit, place = (groups[group, :, row] > least[row]).nonzero(as_tuple=True)
@@ -83,7 +83,7 @@ def above(scores: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
     return values, columns
 
 
-def in_groups(scores: Tensor) -> Tensor:
+def split_into_groups(scores: Tensor) -> Tensor:
     """Reshape [n, B] to [ceil(n / GROUP), GROUP, B], the last group filled with −inf."""
     if missing := -len(scores) % GROUP:
         scores = pad(scores, (0, 0, 0, missing), value=-torch.inf)
