@@ -1,3 +1,5 @@
+"""The options of a training: their defaults, and the checks that refuse values before any work."""
+
 import inspect
 import json
 import math

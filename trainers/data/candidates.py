@@ -1,4 +1,4 @@
-"""Where candidates come from: BM25, the lists that a source brought along, a run file, or chance."""
+"""Sources of candidates: BM25, the lists that a collection brought along, a run file, or chance."""
 
 from collections import Counter
 from collections.abc import Collection as Ids

@@ -1,4 +1,4 @@
-"""Which documents each query is trained or tested on: known positives, and candidates of any source."""
+"""Lists of documents that queries are trained or tested on: known positives, and candidates of any source."""
 
 import math
 from collections import Counter

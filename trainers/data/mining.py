@@ -1,4 +1,4 @@
-"""Hard negatives: what a trained retriever ranks high although it is not judged relevant."""
+"""Hard negatives: documents that a trained retriever ranks high although they are not judged relevant."""
 
 import math
 from collections import Counter
@@ -14,7 +14,7 @@ Scores = Mapping[str, Mapping[str, float]]  # query id → document id → score
 
 @dataclass(frozen=True)
 class Mined:
-    """Negatives by query, hardest first, and what was passed over by reason."""
+    """Negatives by query, hardest first, and counts of the documents that were passed over, by reason."""
 
     negatives: dict[str, list[str]]
     counts: dict[str, int] = field(default_factory=dict)

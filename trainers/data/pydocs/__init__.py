@@ -1,0 +1,1 @@
+"""The embedded collection, made of the docstrings of installed packages."""

@@ -1,4 +1,4 @@
-"""From a docstring to a search query and the document that answers it, or to the reason why it is not usable."""
+"""Pairs of a search query and the document that answers it, made of docstrings, or the reason why one is no use."""
 
 import re
 

@@ -29,7 +29,7 @@ PAIRS_AT_ONCE = 100_000
 
 @dataclass
 class CollectedLists:
-    """Candidates by query, the relevant pairs among them, and what was dropped or repeated, by reason."""
+    """Candidates by query, the relevant pairs among them, and counts of dropped and repeated pairs, by reason."""
 
     candidates: Dataset
     qrels: Qrels
