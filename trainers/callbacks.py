@@ -1,10 +1,12 @@
-"""Callbacks of the trainer: a check before each step, a sign at each epoch, checksums after each save."""
+"""Callbacks of the trainer: a check before each step, a sign at each epoch, checksums and a limit after each save."""
 
+from copy import copy
 from pathlib import Path
 
 import torch
-from transformers import TrainerCallback
+from transformers import Trainer, TrainerCallback
 
+from m3se.trainers.run_folder import delete_checkpoints
 from m3se.trainers.sampling import SampledRows
 from m3se.trainers.storage.checksums import write_sums
 
@@ -44,3 +46,26 @@ class SummedCheckpoints(TrainerCallback):
         args.distributed_state.wait_for_everyone()
         if state.is_world_process_zero:
             write_sums(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+
+
+def limit_checkpoints(trainer: Trainer) -> None:
+    """Let a callback serve the trainer's `save_total_limit`, if it has one, in place of Trainer itself."""
+    if trainer.args.save_total_limit is not None:
+        trainer.add_callback(LimitedCheckpoints(trainer.args.save_total_limit))
+        trainer.args = copy(trainer.args)
+        trainer.args.save_total_limit = None
+
+
+class LimitedCheckpoints(TrainerCallback):
+    """A limit to the number of checkpoints.
+
+    Trainer's own counts every folder whose name begins with `checkpoint-`, and deletes what somebody has put there.
+    """
+
+    def __init__(self, limit: int):
+        self.limit = limit
+
+    def on_save(self, args, state, control, **kwargs) -> None:
+        """Delete the oldest checkpoints, once the new one is complete."""
+        if args.should_save:
+            delete_checkpoints(Path(args.output_dir), self.limit, state.best_model_checkpoint)

@@ -11,7 +11,7 @@ from transformers import TrainingArguments
 from m3se.trainers.devices import autocast_dtype
 from m3se.trainers.errors import InputError
 from m3se.trainers.losses import LOSSES, NEEDS_TEACHER
-from m3se.trainers.trainer_options import refuse_missing_packages, refuse_options
+from m3se.trainers.trainer_options import TRAINER_RANGES, refuse_missing_packages, refuse_options, refuse_schedule
 
 
 METRICS = ("nDCG@10", "MRR@10", "loss")  # of `DistillationTrainer.evaluate`
@@ -24,6 +24,7 @@ RANGES = {
     "forward_chunk_size": (1, math.inf),
     "train_sample_size": (0, math.inf),
     "early_stopping_patience": (1, math.inf),
+    **TRAINER_RANGES,
 }
 # Hyperparameters of the losses: a test of their value, and the same in words.
 HYPERPARAMETERS = {
@@ -117,13 +118,17 @@ class RankingConfig(TrainingArguments):
         if self.sample_documents is not None and self.dataloader_persistent_workers:
             raise InputError("sample_documents: needs dataloader_persistent_workers false, which would keep one epoch")
         self.choose_precision()
-        super().__post_init__()
+        try:
+            super().__post_init__()
+        except (OSError, TypeError) as error:  # a file of options that is missing, or has an unknown entry
+            raise InputError(f"options of Trainer: {error}") from None
         refuse_missing_packages(self)
         # DataParallel would split the documents of a batch from the queries that point at them
         self._n_gpu = min(self.n_gpu, 1)
         if self.lr_scheduler_type == "reduce_lr_on_plateau":  # PyTorch takes a falling nDCG for an improvement
             better = {"mode": "max" if self.greater_is_better else "min"}
             self.lr_scheduler_kwargs = better | (self.lr_scheduler_kwargs or {})
+        refuse_schedule(self)
 
     def check_best_metric(self) -> None:
         """Raise InputError for a metric that `DistillationTrainer.evaluate` does not measure, or never measures."""
@@ -134,6 +139,8 @@ class RankingConfig(TrainingArguments):
             if self.eval_strategy == "no":
                 raise InputError("early_stopping_patience: needs eval_strategy steps or epoch")
             self.load_best_model_at_end = True
+        if self.save_strategy == "best" and self.eval_strategy == "no":
+            raise InputError("save_strategy: best needs eval_strategy steps or epoch, got no")
 
     def measured_loss(self) -> bool:
         """Return true when the loss on dev decides about checkpoints, patience or the learning rate."""
@@ -160,7 +167,7 @@ class RankingConfig(TrainingArguments):
         """Turn `precision` into Trainer's bf16 and fp16; auto leaves those alone that were chosen.
 
         Raises:
-            InputError: an unknown precision, or one that contradicts bf16 or fp16.
+            InputError: an unknown precision, one that contradicts bf16 or fp16, or fp16 on a CPU.
         """
         if self.precision not in ("auto", "bf16", "fp16", "fp32"):
             raise InputError(f"precision: expected auto, bf16, fp16 or fp32, got {self.precision!r}")
@@ -170,7 +177,13 @@ class RankingConfig(TrainingArguments):
                 device = "cpu" if self.use_cpu else torch.accelerator.current_accelerator()
                 self.bf16 = autocast_dtype(device) == torch.bfloat16
             self.bf16 = bool(self.bf16)
-            return
+        else:
+            self.set_precision()
+        if self.fp16 and self.use_cpu:
+            raise InputError("fp16: a CPU would train in fp32 all the same; use precision bf16 or fp32")
+
+    def set_precision(self) -> None:
+        """Set bf16 and fp16 by a chosen `precision`; raises InputError if they were chosen otherwise."""
         choices = {"bf16": self.bf16, "fp16": self.fp16 or None}
         for name, choice in choices.items():
             wanted = self.precision == name

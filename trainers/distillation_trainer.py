@@ -14,7 +14,7 @@ from m3se.modeling.colbert import ColBERT
 from m3se.modeling.cross_encoder import CrossEncoder
 from m3se.modeling.dual_encoder import DualEncoder
 from m3se.modeling.gathering import gather_rows
-from m3se.trainers.callbacks import FiniteGradients, NewEpoch
+from m3se.trainers.callbacks import FiniteGradients, NewEpoch, limit_checkpoints
 from m3se.trainers.collators import RankingCollator
 from m3se.trainers.config import RankingConfig
 from m3se.trainers.data import DocumentTable
@@ -69,6 +69,7 @@ class DistillationTrainer(Trainer):
         for encoder in {self.ranking_model.encoder, document_encoder(self.ranking_model)}:
             self.meter.watch(encoder)
         self.add_callback(FiniteGradients())
+        limit_checkpoints(self)
         if self.args.early_stopping_patience is not None:
             self.add_callback(EarlyStoppingCallback(self.args.early_stopping_patience))
 

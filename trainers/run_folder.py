@@ -142,16 +142,43 @@ def describe_change(old_key: dict, key: dict) -> str | None:
     return None if old_key == key else f"holds a run with another {names}"
 
 
-def last_checkpoint(output: Path) -> str | None:
-    """Find the latest checkpoint that was written to its end and is as it was written; None if there is none.
+def checkpoints(output: Path) -> dict[int, Path]:
+    """Find the checkpoints of a training by their step.
 
-    Trainer writes trainer_state.json last: one that does not parse belongs to a checkpoint that a kill cut short.
-    Other folders, such as a copy that somebody made under another name, are left alone.
+    Other folders, such as a copy that somebody made under another name, are left out.
     """
     steps = {}
     for path in output.glob("checkpoint-*"):
         if name := CHECKPOINT.fullmatch(path.name):
             steps[int(name[1])] = path
+    return steps
+
+
+def delete_checkpoints(output: Path, limit: int, best: str | None) -> None:
+    """Delete the oldest checkpoints.
+
+    Args:
+        output: the run's folder.
+        limit: how many stay; the latest always does.
+        best: folder of the best one, which stays too and is counted.
+    """
+    steps = checkpoints(output)
+    *earlier, latest = sorted(steps)
+    protected = {latest}
+    if best is not None:
+        protected |= {step for step, path in steps.items() if path.name == Path(best).name}
+    surplus = len(steps) - max(limit, len(protected))
+    deletable = [step for step in earlier if step not in protected]
+    for step in deletable[: max(surplus, 0)]:
+        shutil.rmtree(steps[step], ignore_errors=True)
+
+
+def last_checkpoint(output: Path) -> str | None:
+    """Find the latest checkpoint that was written to its end and is as it was written; None if there is none.
+
+    Trainer writes trainer_state.json last: one that does not parse belongs to a checkpoint that a kill cut short.
+    """
+    steps = checkpoints(output)
     for step in sorted(steps, reverse=True):
         try:
             json.loads((steps[step] / "trainer_state.json").read_text(encoding="utf-8"))

@@ -5,12 +5,15 @@ none, and a test says so.
 """
 
 import importlib.util
+import math
+import multiprocessing
 import os
+from copy import copy
 from dataclasses import MISSING
 from typing import TYPE_CHECKING
 
 import torch
-from transformers import PreTrainedModel, Trainer
+from transformers import PreTrainedModel, Trainer, get_scheduler
 from transformers.integrations import get_reporting_integration_callbacks
 
 from m3se.trainers.errors import InputError
@@ -19,6 +22,8 @@ from m3se.trainers.errors import InputError
 if TYPE_CHECKING:
     from m3se.trainers.config import RankingConfig
 
+MANY_STEPS = 1_000_000  # of a training whose length is not known yet
+PREPARED = {"params", "model", "optimizer_dict"}  # keywords of optimisers that take the model itself
 # Options that do what Trainer's documentation says.
 SERVED_NAMES = """
 output_dir per_device_train_batch_size num_train_epochs max_steps learning_rate lr_scheduler_type
@@ -38,6 +43,33 @@ ddp_find_unused_parameters ddp_bucket_cap_mb ddp_broadcast_buffers ddp_static_gr
 fsdp_config deepspeed debug skip_memory_metrics
 """
 SERVED = set(SERVED_NAMES.split())
+# Lowest and highest values of Trainer's numbers. Trainer itself takes others, and fails late or trains nothing.
+TRAINER_RANGES = {
+    "per_device_train_batch_size": (1, math.inf),
+    "per_device_eval_batch_size": (1, math.inf),
+    "gradient_accumulation_steps": (1, math.inf),
+    "eval_accumulation_steps": (1, math.inf),
+    "eval_delay": (0, math.inf),
+    "save_total_limit": (1, math.inf),
+    "learning_rate": (0, math.inf),
+    "weight_decay": (0, math.inf),
+    "max_grad_norm": (0, math.inf),
+    "adam_beta1": (0, 1),
+    "adam_beta2": (0, 1),
+    "adam_epsilon": (0, math.inf),
+    "neftune_noise_alpha": (0, math.inf),
+    "seed": (0, 2**32 - 1),  # numpy's seeds
+    "data_seed": (0, 2**32 - 1),
+    "dataloader_num_workers": (0, math.inf),
+    "dataloader_prefetch_factor": (1, math.inf),
+    "ddp_timeout": (1, math.inf),
+}
+# Options whose value Trainer looks at when the data are read, and those that there are.
+CHOICES = {
+    "train_sampling_strategy": ("random", "sequential"),
+    "dataloader_multiprocessing_context": multiprocessing.get_all_start_methods(),
+    "ddp_backend": ("gloo", "nccl", "mpi", "ccl", "xccl", "hccl"),
+}
 # Options that launchers of older versions pass, without effect in Trainer too.
 NEUTRAL = {"local_rank"}
 # Options that would do nothing here, or harm, and what to use instead; their defaults are accepted.
@@ -80,11 +112,31 @@ def refuse_options(config: "RankingConfig") -> None:
             raise InputError(f"{name}: has no effect here; {instead}")
     if config.train_sampling_strategy == "group_by_length":
         raise InputError("train_sampling_strategy: rows have no length before they are tokenised; use random")
+    for name, choices in CHOICES.items():
+        value = getattr(config, name)
+        if value is not None and value not in choices:
+            raise InputError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
+    for name in ("dataloader_multiprocessing_context", "dataloader_persistent_workers", "dataloader_prefetch_factor"):
+        if getattr(config, name) and not config.dataloader_num_workers:
+            raise InputError(f"{name}: needs dataloader_num_workers 1 or more")
+    refuse_no_steps(config)
     for name in ("fsdp", "deepspeed"):
         if getattr(config, name) and (config.use_cpu or not torch.accelerator.is_available()):
             raise InputError(f"{name}: shards a model over accelerators, and there is none; leave the option out")
     if config.deepspeed and importlib.util.find_spec("deepspeed") is None:
         raise InputError("deepspeed: needs the package of that name: pip install deepspeed")
+
+
+def refuse_no_steps(config: "RankingConfig") -> None:
+    """Raise InputError for a training without a step, or one that logs, measures or saves at no step."""
+    if config.max_steps == 0 or config.max_steps < -1:
+        raise InputError(f"max_steps: expected at least 1, or -1 for num_train_epochs, got {config.max_steps}")
+    if config.max_steps == -1 and not 0 < config.num_train_epochs < math.inf:
+        raise InputError(f"num_train_epochs: expected a number above 0, got {config.num_train_epochs}")
+    for kind in ("logging", "eval", "save"):
+        steps = getattr(config, f"{kind}_steps")
+        if getattr(config, f"{kind}_strategy") == "steps" and steps is not None and not steps > 0:
+            raise InputError(f"{kind}_steps: expected a number above 0, got {steps}; {kind}_strategy no turns it off")
 
 
 def refuse_missing_packages(config: "RankingConfig", model: PreTrainedModel | None = None) -> None:
@@ -97,9 +149,44 @@ def refuse_missing_packages(config: "RankingConfig", model: PreTrainedModel | No
     if model is None:
         return
     try:
-        Trainer.get_optimizer_cls_and_kwargs(config, model)
-    except (ImportError, RuntimeError, ValueError) as error:
-        raise InputError(f"optim: {error}") from None
+        optimizer, options = Trainer.get_optimizer_cls_and_kwargs(config, model)
+        plain = issubclass(optimizer, torch.optim.Optimizer) and not PREPARED & options.keys()
+        if plain:
+            optimizer([torch.nn.Parameter(torch.zeros(1))], **options)
+    except (ImportError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(f"optim: {config.optim.value} with optim_args {config.optim_args}: {error}") from None
+    if plain:
+        refuse_unread(config, model, options)
+
+
+def refuse_unread(config: "RankingConfig", model: PreTrainedModel, options: dict) -> None:
+    """Raise InputError for arguments of an optimiser that Trainer does not pass on to it.
+
+    Args:
+        config: options of the training.
+        model: what is trained.
+        options: keywords that the optimiser gets.
+    """
+    if config.optim_target_modules:
+        raise InputError(f"optim_target_modules: has no effect with optim {config.optim.value}")
+    plain = copy(config)
+    plain.optim_args = None
+    if config.optim_args and Trainer.get_optimizer_cls_and_kwargs(plain, model)[1] == options:
+        raise InputError(f"optim_args: {config.optim_args} has no effect with optim {config.optim.value}")
+
+
+def refuse_schedule(config: "RankingConfig") -> None:
+    """Raise InputError for a schedule of the learning rate that lacks arguments, or has unknown ones."""
+    steps = config.max_steps if config.max_steps > 0 else MANY_STEPS
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=config.learning_rate)
+    warmup = config.get_warmup_steps(steps)
+    try:
+        get_scheduler(config.lr_scheduler_type, optimizer, warmup, steps, config.lr_scheduler_kwargs)
+    except (AssertionError, TypeError, ValueError) as error:
+        raise InputError(
+            f"lr_scheduler_type: {config.lr_scheduler_type.value} with lr_scheduler_kwargs "
+            f"{config.lr_scheduler_kwargs}: {error}"
+        ) from None
 
 
 def replaced_sharding(config: "RankingConfig") -> str | None:

@@ -8,7 +8,7 @@ from transformers import TrainingArguments
 from m3se import LOSSES, InputError, RankingConfig
 from m3se.trainers import config as config_module
 from m3se.trainers.config import HYPERPARAMETERS
-from m3se.trainers.trainer_options import NEUTRAL, REFUSED, SERVED, refuse_missing_packages
+from m3se.trainers.trainer_options import NEUTRAL, REFUSED, SERVED, TRAINER_RANGES, refuse_missing_packages
 
 
 def make_config(folder="/nowhere", **options):
@@ -147,6 +147,24 @@ def test_an_option_without_effect_is_refused_by_name(name):
         ({"report_to": "wandb"}, "report_to: WandbCallback requires wandb"),
         ({"report_to": "nobody"}, "report_to: nobody is not supported"),
         ({"precision": "bf16", "bf16": False}, "precision: bf16 and bf16 contradict each other"),
+        ({"precision": "fp16"}, "fp16: a CPU would train in fp32"),
+        ({"fp16": True, "bf16": False}, "fp16: a CPU would train in fp32"),
+        ({"max_steps": 0}, "max_steps: expected at least 1, or -1 for num_train_epochs, got 0"),
+        ({"max_steps": -5}, "max_steps: expected at least 1, or -1"),
+        ({"num_train_epochs": 0}, "num_train_epochs: expected a number above 0, got 0"),
+        ({"save_steps": 0}, "save_steps: expected a number above 0, got 0; save_strategy no turns it off"),
+        ({"logging_steps": -1}, "logging_steps: expected a number above 0"),
+        ({"eval_steps": -2, "eval_strategy": "steps"}, "eval_steps: expected a number above 0"),
+        ({"save_strategy": "best"}, "save_strategy: best needs eval_strategy"),
+        ({"lr_scheduler_type": "cosine_with_min_lr"}, "lr_scheduler_type: cosine_with_min_lr .* One of min_lr"),
+        ({"lr_scheduler_type": "warmup_stable_decay"}, "lr_scheduler_type: .* 'num_decay_steps'"),
+        ({"lr_scheduler_kwargs": {"cycles": 2}}, "lr_scheduler_type: linear .* unexpected keyword argument 'cycles'"),
+        ({"accelerator_config": "/no/such.json"}, "options of Trainer: .*'/no/such.json'"),
+        ({"accelerator_config": {"batches": 1}}, "options of Trainer: .* unexpected keyword argument 'batches'"),
+        ({"ddp_backend": "smoke"}, "ddp_backend: expected one of gloo, .*, got 'smoke'"),
+        ({"train_sampling_strategy": "best"}, "train_sampling_strategy: expected one of random, sequential"),
+        ({"dataloader_multiprocessing_context": "spawn"}, "dataloader_multiprocessing_context: needs .* 1 or more"),
+        ({"dataloader_persistent_workers": True}, "dataloader_persistent_workers: needs dataloader_num_workers 1"),
     ],
     ids=str,
 )
@@ -158,6 +176,33 @@ def test_an_option_that_cannot_be_served_is_refused_by_name(options, message):
 def test_an_optimiser_without_its_package_is_refused():
     with pytest.raises(InputError, match="^optim: .*bitsandbytes"):
         refuse_missing_packages(make_config(optim="adamw_bnb_8bit"), torch.nn.Linear(1, 1))
+
+
+@pytest.mark.parametrize("name", TRAINER_RANGES)
+def test_a_number_out_of_its_range_is_refused_by_name(name):
+    low, _ = TRAINER_RANGES[name]
+    for value in (low - 1, float("nan")):
+        with pytest.raises(InputError, match=f"^{name}: expected .*, got {value}$"):
+            make_config(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"optim_args": "foo=1"}, "optim_args: foo=1 has no effect with optim adamw_torch"),
+        ({"optim_args": "foo"}, "optim: adamw_torch_fused with optim_args foo: not enough values"),
+        ({"optim": "sgd", "optim_target_modules": "query"}, "optim_target_modules: has no effect with optim sgd"),
+    ],
+    ids=str,
+)
+def test_arguments_that_the_optimiser_does_not_read_are_refused(options, message):
+    with pytest.raises(InputError, match=f"^{message}"):
+        refuse_missing_packages(make_config(**options), torch.nn.Linear(1, 1))
+
+
+@pytest.mark.parametrize("optimiser", ["adafactor", "adagrad", "adamw_torch", "adamw_torch_fused", "rmsprop", "sgd"])
+def test_optimisers_of_pytorch_and_transformers_are_served(optimiser):
+    refuse_missing_packages(make_config(optim=optimiser), torch.nn.Linear(1, 1))
 
 
 def test_bf16_that_was_turned_off_stays_off(monkeypatch):

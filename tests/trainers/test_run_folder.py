@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from m3se.trainers.run_folder import last_checkpoint
+from m3se.trainers.run_folder import delete_checkpoints, last_checkpoint
 
 
 def write_checkpoint(folder: Path) -> Path:
@@ -36,3 +36,14 @@ def test_a_file_of_the_name_is_no_checkpoint(tmp_path):
     (tmp_path / "checkpoint-7").touch()
     write_checkpoint(tmp_path / "checkpoint-4")
     assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-4")
+
+
+@pytest.mark.parametrize(
+    ("limit", "best", "remaining"),
+    [(1, None, {10}), (2, None, {9, 10}), (1, 2, {2, 10}), (2, 10, {9, 10}), (7, 2, {2, 4, 9, 10})],
+)
+def test_the_latest_checkpoints_and_the_best_remain(tmp_path, limit, best, remaining):
+    for step in (10, 9, 4, 2):
+        write_checkpoint(tmp_path / f"checkpoint-{step}")
+    delete_checkpoints(tmp_path, limit, best and str(tmp_path / f"checkpoint-{best}"))
+    assert {path.name for path in tmp_path.iterdir()} == {f"checkpoint-{step}" for step in remaining}

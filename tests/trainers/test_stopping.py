@@ -62,3 +62,17 @@ def test_a_resumed_run_goes_on_counting_its_patience(lists, tmp_path):
     second.add_callback(WorseAndWorse(step=0))
     second.train(resume_from_checkpoint=str(tmp_path / f"checkpoint-{stopped - 2}"))
     assert second.state.global_step == stopped
+
+
+def test_a_limit_of_checkpoints_deletes_nobody_elses_folder(lists, tmp_path):
+    """Trainer's own limit takes whatever is called checkpoint-* for a checkpoint, the oldest first."""
+    copies = {"checkpoint-best", "checkpoint-2.old", "checkpoint-1-copy"}
+    for name in copies:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "weights").write_text("mine", encoding="utf-8")
+    trainer = tiny.make_trainer(
+        tiny.dual_encoder(), lists, tmp_path, max_steps=4, save_strategy="steps", save_steps=1, save_total_limit=2
+    )
+    trainer.train()
+    assert {path.name for path in tmp_path.glob("checkpoint-*")} == copies | {"checkpoint-3", "checkpoint-4"}
+    assert all((tmp_path / name / "weights").read_text(encoding="utf-8") == "mine" for name in copies)
