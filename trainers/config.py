@@ -11,7 +11,14 @@ from transformers import TrainingArguments
 from m3se.trainers.devices import autocast_dtype
 from m3se.trainers.errors import InputError
 from m3se.trainers.losses import LOSSES, NEEDS_TEACHER
-from m3se.trainers.trainer_options import TRAINER_RANGES, refuse_missing_packages, refuse_options, refuse_schedule
+from m3se.trainers.trainer_options import (
+    MAPPINGS,
+    TRAINER_RANGES,
+    refuse_mappings,
+    refuse_missing_packages,
+    refuse_options,
+    refuse_schedule,
+)
 
 
 METRICS = ("nDCG@10", "MRR@10", "loss")  # of `DistillationTrainer.evaluate`
@@ -106,6 +113,7 @@ class RankingConfig(TrainingArguments):
         """
         if isinstance(self.loss_args, str):
             self.loss_args = parse_mapping("loss_args", self.loss_args)
+        self.loss_args = self.loss_args or {}
         check_loss(self.loss, self.loss_args)
         for name, (low, high) in RANGES.items():
             value = getattr(self, name)
@@ -118,10 +126,15 @@ class RankingConfig(TrainingArguments):
         if self.sample_documents is not None and self.dataloader_persistent_workers:
             raise InputError("sample_documents: needs dataloader_persistent_workers false, which would keep one epoch")
         self.choose_precision()
+        for name in MAPPINGS:
+            value = getattr(self, name)
+            if isinstance(value, str) and value.startswith("{"):
+                parse_mapping(name, value)
         try:
             super().__post_init__()
         except (OSError, TypeError) as error:  # a file of options that is missing, or has an unknown entry
             raise InputError(f"options of Trainer: {error}") from None
+        refuse_mappings(self)
         refuse_missing_packages(self)
         # DataParallel would split the documents of a batch from the queries that point at them
         self._n_gpu = min(self.n_gpu, 1)
@@ -135,6 +148,8 @@ class RankingConfig(TrainingArguments):
         metric = self.metric_for_best_model
         if metric is not None and metric.removeprefix("eval_") not in METRICS:
             raise InputError(f"metric_for_best_model: expected one of {', '.join(METRICS)}, got {metric!r}")
+        if metric is not None and self.greater_is_better not in (None, metric.removeprefix("eval_") != "loss"):
+            raise InputError(f"greater_is_better: {self.greater_is_better} would keep the worst model by {metric}")
         if self.early_stopping_patience is not None:
             if self.eval_strategy == "no":
                 raise InputError("early_stopping_patience: needs eval_strategy steps or epoch")

@@ -5,6 +5,7 @@ none, and a test says so.
 """
 
 import importlib.util
+import inspect
 import math
 import multiprocessing
 import os
@@ -13,6 +14,8 @@ from dataclasses import MISSING
 from typing import TYPE_CHECKING
 
 import torch
+from accelerate.utils import DynamoBackend
+from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel, Trainer, get_scheduler
 from transformers.integrations import get_reporting_integration_callbacks
 
@@ -68,8 +71,18 @@ TRAINER_RANGES = {
 CHOICES = {
     "train_sampling_strategy": ("random", "sequential"),
     "dataloader_multiprocessing_context": multiprocessing.get_all_start_methods(),
-    "ddp_backend": ("gloo", "nccl", "mpi", "ccl", "xccl", "hccl"),
+    "ddp_backend": ("nccl", "gloo", "mpi", "xccl", "hccl", "cncl", "mccl"),
+    "torch_compile_backend": [name.lower() for name in DynamoBackend.__members__],
+    "torch_compile_mode": ("default", "lite", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"),
 }
+# Options that are mappings, or their JSON on the command line.
+MAPPINGS = (
+    "accelerator_config",
+    "activation_checkpointing_kwargs",
+    "fsdp_config",
+    "gradient_checkpointing_kwargs",
+    "lr_scheduler_kwargs",
+)
 # Options that launchers of older versions pass, without effect in Trainer too.
 NEUTRAL = {"local_rank"}
 # Options that would do nothing here, or harm, and what to use instead; their defaults are accepted.
@@ -114,7 +127,7 @@ def refuse_options(config: "RankingConfig") -> None:
         raise InputError("train_sampling_strategy: rows have no length before they are tokenised; use random")
     for name, choices in CHOICES.items():
         value = getattr(config, name)
-        if value is not None and value not in choices:
+        if value is not None and value.lower() not in choices:
             raise InputError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
     for name in ("dataloader_multiprocessing_context", "dataloader_persistent_workers", "dataloader_prefetch_factor"):
         if getattr(config, name) and not config.dataloader_num_workers:
@@ -125,6 +138,16 @@ def refuse_options(config: "RankingConfig") -> None:
             raise InputError(f"{name}: shards a model over accelerators, and there is none; leave the option out")
     if config.deepspeed and importlib.util.find_spec("deepspeed") is None:
         raise InputError("deepspeed: needs the package of that name: pip install deepspeed")
+
+
+def refuse_mappings(config: "RankingConfig") -> None:
+    """Raise InputError for entries that Trainer's mappings do not have, or that break batches."""
+    keywords = set(inspect.signature(checkpoint).parameters)
+    unknown = (config.activation_checkpointing_kwargs or {}).keys() - keywords
+    if unknown:
+        raise InputError(f"activation_checkpointing_kwargs: {', '.join(sorted(unknown))} is unknown to PyTorch")
+    if config.accelerator_config.dispatch_batches:
+        raise InputError("accelerator_config: dispatch_batches would part the documents of a batch from its queries")
 
 
 def refuse_no_steps(config: "RankingConfig") -> None:

@@ -22,6 +22,7 @@ from m3se.trainers.errors import InputError
 
 SCRIPTS = Path(__file__).resolve().parents[1]
 DISK_REFUSES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+DISK_REFUSES |= {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}  # a file where a folder is needed
 # What numpy, PyTorch and safetensors say of a disk that is full.
 NOT_WRITTEN = ("items requested but only", "requested and", "PytorchStreamWriter failed", "os error 28", "os error 27")
 # What gloo and NCCL say when the process at the other end of a connection has ended.

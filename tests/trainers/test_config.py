@@ -28,6 +28,10 @@ def test_loss_args_are_a_mapping_or_its_json():
     assert make_config(loss="m3se", loss_args='{"hinge_power": 2}').loss_args == {"hinge_power": 2}
 
 
+def test_no_loss_args_are_an_empty_mapping():
+    assert make_config(loss_args=None).loss_args == {}
+
+
 def test_every_hyperparameter_of_every_loss_is_checked():
     named = {
         parameter.name
@@ -161,7 +165,14 @@ def test_an_option_without_effect_is_refused_by_name(name):
         ({"lr_scheduler_kwargs": {"cycles": 2}}, "lr_scheduler_type: linear .* unexpected keyword argument 'cycles'"),
         ({"accelerator_config": "/no/such.json"}, "options of Trainer: .*'/no/such.json'"),
         ({"accelerator_config": {"batches": 1}}, "options of Trainer: .* unexpected keyword argument 'batches'"),
-        ({"ddp_backend": "smoke"}, "ddp_backend: expected one of gloo, .*, got 'smoke'"),
+        ({"accelerator_config": {"dispatch_batches": True}}, "accelerator_config: dispatch_batches would part"),
+        ({"lr_scheduler_kwargs": "{cycles"}, "lr_scheduler_kwargs: expected a JSON mapping, got '{cycles'"),
+        ({"activation_checkpointing_kwargs": {"use": 1}}, "activation_checkpointing_kwargs: use is unknown"),
+        ({"torch_compile_backend": "fast"}, "torch_compile_backend: expected one of .*inductor.*, got 'fast'"),
+        ({"torch_compile_mode": "fast"}, "torch_compile_mode: expected one of default, .*, got 'fast'"),
+        ({"greater_is_better": False}, "greater_is_better: False would keep the worst model by nDCG@10"),
+        ({"metric_for_best_model": "loss", "greater_is_better": True}, "greater_is_better: True would keep the worst"),
+        ({"ddp_backend": "smoke"}, "ddp_backend: expected one of nccl, .*, got 'smoke'"),
         ({"train_sampling_strategy": "best"}, "train_sampling_strategy: expected one of random, sequential"),
         ({"dataloader_multiprocessing_context": "spawn"}, "dataloader_multiprocessing_context: needs .* 1 or more"),
         ({"dataloader_persistent_workers": True}, "dataloader_persistent_workers: needs dataloader_num_workers 1"),

@@ -22,9 +22,12 @@ def exclusive(folder: str | Path) -> Iterator[None]:
     never taken for stale. Forked children do not hold the lock.
 
     Raises:
-        InputError: another process holds the lock, or another host left one; or the lock cannot be written.
+        InputError: another process holds the lock, or another host left one; or the lock cannot be written; or
+            `folder` is a file.
     """
     folder = Path(folder).absolute()
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: expected a folder to write to, got a file")
     path, note = folder.with_name(f".{folder.name}.lock"), folder.with_name(f".{folder.name}.holder")
     lock = FileLock(path)
     try:

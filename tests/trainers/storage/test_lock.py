@@ -78,3 +78,13 @@ def test_a_folder_that_no_lock_can_be_written_beside_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="file/student: cannot be written"), exclusive(tmp_path / "file" / "student"):
         pass
+
+
+def test_a_file_in_the_place_of_the_folder_is_named(tmp_path):
+    (tmp_path / "student").write_text("mine", encoding="utf-8")
+    with (
+        pytest.raises(InputError, match=r"student: expected a folder to write to, got a file$"),
+        exclusive(tmp_path / "student"),
+    ):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["student"]
