@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from tokenizers import processors
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedTokenizerFast
 
+from tests.worlds import tiny
 from tests.worlds.tiny import WORDS
 
 
@@ -54,13 +55,10 @@ def word_tokenizer(template: str = "roberta", words: list[str] = (), **options) 
         "sep": "</s>",
     }
     specials = list(dict.fromkeys(names.values()))
-    vocabulary = {token: row for row, token in enumerate([*specials, "[unused0]", "[unused1]", *WORDS, *words])}
-    backend = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    backend.pre_tokenizer = pre_tokenizers.Whitespace()
-    ends = ("</s>", 2), ("<s>", 0)
-    backend.post_processor = (processors.BertProcessing if template == "bert" else processors.RobertaProcessing)(*ends)
+    make_pairs = processors.BertProcessing if template == "bert" else processors.RobertaProcessing
     tokens = {f"{name}_token": token for name, token in names.items()}
-    return PreTrainedTokenizerFast(tokenizer_object=backend, **tokens | {"model_max_length": 64} | options)
+    vocabulary = [*specials, "[unused0]", "[unused1]", *WORDS, *words]
+    return tiny.word_tokenizer(vocabulary, make_pairs(("</s>", 2), ("<s>", 0)), **tokens | options)
 
 
 def make_config(kind: str, **fields) -> PreTrainedConfig:

@@ -16,9 +16,7 @@ KNOWN = TOKENIZER.get_vocab()
 
 
 def bert(**fields):
-    config = tiny.bert(**fields)
-    config.vocab_size = len(TOKENIZER)
-    return config
+    return tiny.bert(vocab_size=len(TOKENIZER), **fields)
 
 
 def dual_encoder(**fields):

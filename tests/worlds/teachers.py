@@ -7,7 +7,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
-    BertTokenizer,
+    BertTokenizerFast,
     PreTrainedTokenizerFast,
     RobertaConfig,
     RobertaForSequenceClassification,
@@ -17,16 +17,16 @@ from m3se import CrossEncoder, CrossEncoderConfig
 from m3se.trainers.data import DocumentTable, RankingLists
 from m3se.trainers.data.schema import ROW_FEATURES
 from m3se.trainers.storage.arrow import write_rows
+from tests.worlds import tiny
 
 
 TEXT = "how tall is a giraffe adult giraffes stand five metres the ostrich lays largest eggs of any bird . ,"
 WORDS = TEXT.split()
-VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
-SIZE = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+SIZE = tiny.SIZES | {"num_hidden_layers": 2, "initializer_range": 0.5}
 
 
-def word_tokenizer(**options) -> BertTokenizer:
-    return BertTokenizer(vocab={word: row for row, word in enumerate(VOCABULARY)}, **options)
+def word_tokenizer(**options) -> BertTokenizerFast:
+    return tiny.tokenizer(WORDS, pieces=[], **options)
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:
@@ -42,16 +42,15 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=40, **names)
 
 
-def bert_config(**fields) -> BertConfig:
-    fields = {"num_labels": 1, "max_position_embeddings": 64} | fields
-    return BertConfig(vocab_size=len(VOCABULARY), initializer_range=0.5, **SIZE, **fields)
+def bert_config(seed: int = 0, **fields) -> BertConfig:
+    vocabulary = {"vocab_size": len(tiny.SPECIAL) + len(WORDS), "num_labels": 1}
+    return tiny.bert(seed, dropout=0.1, **SIZE | vocabulary | fields)
 
 
 def save_cross_encoder(folder, seed=0, **fields) -> str:
     """A checkpoint of our own, as the trainer leaves it."""
-    torch.manual_seed(seed)
     fields = {"query_length": 8, "document_length": 20} | fields
-    model = CrossEncoder(CrossEncoderConfig(encoder_config=bert_config(), **fields))
+    model = CrossEncoder(CrossEncoderConfig(encoder_config=bert_config(seed), **fields))
     model.save_pretrained(folder)
     word_tokenizer().save_pretrained(folder)
     return str(folder)
@@ -59,17 +58,14 @@ def save_cross_encoder(folder, seed=0, **fields) -> str:
 
 def save_classifier(folder, seed=0, tokenizer=None, **fields) -> str:
     """A stock BERT classifier of pairs."""
-    torch.manual_seed(seed)
-    BertForSequenceClassification(bert_config(**fields)).save_pretrained(folder)
+    BertForSequenceClassification(bert_config(seed, **fields)).save_pretrained(folder)
     (tokenizer or word_tokenizer()).save_pretrained(folder)
     return str(folder)
 
 
 def save_roberta(folder, seed=0) -> str:
     torch.manual_seed(seed)
-    config = RobertaConfig(
-        vocab_size=300, initializer_range=0.5, num_labels=1, max_position_embeddings=42, pad_token_id=1, **SIZE
-    )
+    config = RobertaConfig(vocab_size=300, num_labels=1, max_position_embeddings=42, pad_token_id=1, **SIZE)
     RobertaForSequenceClassification(config).save_pretrained(folder)
     byte_tokenizer().save_pretrained(folder)
     return str(folder)

@@ -7,7 +7,14 @@ import random
 
 import torch
 from datasets import Dataset
-from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast, PreTrainedModel
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    BertTokenizerFast,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from m3se import (
     ColBERT,
@@ -27,28 +34,36 @@ TEXT = "red blue green tree river stone cloud fish bird horse bread salt iron gl
 WORDS = TEXT.split()
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 PIECES = ["##s", "##ed", "##ing", "##er", "[unused0]", "[unused1]"]  # the last two mark texts for ColBERT
+SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
 LENGTHS = {"query_length": 8, "document_length": 16}
 
 
-def tokenizer(words: list[str] = WORDS) -> BertTokenizerFast:
+def tokenizer(words: list[str] = WORDS, pieces: list[str] = PIECES, **options) -> BertTokenizerFast:
     """A WordPiece tokeniser that knows `words` and a few endings."""
-    made = BertTokenizerFast(vocab={token: i for i, token in enumerate([*SPECIAL, *words, *PIECES])})
+    made = BertTokenizerFast(vocab=numbered([*SPECIAL, *words, *pieces]), **options)
     assert made(words[0])["input_ids"] != made(words[1])["input_ids"]  # transformers 5 can drop a vocabulary silently
     return made
+
+
+def word_tokenizer(vocabulary: list[str], pairs, **options) -> PreTrainedTokenizerFast:
+    """A tokeniser of whole words for texts of 64 tokens; `pairs` puts the texts of a pair together."""
+    backend = Tokenizer(models.WordLevel(numbered(vocabulary), unk_token=options["unk_token"]))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    backend.post_processor = pairs
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **{"model_max_length": 64} | options)
+
+
+def numbered(vocabulary: list[str]) -> dict[str, int]:
+    """The id of each token: its place."""
+    return {token: number for number, token in enumerate(vocabulary)}
 
 
 def bert(seed: int = 0, dropout: float = 0.0, **fields) -> BertConfig:
     """A BERT of one layer whose random weights are large enough for scores that differ."""
     torch.manual_seed(seed)
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
-    return BertConfig(
-        vocab_size=len(SPECIAL) + len(WORDS) + len(PIECES),
-        max_position_embeddings=64,
-        hidden_dropout_prob=dropout,
-        attention_probs_dropout_prob=dropout,
-        initializer_range=0.3,
-        **sizes | fields,
-    )
+    dropouts = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
+    vocabulary = {"vocab_size": len(SPECIAL) + len(WORDS) + len(PIECES), "max_position_embeddings": 64}
+    return BertConfig(**SIZES | vocabulary | dropouts | {"initializer_range": 0.3} | fields)
 
 
 def dual_encoder(seed: int = 0, dropout: float = 0.0, **fields) -> DualEncoder:

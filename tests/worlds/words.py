@@ -3,16 +3,16 @@
 import json
 from pathlib import Path
 
-import torch
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from tokenizers import processors
 from transformers import BertConfig, BertForSequenceClassification, BertModel, PreTrainedTokenizerFast
 
 from m3se import ColBERT, ColBERTConfig, DualEncoder, DualEncoderConfig
+from tests.worlds import tiny
+from tests.worlds.tiny import SPECIAL
 
 
 TEXT = "the a of matrix vector sum sort list tree graph path node file read write parse date time zone open"
 WORDS = TEXT.split()
-SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 DOCUMENTS = {
     "d1": "sum of a vector",
     "d2": "sort the list",
@@ -24,43 +24,34 @@ DOCUMENTS = {
 }
 QUERIES = {"q1": "vector sum", "q2": "read file", "q3": "sort"}
 QRELS = {"q1": {"d1": 1.0}, "q2": {"d4": 2.0, "d7": 1.0}, "q3": {"d2": 1.0}}
-BERT = {
-    "vocab_size": len(SPECIAL) + len(WORDS),
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "max_position_embeddings": 64,
-}
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
-    vocabulary = {word: i for i, word in enumerate(SPECIAL + WORDS)}
-    backend = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    backend.pre_tokenizer = pre_tokenizers.Whitespace()
-    backend.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     names = dict(zip(["pad_token", "unk_token", "cls_token", "sep_token", "mask_token"], SPECIAL, strict=True))
-    return PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=64, **names)
+    return tiny.word_tokenizer(SPECIAL + WORDS, processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2)), **names)
+
+
+def bert(seed: int, **fields) -> BertConfig:
+    """A BERT of two layers with the dropout and the small random weights of a new model."""
+    fields = {"vocab_size": len(SPECIAL) + len(WORDS), "num_hidden_layers": 2, "initializer_range": 0.02} | fields
+    return tiny.bert(seed, dropout=0.1, **fields)
 
 
 def save_dual_encoder(folder: Path, seed: int = 1) -> str:
     """A dual encoder that mean-pools and keeps 6 query and 10 document tokens."""
-    torch.manual_seed(seed)
-    config = DualEncoderConfig(encoder_config=BertConfig(**BERT), pooling="mean", query_length=6, document_length=10)
+    config = DualEncoderConfig(encoder_config=bert(seed), pooling="mean", query_length=6, document_length=10)
     return saved(DualEncoder(config), folder)
 
 
 def save_cross_encoder(folder: Path, seed: int = 2) -> str:
     """A stock classifier with one logit."""
-    torch.manual_seed(seed)
-    return saved(BertForSequenceClassification(BertConfig(**BERT, num_labels=1)), folder)
+    return saved(BertForSequenceClassification(bert(seed, num_labels=1)), folder)
 
 
 def save_colbert(folder: Path, seed: int = 4) -> str:
     """ColBERT with markers and [MASK] tokens that skips the document token `the`."""
-    torch.manual_seed(seed)
     config = ColBERTConfig(
-        encoder_config=BertConfig(**BERT),
+        encoder_config=bert(seed),
         projection_size=8,
         query_length=7,
         document_length=10,
@@ -73,8 +64,7 @@ def save_colbert(folder: Path, seed: int = 4) -> str:
 
 
 def save_bare_encoder(folder: Path, seed: int = 3) -> str:
-    torch.manual_seed(seed)
-    return saved(BertModel(BertConfig(**BERT)), folder)
+    return saved(BertModel(bert(seed)), folder)
 
 
 def saved(model, folder: Path) -> str:
