@@ -139,7 +139,8 @@ class Planner:
 
     def with_path(self, job: Job, **paths: Path | list[str]) -> Job:
         """Add options that hold other jobs' folders, which the job's hash has by their names; return the job."""
-        job.options.update({key: path if isinstance(path, list) else str(path) for key, path in paths.items()})
+        for option, path in paths.items():
+            job.options[option] = path if isinstance(path, list) else str(path)
         return job
 
     def student(self, student: str, row: Row, settings: dict, seed: int, waits_for: tuple = ()) -> Job:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -155,8 +156,9 @@ def read_queries(file: Path) -> dict[str, dict[str, float]]:
 def selection(study: Study, planner: Planner, seed: int) -> dict[str, list[dict]]:
     """Describe each student's trials, with the dev measure of those that are done."""
     selected = {}
-    models = [row.model for row in study.rows.values()]
-    for student in filter(planner.scale.students.get, dict.fromkeys(models)):
+    for student in dict.fromkeys(map(attrgetter("model"), study.rows.values())):
+        if student not in planner.scale.students:
+            continue
         if trials := describe_trials(planner, student, seed):
             selected[student] = trials
     return selected
@@ -164,11 +166,10 @@ def selection(study: Study, planner: Planner, seed: int) -> dict[str, list[dict]
 
 def describe_trials(planner: Planner, student: str, seed: int) -> list[dict]:
     """Describe a student's trials; the best is marked when all are done."""
-    described = []
+    described, values = [], []
     for settings, job in planner.trials(student, seed):
-        value = planner.dev_value(job) if job.done else None
-        described.append({"settings": settings, "dev": value, "chosen": False})
-    values = [trial["dev"] for trial in described]
+        values.append(planner.dev_value(job) if job.done else None)
+        described.append({"settings": settings, "dev": values[-1], "chosen": False})
     if values and None not in values:
         described[values.index(max(values))]["chosen"] = True
     return described
@@ -191,7 +192,7 @@ def paper_rows(study: Study) -> dict[str, dict[str, float | None]]:
     table = TABLES.get(study.table)
     if table is None:
         return {}
-    names = [row.paper_row for row in study.rows.values()] + [BM25] * (BM25 in table.rows)
+    names = [*map(attrgetter("paper_row"), study.rows.values()), *([BM25] if BM25 in table.rows else [])]
     rows: dict[str, dict[str, float | None]] = {}
     for name in filter(None, names):
         rows[name] = {}

@@ -105,7 +105,9 @@ def read_scale(name: str, recipes: Path) -> Scale:
         raise InputError(f"--scale: expected one of {', '.join(scales)}, got {name!r}")
     values = dict(scales[name])
     values |= {"teacher": Recipe(**values["teacher"]), "lists": Recipe(**values["lists"])}
-    values["students"] = {key: Recipe(**value) for key, value in values["students"].items()}
+    values["students"] = dict(values["students"])
+    for student, entry in values["students"].items():
+        values["students"][student] = Recipe(**entry)
     if "selection" in values:
         values["selection"] = Selection(**values["selection"])
         trials = values["selection"].trials
