@@ -91,7 +91,7 @@ def _plain(name: str) -> str:
 
 
 def _stem(name: str) -> str:
-    return re.sub(r"_?\d+$", "", _plain(name))
+    return re.sub(r"[_.]?\d+$", "", _plain(name))
 
 
 def text_entry(row: Row, columns: Columns, ids: tuple[str, ...], texts: tuple[str, ...]) -> tuple[str, str]:

@@ -1,5 +1,6 @@
 import gzip
 import json
+import time
 
 import pytest
 
@@ -76,6 +77,14 @@ def test_negatives_are_drawn_from_all_contexts_because_their_order_is_no_ranking
 def test_what_is_no_dpr_is_an_input_error(write, cache, questions, message):
     with pytest.raises(InputError, match=message):
         read_data(str(write("nq.json", json.dumps(questions))), "train", cache)
+
+
+def test_a_file_that_changed_is_read_again(write, cache):
+    for text in ("red", "big"):  # of the same size
+        question = {"question": "why", "positive_ctxs": [passage("1", text=text)], "negative_ctxs": [passage("2")]}
+        collection = read_data(str(write("dpr.json", json.dumps([question]))), "train", cache)
+        assert text in collection.documents.texts(["1"])[0]
+        time.sleep(0.02)
 
 
 def test_passages_without_an_id_are_called_by_their_text(write, cache):

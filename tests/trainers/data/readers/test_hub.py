@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from pathlib import Path
 
 import datasets
 import pandas as pd
@@ -10,6 +11,16 @@ import pytest
 from datasets import Dataset
 
 from m3se.trainers.data import read_data, read_documents, teacher_lists
+from m3se.trainers.data.readers.hub_columns import (
+    DOCUMENT_ID,
+    DOCUMENT_IDS,
+    GRADE,
+    NEGATIVE,
+    POSITIVE,
+    QUERY_TEXT,
+    SCORES,
+    TEXT,
+)
 from m3se.trainers.errors import InputError
 
 
@@ -299,6 +310,18 @@ def test_a_table_of_commas_that_would_lose_values_is_refused(tmp_path, cache, fi
     with pytest.raises(InputError, match=reason) as error:
         read_data(str(tmp_path / "data"), "train", cache)
     assert "\n" not in str(error.value)
+
+
+def test_columns_of_one_name_are_all_read(tmp_path, cache):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train.csv").write_text("query,positive,negative,negative\nwhy,so,no,not\n")
+    assert read_texts(str(tmp_path / "data"), cache) == {"why": [("so", 1), ("no", 0), ("not", 0)]}
+
+
+def test_the_page_names_every_column_that_is_read():
+    page = (Path(__file__).parents[4] / "docs" / "data.md").read_text(encoding="utf-8")
+    names = [*QUERY_TEXT, *TEXT, *DOCUMENT_ID, *DOCUMENT_IDS, *POSITIVE, *NEGATIVE, *GRADE, *SCORES]
+    assert [name for name in names if f"`{name}`" not in page] == []
 
 
 def test_a_text_in_brackets_stays_text(tmp_path, cache):
