@@ -59,22 +59,23 @@ def make_parser() -> HfArgumentParser:
 
 def main(arguments: DiagnosisArguments) -> None:
     """Score the lists with every model and write the report."""
-    models, stages, sizes = (named_folders(option) for option in (arguments.model, arguments.stage, arguments.size))
+    models, stages, sizes = map(named_folders, (arguments.model, arguments.stage, arguments.size))
     check(arguments, models, stages, sizes)
     splits = {"dev": judged_candidates(arguments)}
     if arguments.train_split != "none":
         options = {"split": arguments.train_split, "candidates": "bm25", "qrels": None}
         splits["train"] = judged_candidates(replace(arguments, **options))
-    scores = {model: score(arguments, model[1], splits) for model in models + sizes}
-    scored = {split: scored_lists(c.lists, scores_for_split(scores, models, split)) for split, c in splits.items()}
-    for split, lists in scored.items():
+    scores = score_models(arguments, models + sizes, splits)
+    scored = {}
+    for split, candidates in splits.items():
+        lists = scored[split] = scored_lists(candidates.lists, scores_for_split(scores, models, split))
         if not any(diagnostics.pairs_of_lists(lists.labels, lists.labels, lists.rows)):
             raise InputError(f"{split}: no query has both a relevant and another document among its candidates")
     names = {"dev": arguments.split, "train": arguments.train_split}
-    report = Report(Path(arguments.output), Path(arguments.data).name, [name for name, _ in models], names)
+    report = Report(Path(arguments.output), Path(arguments.data).name, list(dict(models)), names)
     sections.learning_curves(report, models)
     if sizes and "train" in splits:
-        queries = {split: len(candidates.qrels) for split, candidates in splits.items()}
+        queries = {"dev": len(splits["dev"].qrels), "train": len(splits["train"].qrels)}
         sections.embedding_sizes(
             report, size_points(models + sizes, splits, scores, arguments.relevance_level), queries
         )
@@ -82,7 +83,7 @@ def main(arguments: DiagnosisArguments) -> None:
         sections.distributions(report, lists, split)
     if stages:
         dev = {"dev": splits["dev"]}
-        earlier = {stage: score(arguments, stage[1], dev) for stage in stages}
+        earlier = score_models(arguments, stages, dev)
         all_stages = scores_for_split(earlier, stages, "dev") | scores_for_split(scores, models, "dev")
         sections.stage_distributions(report, scored_lists(splits["dev"].lists, all_stages))
     sections.margins(report, scored["dev"])
@@ -96,11 +97,14 @@ def main(arguments: DiagnosisArguments) -> None:
 
 def named_folders(options: list[str]) -> list[tuple[str, str]]:
     """Split NAME=FOLDER options into pairs. Raises InputError for what is none."""
-    pairs = [tuple(option.split("=", 1)) for option in options]
-    if wrong := [option for option, pair in zip(options, pairs, strict=True) if len(pair) != 2 or not all(pair)]:
-        raise InputError(f"expected NAME=FOLDER, got {wrong[0]!r}")
-    if marked := [name for name, _ in pairs if escaped(name) != name]:
-        raise InputError(f"expected a NAME without Markdown's signs, got {marked[0]!r}")
+    pairs = []
+    for text in options:
+        name, _, folder = text.partition("=")
+        if not name or not folder:
+            raise InputError(f"expected NAME=FOLDER, got {text!r}")
+        if escaped(name) != name:
+            raise InputError(f"expected a NAME without Markdown's signs, got {name!r}")
+        pairs.append((name, folder))
     return pairs
 
 
@@ -109,15 +113,19 @@ def check(arguments: DiagnosisArguments, models: list, stages: list, sizes: list
     names = [name for name, _ in models]
     if len(models) < 2 or len(set(names)) < len(names):
         raise InputError(f"--model: expected a teacher and at least one student with names of their own, got {names}")
-    if wrong := [name for name in names if "@" in name]:
-        raise InputError(f"--model: a name cannot have an @, which --stage needs; got {wrong[0]!r}")
-    if wrong := [name for name, _ in stages if name.partition("@")[0] not in names or "@" not in name]:
-        raise InputError(f"--stage: expected NAME@STEP=FOLDER with a NAME of {', '.join(names)}, got {wrong[0]!r}")
+    for name in names:
+        if "@" in name:
+            raise InputError(f"--model: a name cannot have an @, which --stage needs; got {name!r}")
+    for stage, _ in stages:
+        name, separator, _ = stage.partition("@")
+        if not separator or name not in names:
+            raise InputError(f"--stage: expected NAME@STEP=FOLDER with a NAME of {', '.join(names)}, got {stage!r}")
     values = asdict(arguments)
     for name in ("depth", "max_queries", "capacity_queries", "capacity_documents", "top"):
         if values[name] < 1:
             raise InputError(f"--{name}: expected at least 1, got {values[name]}")
-    check_models([folder for _, folder in models + stages + sizes], arguments.dtype, arguments.pooling)
+    _, folders = zip(*models, *stages, *sizes, strict=True)
+    check_models(list(folders), arguments.dtype, arguments.pooling)
 
 
 def judged_candidates(arguments: DiagnosisArguments) -> Candidates:
@@ -126,11 +134,16 @@ def judged_candidates(arguments: DiagnosisArguments) -> Candidates:
     return replace(candidates, lists=lists_relevant_from(candidates.lists, arguments.relevance_level))
 
 
-def score(arguments: DiagnosisArguments, folder: str, splits: dict[str, Candidates]) -> dict[str, list[list[float]]]:
-    """Score each split's lists with a model."""
-    logger.info("scoring with %s", folder)
-    scorer = load(folder, arguments.dtype, arguments.pooling)
-    return {split: scorer.score_lists(candidates.lists) for split, candidates in splits.items()}
+def score_models(
+    arguments: DiagnosisArguments, models: list[tuple[str, str]], splits: dict[str, Candidates]
+) -> dict[tuple[str, str], dict[str, list[list[float]]]]:
+    """Return model → split → scores of its lists."""
+    scores = {}
+    for model in models:
+        logger.info("scoring with %s", model[1])
+        scorer = load(model[1], arguments.dtype, arguments.pooling)
+        scores[model] = {split: scorer.score_lists(candidates.lists) for split, candidates in splits.items()}
+    return scores
 
 
 def scores_for_split(scores: dict, models: list[tuple[str, str]], split: str) -> dict[str, list[list[float]]]:
@@ -155,9 +168,9 @@ def size_points(
 
 def score_matrix(arguments: DiagnosisArguments, folder: str, scored: ScoredLists) -> np.ndarray:
     """Score [B, N] some queries with documents that are candidates of some of them."""
-    names = [str(row) for row in set(scored.rows)]
-    rows = sorted(int(row) for row in hash_subset(names, arguments.capacity_queries))
-    queries = [scored.lists.rows[row]["query"] for row in rows]
+    names = list(map(str, set(scored.rows)))
+    rows = sorted(map(int, hash_subset(names, arguments.capacity_queries)))
+    queries = scored.lists.rows[rows]["query"]
     candidates = list(dict.fromkeys(scored.document_ids[np.isin(scored.rows, rows)]))
     documents = sorted(hash_subset(candidates, arguments.capacity_documents))
     scorer = load(folder, arguments.dtype, arguments.pooling)

@@ -43,7 +43,8 @@ def _folder_candidates(arguments: CandidateArguments) -> Candidates:
     if arguments.max_queries is not None:
         queries = lists.rows["query_id"][:]
         chosen = hash_subset(queries, arguments.max_queries)
-        lists = replace(lists, rows=lists.rows.select([row for row, query in enumerate(queries) if query in chosen]))
+        rows = [row for row, query in enumerate(queries) if query in chosen]
+        lists = replace(lists, rows=lists.rows.select(rows))
     return take_lists(lists, Path(arguments.candidates).name, arguments.depth, arguments.keep_identical_ids)
 
 

@@ -50,8 +50,8 @@ def handle_stop_signals() -> Iterator[None]:
 
 def stop(number: int, _) -> None:
     """Raise Stopped, and ignore further signals."""
-    for each in STOPPING:
-        signal.signal(each, signal.SIG_IGN)
+    for stopping in STOPPING:
+        signal.signal(stopping, signal.SIG_IGN)
     raise Stopped(number)
 
 

@@ -1,6 +1,8 @@
 """The sections of diagnose.py's report: what is computed, drawn and said of each diagnostic."""
 
 import logging
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -31,60 +33,87 @@ def learning_curves(report: Report, models: list[tuple[str, str]]) -> None:
         record = read_json(Path(folder) / RECORD) if (Path(folder) / RECORD).is_file() else {}
         rows = learning_curve(record.get("log_history", []))
         if rows and f"dev {MEASURE}" in rows[0] and f"train {MEASURE}" in rows[0]:
+            columns = to_columns(rows)
             curves[name] = {
-                "step": [row["step"] for row in rows],
-                "train": [row[f"train {MEASURE}"] for row in rows],
-                "dev": [row[f"dev {MEASURE}"] for row in rows],
+                "step": columns["step"],
+                "train": columns[f"train {MEASURE}"],
+                "dev": columns[f"dev {MEASURE}"],
             }
             queries[name] = record.get("evaluated_on")
     if not curves:
         logger.info("no model folder has a %s with evaluations: no learning curves", RECORD)
         return
-    columns = {"model": [name for name, curve in curves.items() for _ in curve["step"]]}
-    columns |= {key: np.concatenate([curve[key] for curve in curves.values()]) for key in ("step", "train", "dev")}
     title = f"{MEASURE} while training · {report.data}{measured_on(queries)} · {', '.join(curves)}"
-    gaps = ", ".join(f"{name} {curve['train'][-1] - curve['dev'][-1]:+.3f}" for name, curve in curves.items())
-    report.summary["generalisation_gap"] = {name: c["train"][-1] - c["dev"][-1] for name, c in curves.items()}
+    gaps = {name: curve["train"][-1] - curve["dev"][-1] for name, curve in curves.items()}
+    report.summary["generalisation_gap"] = gaps
+    listed = ", ".join(f"{name} {gap:+.3f}" for name, gap in gaps.items())
     text = (
-        f"The gap between training and dev queries is what dual encoders suffer from (train − dev at the end: {gaps})."
+        "The gap between training and dev queries is what dual encoders suffer from (train − dev at the end: "
+        f"{listed})."
     )
-    report.picture("learning_curves", "Learning curves", text, plots.learning_curves(curves, MEASURE, title), columns)
+    figure = plots.learning_curves(curves, MEASURE, title)
+    report.picture("learning_curves", "Learning curves", text, figure, stack(curves))
+
+
+def to_columns(rows: list[dict]) -> dict[str, list]:
+    """Turn rows of the same keys into columns."""
+    columns = defaultdict(list)
+    for row in rows:
+        for key, value in row.items():
+            columns[key].append(value)
+    return columns
+
+
+def stack(models: dict[str, dict[str, Sequence]]) -> dict[str, list]:
+    """Put the columns of several models below each other, with a first column that names the model."""
+    columns = defaultdict(list)
+    for name, parts in models.items():
+        columns["model"] += [name] * len(next(iter(parts.values())))
+        for key, values in parts.items():
+            columns[key] += list(values)
+    return columns
 
 
 def measured_on(queries: dict[str, dict | None]) -> str:
     """Return the query counts for the title, if all models agree."""
     first, *rest = queries.values()
-    if first is None or any(counts != first for counts in rest):
+    if first is None or rest.count(first) < len(rest):
         return ""
     return f", {first['dev']:,} dev and {first['train']:,} train queries"
 
 
 def embedding_sizes(report: Report, points: dict[str, dict[str, list]], queries: dict[str, int]) -> None:
-    """`points`: model → {"size", "train", "dev"}, lists of one length; `queries`: how many each split has."""
-    columns = {"model": [name for name, values in points.items() for _ in values["size"]]}
-    columns |= {key: np.concatenate([values[key] for values in points.values()]) for key in ("size", "train", "dev")}
+    """Show the measure by embedding size.
+
+    `points` holds model → {"size", "train", "dev"}, lists of one length, and `queries` the number of each split's.
+    """
     split = f"{report.splits['train']}, {queries['train']:,} queries, and {report.splits['dev']}"
     title = report.title(f"{MEASURE} by embedding size", split, queries["dev"], list(points))
     text = "A model of one size is drawn as a line across."
-    report.picture("embedding_sizes", "Embedding size", text, plots.embedding_sizes(points, MEASURE, title), columns)
+    figure = plots.embedding_sizes(points, MEASURE, title)
+    report.picture("embedding_sizes", "Embedding size", text, figure, stack(points))
+
+
+def measure_models(measure: Callable, scored: ScoredLists, *arguments) -> dict:
+    """Return model → `measure` of its scores, the labels and `arguments`."""
+    return {name: measure(values, scored.labels, *arguments) for name, values in scored.scores.items()}
 
 
 def distributions(report: Report, scored: ScoredLists, split: str) -> None:
     """Draw scores of positives and negatives, centred and raw, with how far they overlap."""
-    measured = {
-        name: diagnostics.separation(values, scored.labels, scored.rows) for name, values in scored.scores.items()
-    }
-    report.summary[f"separation_{split}"] = {name: asdict(values) for name, values in measured.items()}
-    text = "; ".join(f"{name}: overlap {v.overlap:.2f}, AUC {v.auc:.3f}" for name, v in measured.items())
+    summary, overlaps = {}, []
+    for name, separation in measure_models(diagnostics.separation, scored, scored.rows).items():
+        summary[name] = asdict(separation)
+        overlaps.append(f"{name}: overlap {separation.overlap:.2f}, AUC {separation.auc:.3f}")
+    report.summary[f"separation_{split}"] = summary
+    text = f"Common area of the densities, and AUC. {'; '.join(overlaps)}."
     for centred in (True, False):
         kind = "centred" if centred else "raw"
-        both = {
-            name: diagnostics.split_scores(values, scored.labels, centred) for name, values in scored.scores.items()
-        }
+        samples = measure_models(diagnostics.split_scores, scored, centred)
         title = report.title(f"Scores, {kind}", split, scored.queries)
-        figure = plots.score_distributions(both, title, same_scale=centred)
+        figure = plots.score_distributions(samples, title, same_scale=centred)
         name, heading = f"distributions_{split}_{kind}", f"Score distributions, {split}, {kind}"
-        report.picture(name, heading, f"Common area of the densities, and AUC. {text}.", figure, scored.columns())
+        report.picture(name, heading, text, figure, scored.columns())
 
 
 def stage_distributions(report: Report, scored: ScoredLists) -> None:
@@ -100,19 +129,14 @@ def stage_distributions(report: Report, scored: ScoredLists) -> None:
 
 def margins(report: Report, scored: ScoredLists) -> None:
     """Draw the normalised margins of every model (Figures 2 and 8)."""
-    values = {
-        name: diagnostics.normalised_margins(scores, scored.labels, scored.rows)
-        for name, scores in scored.scores.items()
-    }
-    measured = {
-        name: diagnostics.separation(scores, scored.labels, scored.rows) for name, scores in scored.scores.items()
-    }
-    means = "; ".join(
-        f"{name}: mean {margin.mean():.3f}, {np.mean(margin <= 0):.0%} not above 0, densities overlap by "
-        f"{measured[name].overlap:.2f}, AUC within a query {measured[name].auc_within:.3f}"
-        for name, margin in values.items()
-    )
-    text = f"(s⁺ − s⁻)/ρ of all pairs of a query, ρ the model's score range. {means}."
+    values = measure_models(diagnostics.normalised_margins, scored, scored.rows)
+    means = []
+    for name, separation in measure_models(diagnostics.separation, scored, scored.rows).items():
+        means.append(
+            f"{name}: mean {values[name].mean():.3f}, {np.mean(values[name] <= 0):.0%} not above 0, densities overlap "
+            f"by {separation.overlap:.2f}, AUC within a query {separation.auc_within:.3f}"
+        )
+    text = f"(s⁺ − s⁻)/ρ of all pairs of a query, ρ the model's score range. {'; '.join(means)}."
     figure = plots.margin_distributions(values, report.title("Normalised margins", "dev", scored.queries))
     report.picture("margins", "Normalised margins", text, figure, values)
 
@@ -120,25 +144,27 @@ def margins(report: Report, scored: ScoredLists) -> None:
 def calibration(report: Report, scored: ScoredLists) -> None:
     """Compare how far each student's scores and orders are from the teacher's (§3.2)."""
     teacher, *students = scored.scores
-    measured = {
-        name: diagnostics.agreement(scored.scores[teacher], scored.scores[name], scored.rows) for name in students
-    }
-    report.summary["agreement"] = {
-        name: {key: value for key, value in asdict(values).items() if key != "taus"}
-        for name, values in measured.items()
-    }
-    lines = [
-        f"* {name}: baseline shift {v.baseline_shift:+.2f}, spread ratio {v.spread_ratio:.2f}, mean Kendall τ "
-        f"{'undefined' if v.mean_tau is None else f'{v.mean_tau:.3f}'}, same best document for {v.top_1:.0%} of the "
-        "queries"
-        for name, v in measured.items()
-    ]
-    pairs = {name: (scored.scores[teacher], scored.scores[name]) for name in students}
-    taus = {name: values.taus for name, values in measured.items()}
+    report.summary["agreement"] = {}
+    lines, pairs, taus = [], {}, {}
+    for name in students:
+        pairs[name] = scored.scores[teacher], scored.scores[name]
+        agreement = diagnostics.agreement(*pairs[name], scored.rows)
+        lines.append(agreement_line(name, agreement))
+        summary = asdict(agreement)
+        taus[name] = summary.pop("taus")
+        report.summary["agreement"][name] = summary
     figure = plots.calibrations(teacher, pairs, taus, report.title("Teacher and student", "dev", scored.queries))
     report.picture("calibration", "Teacher and student", "\n".join(lines), figure, scored.columns())
-    students = [name for name in taus for _ in taus[name]]
-    report.table("kendall", {"model": students, "tau": np.concatenate(list(taus.values()))})
+    report.table("kendall", stack({name: {"tau": values} for name, values in taus.items()}))
+
+
+def agreement_line(name: str, agreement: diagnostics.Agreement) -> str:
+    """Describe how far a student agrees with the teacher, as a line of a Markdown list."""
+    tau = "undefined" if agreement.mean_tau is None else f"{agreement.mean_tau:.3f}"
+    return (
+        f"* {name}: baseline shift {agreement.baseline_shift:+.2f}, spread ratio {agreement.spread_ratio:.2f}, mean "
+        f"Kendall τ {tau}, same best document for {agreement.top_1:.0%} of the queries"
+    )
 
 
 def disagreements(report: Report, scored: ScoredLists, count: int) -> None:
@@ -154,10 +180,11 @@ def disagreements(report: Report, scored: ScoredLists, count: int) -> None:
         pairs.append(disagreement.Pair(query, scored.document_ids[place], text, *values, overlap))
     if not pairs:
         return
-    report.table("disagreements", {key: [getattr(pair, key) for pair in pairs] for key in asdict(pairs[0])})
+    columns = to_columns(list(map(asdict, pairs)))
+    report.table("disagreements", columns)
     sample = range(0, len(gaps), max(1, len(gaps) // OVERLAP_SAMPLE))
     overlaps = [disagreement.token_overlap(scored.query(place), scored.text(place)) for place in sample]
-    mean, usual = np.mean([pair.overlap for pair in pairs]), np.mean(overlaps)
+    mean, usual = np.mean(columns["overlap"]), np.mean(overlaps)
     text = (
         f"Documents that are not relevant, scored low by {low} and high by {high}. They hold {mean:.0%} of the "
         f"query's words on average, all candidates {usual:.0%}.\n\n{disagreement.disagreement_table(pairs, low, high)}"
@@ -168,41 +195,39 @@ def disagreements(report: Report, scored: ScoredLists, count: int) -> None:
 
 def side_by_side(report: Report, scored: ScoredLists) -> None:
     """Show the five best documents of the last two models, for the queries on which they differ most."""
-    names = tuple(scored.scores)[-2:]
-    both = [scored.scores[name] for name in names]
+    models = list(scored.scores.items())[-2:]
+    names, scores = zip(*models, strict=True)
     tables, rows = [], []
-    for part in disagreement.queries_apart(*both, scored.labels, scored.rows, SIDE_BY_SIDE):
-        tops = [part[np.argsort(-scores[part], kind="stable")][:TOP] for scores in both]
-        shown = tuple([(scored.text(place), float(scored.labels[place])) for place in top] for top in tops)
-        tables.append(disagreement.side_by_side(scored.query(part[0]), names, shown))
-        for name, top in zip(names, tops, strict=True):
-            rows += [
-                (scored.query(p), name, rank, scored.document_ids[p], scored.labels[p])
-                for rank, p in enumerate(top, 1)
-            ]
+    for part in disagreement.queries_apart(*scores, scored.labels, scored.rows, SIDE_BY_SIDE):
+        query, shown = scored.query(part[0]), []
+        for name, values in models:
+            entries = []
+            for rank, place in enumerate(part[np.argsort(-values[part], kind="stable")][:TOP], 1):
+                document, label = scored.document_ids[place], scored.labels[place]
+                entries.append((scored.text(place), float(label)))
+                rows.append({"query": query, "model": name, "rank": rank, "document_id": document, "label": label})
+            shown.append(entries)
+        tables.append(disagreement.side_by_side(query, names, tuple(shown)))
     if not tables:
         return
-    columns = ("query", "model", "rank", "document_id", "label")
-    report.table("side_by_side", dict(zip(columns, zip(*rows, strict=True), strict=True)))
+    report.table("side_by_side", to_columns(rows))
     report.text(f"{names[0]} and {names[1]} side by side", "✔ marks relevant documents.\n\n" + "\n".join(tables))
 
 
 def capacity(report: Report, teacher: str, matrix: np.ndarray) -> None:
     """Measure how large embeddings must be to hold the teacher's scores [B, N]."""
     measured = diagnostics.capacity(matrix)
-    report.summary["capacity"] = {
-        "queries": matrix.shape[0],
-        "documents": matrix.shape[1],
-        "rank": measured.rank,
-        **{f"size_for_error_{error}": measured.sufficient(error) for error in (0.2, 0.1, 0.05)},
-    }
+    summary = {"queries": matrix.shape[0], "documents": matrix.shape[1], "rank": measured.rank}
+    for error in (0.2, 0.1, 0.05):
+        summary[f"size_for_error_{error}"] = measured.sufficient(error)
+    report.summary["capacity"] = summary
     text = (
         f"{teacher}'s scores of {matrix.shape[0]} queries × {matrix.shape[1]} documents: rank {measured.rank}. Free "
         f"embeddings of size {measured.sufficient(0.1)} miss at most 10% of them (each query's mean taken off). The "
         f"curve ends at {min(matrix.shape)}, the highest rank that a sample of this size can have; more queries and "
         "documents may need more: --capacity_queries (of the first --max_queries) and --capacity_documents."
     )
-    lost = [1 - share for share in measured.top_1]
+    lost = 1 - np.array(measured.top_1)
     errors = {
         "scores": measured.errors,
         "scores, queries centred": measured.centred_errors,

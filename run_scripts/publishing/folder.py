@@ -81,7 +81,6 @@ def check_clean(folder: Path, private: list[Path], token: str | None) -> None:
     Raises:
         ValueError: the message names the file and says what is in it, without repeating a token.
     """
-    paths = [str(path) for path in private if len(path.parts) > 1]
     for file in filter(Path.is_file, sorted(folder.rglob("*"))):
         try:
             text = file.read_text(encoding="utf-8")
@@ -89,6 +88,6 @@ def check_clean(folder: Path, private: list[Path], token: str | None) -> None:
             continue  # weights and pictures
         if TOKEN.search(text) or (token and token in text):
             raise ValueError(f"{file.name} would hold an access token; nothing was written")
-        for path in paths:
-            if re.search(re.escape(path) + r"(?![\w.-])", text):
+        for path in private:
+            if len(path.parts) > 1 and re.search(re.escape(str(path)) + r"(?![\w.-])", text):
                 raise ValueError(f"{file.name} would show the local path {path}; nothing was written")

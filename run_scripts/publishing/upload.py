@@ -180,8 +180,11 @@ def commit(api: HfApi, folder: Path, plan: Plan, private: bool) -> None:
     if not plan.add and not plan.delete:
         return
     head = plan.head or api.repo_info(plan.repo, revision=plan.revision).sha
-    operations = [CommitOperationAdd(path, folder / path) for path in plan.add]
-    operations += map(CommitOperationDelete, plan.delete)
+    operations: list[CommitOperationAdd | CommitOperationDelete] = []
+    for path in plan.add:
+        operations.append(CommitOperationAdd(path, folder / path))
+    for path in plan.delete:
+        operations.append(CommitOperationDelete(path))
     message = f"Publish {folder.name}"
     api.create_commit(plan.repo, operations, commit_message=message, revision=plan.revision, parent_commit=head)
 
