@@ -226,8 +226,10 @@ def read_texts(source, cache):
 
 
 def write_table(folder, kind, rows):
-    """Write `folder`/train.`kind`: jsonl, csv or parquet."""
+    """Write `folder`/train.`kind` (jsonl, csv or parquet), and a README that names the file."""
     folder.mkdir(exist_ok=True)
+    configuration = f"configs:\n- config_name: default\n  data_files:\n  - split: train\n    path: train.{kind}"
+    (folder / "README.md").write_text(f"---\n{configuration}\n---\n")
     frame, file = pd.DataFrame(rows), folder / f"train.{kind}"
     if kind == "jsonl":
         frame.to_json(file, orient="records", lines=True)
