@@ -29,13 +29,15 @@ def cross_encoder(num_labels=1):
 
 
 def colbert(**fields):
-    ids = {
+    defaults = {
+        "projection_size": 8,
+        "document_length": 40,  # within the encoder's positions
         "query_marker_id": KNOWN["[unused0]"],
         "document_marker_id": KNOWN["[unused1]"],
         "mask_token_id": KNOWN["[MASK]"],
         "skiplist_ids": sorted(KNOWN[symbol] for symbol in PUNCTUATION),
     }
-    return ColBERT(ColBERTConfig(encoder_config=bert(), **{"projection_size": 8} | ids | fields))
+    return ColBERT(ColBERTConfig(encoder_config=bert(), **defaults | fields))
 
 
 NATIVE = {

@@ -8,6 +8,7 @@ others, in this order: with all of them kept they are the paper's evaluation poo
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from m3se.trainers.data.readers.source import Source, TextRow, source_from_rows, text_id
@@ -26,7 +27,8 @@ def read_dpr(file: Path) -> Source:
     Its rows raise InputError naming the line of a question without text, of contexts under another name, and of
     contexts that are no passages.
     """
-    return source_from_rows(file, "DPR json", file_key(file), lambda: _rows(file))
+    source = source_from_rows(file, "DPR json", file_key(file), lambda: _rows(file))
+    return replace(source, ranked=True)  # BM25's passages stand best first, before those drawn at random
 
 
 def _rows(file: Path) -> Iterator[TextRow]:
