@@ -39,7 +39,8 @@ def expand_recipe(argv: list[str]) -> list[str]:
 def join_repeated(argv: list[str], lists: set[str]) -> list[str]:
     """Join `--model a --model b` to `--model a b`, for the options `lists`, which take several values.
 
-    Argparse would forget the first.
+    Argparse would forget the first. Its action "extend" would join them too, but would also add to the list of a
+    recipe, where flags after the recipe must win.
     """
     current: list[str] = []
     parts, options = [current], {}  # an option with its values each

@@ -38,6 +38,7 @@ class PairEncoder:
         self.tokenizer = tokenizer
         self.tokenizer.padding_side = "right"
         self.joined = joined
+        self.pad_token_id = getattr(classifier.config, "pad_token_id", None) or 0
         self.query_length, self.document_length = query_length, document_length
         # A published tokeniser's own limit is that of one text.
         longest = position_limit(classifier.config)
@@ -72,7 +73,11 @@ class PairEncoder:
         query_rows, query_ids, query_mask = self._encode_distinct(queries, "query")
         document_rows, document_ids, document_mask = self._encode_distinct(documents, "document")
         joined = join_pairs(
-            query_ids[query_rows], query_mask[query_rows], document_ids[document_rows], document_mask[document_rows]
+            query_ids[query_rows],
+            query_mask[query_rows],
+            document_ids[document_rows],
+            document_mask[document_rows],
+            self.pad_token_id,  # decoders find the last token of a pair by it
         )
         return dict(zip(self.names, joined, strict=False))
 

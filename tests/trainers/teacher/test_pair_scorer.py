@@ -122,6 +122,17 @@ def test_a_decoder_scores_as_transformers_does_one_pair_at_a_time(tmp_path, padd
     np.testing.assert_allclose(float32(folder).score(queries, documents), expected, atol=1e-5)
 
 
+def test_our_own_cross_encoder_on_a_decoder_scores_a_pair_beside_others_as_alone(tmp_path):
+    start = save_encoder("qwen3", tmp_path / "start", AutoModelForSequenceClassification, "bert", num_labels=1)
+    model = CrossEncoder.from_encoder(start, query_length=12, document_length=20)
+    model.save_pretrained(tmp_path / "teacher")
+    AutoTokenizer.from_pretrained(start).save_pretrained(tmp_path / "teacher")
+    queries, documents = ["red tree", "fish bird horse"], ["red", "salt iron glass paper sound light night"]
+    teacher = float32(str(tmp_path / "teacher"))
+    alone = [teacher.score([query], [document])[0] for query, document in zip(queries, documents, strict=True)]
+    np.testing.assert_allclose(teacher.score(queries, documents), alone, atol=1e-5)
+
+
 def test_a_decoder_without_any_padding_token_is_refused_before_a_pair_is_scored(tmp_path):
     with pytest.raises(InputError, match="no padding token"):
         float32(save_decoder(tmp_path, pad_token=None, pad_token_id=None))
