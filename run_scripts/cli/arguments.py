@@ -26,7 +26,7 @@ class CacheArguments:
 
 @dataclass(kw_only=True)
 class ReadingArguments(CacheArguments):
-    """What becomes of lines that do not fit the rest of the data."""
+    """The choice about lines that do not fit the rest of the data."""
 
     allow_missing: bool = option("Drop and count what names unknown documents.", False)
 
@@ -49,7 +49,7 @@ class CollectionArguments(DocumentArguments, ReadingArguments):
 
 @dataclass(kw_only=True)
 class RankingArguments:
-    """How candidates are found, and which are left out."""
+    """The way candidates are found, and the choice of those left out."""
 
     bm25_tokenizer: str = option(
         "What BM25 compares: words, or characters (pairs of them) of scripts without spaces such as Chinese, Japanese "
@@ -80,7 +80,7 @@ class CandidateArguments(CollectionArguments, RankingArguments):
 
 @dataclass(kw_only=True)
 class ScorerArguments:
-    """How a model is loaded that scores or embeds."""
+    """The way a model is loaded that scores or embeds."""
 
     dtype: str = option("float32, bfloat16, or auto: bfloat16 where it is fast.", "auto")
     pooling: str | None = option("cls or mean, for bare encoders only.")
@@ -133,7 +133,7 @@ class DevArguments(ReadingArguments, RankingArguments):
 
 @dataclass(kw_only=True)
 class RunArguments:
-    """What happens to a run that was there before."""
+    """The choice about a run that was there before."""
 
     _argument_group_name = "run"
 

@@ -27,7 +27,7 @@ class Recipe:
 
 @dataclass
 class Selection:
-    """How each student's hyperparameters are chosen: `trials` of them, the one with the best dev `measure` wins."""
+    """The choice of each student's hyperparameters: of its `trials` the one with the best dev `measure` wins."""
 
     measure: str
     trials: dict[str, list[dict]]  # student (or `default`) → settings to try
