@@ -96,9 +96,9 @@ def main(folder: Path = DOCS) -> None:
     figure, axes = plt.subplots(figsize=(7.5, 3.2), layout="constrained")
     draw_search(axes)
     save(figure, folder / "search.png")
-    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 3.8), layout="constrained")
-    draw_reranking(left)
-    draw_search(right)
+    figure, (reranking, search) = plt.subplots(1, 2, figsize=(12, 3.8), layout="constrained")
+    draw_reranking(reranking)
+    draw_search(search)
     save(figure, folder / "results" / "overview.png")
 
 
