@@ -8,6 +8,7 @@ import pytest
 from m3se.run_scripts import evaluate, mine, score_with_teacher, train_teacher
 from m3se.run_scripts.cli.app import parse
 from m3se.run_scripts.cli.arguments import DevArguments
+from m3se.run_scripts.cli.list_making import prepare_lists
 from m3se.run_scripts.cli.training import read_dev_lists
 from m3se.trainers.data import RankingLists
 from m3se.trainers.errors import InputError
@@ -174,7 +175,7 @@ def test_texts_without_spaces_are_found_by_their_characters(chinese, teacher, tm
     assert [ids[0] for ids in read_dev_lists(str(chinese), dev, "steps").rows["document_ids"]] == ["d1", "d2"]
     flags = ["--teacher", teacher, "--data", chinese, "--documents_per_query", 2, "--bm25_tokenizer", "characters"]
     (arguments,) = parse(score_with_teacher.make_parser(), [*map(str, flags), "--output", "out"])
-    assert score_with_teacher.prepare_lists(arguments).rows["document_ids"][:] == [["d1", "d4"], ["d2", "d4"]]
+    assert prepare_lists(arguments, scored_here=True).rows["document_ids"][:] == [["d1", "d4"], ["d2", "d4"]]
 
 
 def test_where_bm25_finds_nothing_the_way_out_is_said_and_nothing_is_scored(chinese, student, teacher, caplog):
