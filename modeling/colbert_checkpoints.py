@@ -84,7 +84,7 @@ def read_stanford(name_or_path: str, config: dict, **hub) -> Checkpoint:
     if settings.get("similarity", "cosine") != "cosine":
         raise ValueError(f"{name_or_path} compares tokens by {settings['similarity']}; only cosine is known here")
     weights = read_weights(name_or_path, **hub)
-    encoder = AutoModel.from_config(AutoConfig.from_pretrained(name_or_path, trust_remote_code=False, **hub))
+    encoder = new_backbone(name_or_path, **hub)
     load_backbone(encoder, name_or_path, weights, f"{encoder.base_model_prefix}.")
     projection = {"weight": weights["linear.weight"]}
     markers = settings.get("query_token_id", "[unused0]"), settings.get("doc_token_id", "[unused1]")
@@ -153,7 +153,7 @@ def read_hofstaetter(name_or_path: str, config: dict, **hub) -> Checkpoint:
     weights = read_weights(name_or_path, **hub)
     base = config["bert_model"]  # the repository lacks its config, and was trained with its tokenizer
     elsewhere = {name: value for name, value in hub.items() if name not in ("revision", "subfolder")}
-    encoder = AutoModel.from_config(AutoConfig.from_pretrained(base, trust_remote_code=False, **elsewhere))
+    encoder = new_backbone(base, **elsewhere)
     load_backbone(encoder, name_or_path, weights, "bert_model.")
     projection = {"weight": weights["compressor.weight"], "bias": weights["compressor.bias"]}
     fields = token_fields(AutoTokenizer.from_pretrained(base, trust_remote_code=False, **elsewhere), None, []) | {
@@ -168,6 +168,12 @@ def read_hofstaetter(name_or_path: str, config: dict, **hub) -> Checkpoint:
         "attend_to_mask": True,
     }
     return Checkpoint(encoder, projection, fields)
+
+
+def new_backbone(name_or_path: str, **hub) -> PreTrainedModel:
+    """Make the model of a config with new weights, in float32 whatever format the config was saved in."""
+    config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=False, dtype=torch.float32, **hub)
+    return AutoModel.from_config(config)
 
 
 def load_backbone(encoder: PreTrainedModel, name_or_path: str, weights: dict[str, Tensor], prefix: str) -> None:

@@ -78,6 +78,21 @@ def test_a_stanford_checkpoint_scores_as_in_sentence_transformers(backbone, file
     torch.testing.assert_close(scores(ours, folder), sentence_transformers_scores(folder), atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_checkpoint_in_half_precision_becomes_float32(backbone, dtype):
+    model, folder = backbone
+    weights = {f"bert.{name}": weight.to(dtype) for name, weight in model.state_dict().items()}
+    save_file(weights | {"linear.weight": torch.randn(6, 16, dtype=dtype)}, folder / "model.safetensors")
+    edit_json(folder / "config.json", architectures=["HF_ColBERT"], dtype=str(dtype).removeprefix("torch."))
+    (folder / "artifact.metadata").write_text("{}")
+    ours = ColBERT.from_pretrained(folder)
+    assert {parameter.dtype for parameter in ours.parameters()} == {torch.float32}
+    name = "embeddings.word_embeddings.weight"
+    torch.testing.assert_close(ours.encoder.get_parameter(name), weights[f"bert.{name}"].float(), atol=0, rtol=0)
+    assert ours.config.encoder_config.dtype == torch.float32
+    assert torch.isfinite(scores(ours, folder)).all()
+
+
 class Bomb:
     """Its pickle writes a file when it is loaded."""
 
