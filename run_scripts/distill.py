@@ -19,7 +19,6 @@ from m3se.run_scripts.cli.arguments import REQUIRED, DevArguments, EncoderArgume
 from m3se.run_scripts.cli.training import adapt, train
 from m3se.trainers.config import RankingConfig, parse_mapping
 from m3se.trainers.data import RankingLists, lists_relevant_from
-from m3se.trainers.data.schema import hash_subset
 from m3se.trainers.errors import InputError
 from m3se.trainers.losses import NEEDS_TEACHER
 from m3se.trainers.models.backbones import encoder_path
@@ -135,11 +134,7 @@ def load_lists(student: StudentArguments, config: RankingConfig) -> RankingLists
     Raises:
         InputError: there is no list, or the loss needs teacher scores that they do not have.
     """
-    lists = RankingLists.load(student.data)
-    if student.train_rows is not None:
-        names = lists.rows["query_id"]
-        chosen = hash_subset(names, student.train_rows)
-        lists.rows = lists.rows.select([number for number, name in enumerate(names) if name in chosen])
+    lists = RankingLists.load(student.data).first(student.train_rows)
     if len(lists.rows) == 0:
         raise InputError(f"{student.data}: no list to train on (train_rows: {student.train_rows})")
     if config.loss in NEEDS_TEACHER and "teacher_scores" not in lists.rows.column_names:

@@ -18,8 +18,15 @@ from m3se.run_scripts.cli.app import run
 from m3se.run_scripts.cli.arguments import DevArguments, EncoderArguments, RunArguments, option
 from m3se.run_scripts.cli.training import adapt, train
 from m3se.trainers.config import RankingConfig
-from m3se.trainers.data import BM25Index, RankingLists, read_data, relevant_from, training_lists
-from m3se.trainers.data.schema import hash_subset
+from m3se.trainers.data import (
+    BM25Index,
+    RankingLists,
+    lists_relevant_from,
+    read_data,
+    relevant_from,
+    training_lists,
+)
+from m3se.trainers.data.schema import hash_subset, holds_lists
 from m3se.trainers.models.backbones import encoder_path
 
 
@@ -30,7 +37,9 @@ class TeacherData:
     _argument_group_name = "data"
 
     data: str = option(
-        "pydocs (documentation of the installed libraries), or a folder or Hub id of queries.", "pydocs"
+        "pydocs (documentation of the installed libraries), a folder or Hub id of queries, or a folder of ranking "
+        "lists, which are used as they are.",
+        "pydocs",
     )
     documents_per_query: int = option("K: the positives and BM25 negatives of a query.", 8)
     depth: int = option("Negatives are drawn from BM25's top this many.", 50)
@@ -79,7 +88,9 @@ def build_model(arguments: EncoderArguments) -> PreTrainedModel | PeftModel:
 
 
 def prepare_lists(data: TeacherData, arguments: DevArguments, seed: int) -> RankingLists:
-    """Give the training queries their positives and BM25 negatives."""
+    """Give the training queries their positives and BM25 negatives; ranking lists have theirs."""
+    if holds_lists(data.data):
+        return lists_relevant_from(RankingLists.load(data.data).first(data.train_queries), arguments.relevance_level)
     cache_dir, allow_missing = arguments.cache_dir, arguments.allow_missing
     collection = read_data(data.data, "train", cache_dir=cache_dir, allow_missing=allow_missing)
     collection = relevant_from(collection, arguments.relevance_level)

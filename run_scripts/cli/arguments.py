@@ -125,7 +125,9 @@ class DevArguments(ReadingArguments, RankingArguments):
 
     _argument_group_name = "dev queries, measured while training"
 
-    dev_data: str | None = option("Where the dev split is read: pydocs, a folder or Hub id (default: --data).")
+    dev_data: str | None = option(
+        "Where the dev split is read: pydocs, a folder or Hub id (default: --data), or a folder of ranking lists."
+    )
     dev_queries: int = option("Dev queries, the first by hash of their id; 0: no dev.", 200)
     dev_depth: int = option("BM25 candidates of a dev query.", 20)
     relevance_level: int = option("Grade from which a document is a positive, of dev and training queries.", 1)

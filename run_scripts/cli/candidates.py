@@ -1,7 +1,6 @@
 """The queries and candidates that evaluate.py and diagnose.py ask for, by what `--candidates` names."""
 
 import logging
-from dataclasses import replace
 from pathlib import Path
 
 from m3se.run_scripts.cli.arguments import CandidateArguments
@@ -39,12 +38,7 @@ def find_candidates(arguments: CandidateArguments) -> Candidates:
 
 
 def _folder_candidates(arguments: CandidateArguments) -> Candidates:
-    lists = RankingLists.load(arguments.candidates)
-    if arguments.max_queries is not None:
-        queries = lists.rows["query_id"][:]
-        chosen = hash_subset(queries, arguments.max_queries)
-        rows = [row for row, query in enumerate(queries) if query in chosen]
-        lists = replace(lists, rows=lists.rows.select(rows))
+    lists = RankingLists.load(arguments.candidates).first(arguments.max_queries)
     return take_lists(lists, Path(arguments.candidates).name, arguments.depth, arguments.keep_identical_ids)
 
 

@@ -10,8 +10,15 @@ from transformers import PreTrainedModel, set_seed
 from m3se.run_scripts.cli.arguments import DevArguments, EncoderArguments, RunArguments
 from m3se.run_scripts.publishing.push import make_publisher
 from m3se.trainers.config import RankingConfig
-from m3se.trainers.data import BM25Index, RankingLists, candidate_lists, read_data, relevant_from
-from m3se.trainers.data.schema import hash_subset
+from m3se.trainers.data import (
+    BM25Index,
+    RankingLists,
+    candidate_lists,
+    lists_relevant_from,
+    read_data,
+    relevant_from,
+)
+from m3se.trainers.data.schema import hash_subset, holds_lists
 from m3se.trainers.errors import InputError
 from m3se.trainers.fitting import fit
 from m3se.trainers.lora import add_adapter
@@ -88,6 +95,8 @@ def only_process_in(config: RankingConfig) -> AbstractContextManager[None]:
 def read_dev_lists(data: str, arguments: DevArguments, eval_strategy: str) -> RankingLists | None:
     """Give the dev queries their BM25 candidates, as a re-ranker meets them; None without any.
 
+    A folder of ranking lists has its own.
+
     Raises:
         InputError: there are no dev queries, but `eval_strategy` would measure them.
     """
@@ -95,6 +104,9 @@ def read_dev_lists(data: str, arguments: DevArguments, eval_strategy: str) -> Ra
         if eval_strategy != "no":
             raise InputError(f"dev_queries is 0, but eval_strategy {eval_strategy} measures dev; set it to no")
         return None
+    if arguments.dev_data is not None and holds_lists(arguments.dev_data):
+        lists = RankingLists.load(arguments.dev_data).first(arguments.dev_queries)
+        return lists_relevant_from(lists, arguments.relevance_level)
     cache = Path(arguments.cache_dir)
     collection = read_data(arguments.dev_data or data, "dev", cache_dir=cache, allow_missing=arguments.allow_missing)
     collection = relevant_from(collection, arguments.relevance_level)

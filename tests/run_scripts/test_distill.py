@@ -13,6 +13,7 @@ from m3se import ColBERT, CrossEncoder, DualEncoder, InputError
 from m3se.run_scripts import distill, train_teacher
 from m3se.run_scripts.cli.app import parse
 from m3se.trainers.data import RankingLists
+from m3se.trainers.evaluation.metrics import reciprocal_rank
 from tests.launch import launch
 from tests.worlds import tiny
 from tests.worlds.small_world import write_collection, write_encoder
@@ -221,3 +222,27 @@ def test_the_teachers_folder_says_what_of_its_data_was_left_out(world, tmp_path)
     for split, lists in (("train", 12), ("dev", 4)):
         assert report[split]["lists"]["rows"] == lists
         assert report[split]["collection"]["judgments_dropped_of_unknown_documents"] == 1
+
+
+def test_dev_lists_of_a_folder_are_measured_as_they_are(world, tmp_path):
+    dev = tiny.ranking_lists(queries=5, seed=7)
+    dev.save(tmp_path / "dev")
+    options = {"dev_data": tmp_path / "dev", "dev_queries": 3, "eval_strategy": "steps", "eval_steps": 1}
+    output = distilled(world, tmp_path / "student", **options)
+    record = json.loads((output / "training.json").read_text())
+    assert record["evaluated_on"]["dev"] == 3
+    model = DualEncoder.from_pretrained(output).eval()
+    batch = tiny.batch(dev.first(3))
+    with torch.no_grad():
+        scores = model(**tiny.model_inputs(batch)).scores
+    expected = float(reciprocal_rank(scores, batch["labels"], batch["mask"]).mean())
+    measured = [entry["eval_MRR@10"] for entry in record["log_history"] if "eval_MRR@10" in entry]
+    assert measured[-1] == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_teacher_is_trained_on_the_lists_of_a_folder(world, tmp_path):
+    options = flags(world, tmp_path / "teacher", loss="softmax_ce", train_queries=4)
+    train_teacher.main(*parse(train_teacher.make_parser(), options))
+    report = json.loads((tmp_path / "teacher" / "data_report.json").read_text())
+    assert report["train"] == RankingLists.load(world / "lists").report
+    assert json.loads((tmp_path / "teacher" / "training.json").read_text())["data"]["queries"] == 4

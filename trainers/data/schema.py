@@ -70,6 +70,14 @@ class RankingLists:
     documents: DocumentTable
     report: dict = field(default_factory=dict)
 
+    def first(self, count: int | None) -> "RankingLists":
+        """Return the lists of `count` queries, the first by hash of their id; all for None."""
+        if count is None:
+            return self
+        names = self.rows["query_id"][:]
+        chosen = hash_subset(names, count)
+        return replace(self, rows=self.rows.select([row for row, name in enumerate(names) if name in chosen]))
+
     def save(self, folder: str | Path) -> None:
         """Write rows, documents and `data_report.json` to `folder`, which appears only when complete.
 
@@ -100,6 +108,11 @@ class RankingLists:
             raise InputError(f"{folder}: the rows lack the columns {', '.join(sorted(absent))}")
         report = json.loads((folder / "data_report.json").read_text(encoding="utf-8"))
         return cls(rows, DocumentTable.load(folder / "documents"), report)
+
+
+def holds_lists(name: str | Path) -> bool:
+    """Tell whether a name is a folder of ranking lists, and not a collection or a Hub id."""
+    return missing_part(Path(name)) is None
 
 
 def missing_part(folder: Path) -> str | None:
