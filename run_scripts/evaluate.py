@@ -43,6 +43,7 @@ from m3se.trainers.retrieval.loading import EMBEDDERS, check_kind, load_scorer
 from m3se.trainers.retrieval.scorers import DenseScorer, Scorer
 from m3se.trainers.retrieval.search import retrieve, retrieve_by_index, retrieve_by_scoring
 from m3se.trainers.storage.atomic import refuse_unwritable, write_text
+from m3se.trainers.teacher.templates import judges
 
 
 logger = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ class EvaluationArguments(CandidateArguments, ScorerArguments):
     probes: int | None = option("Cells of an IVF index that are looked at.")
     baseline: str | None = option("Row that the others are tested against (default: the first model).")
     pooling: str | None = option("cls or mean, for those that are bare encoders.")
+    template: str | None = option("Prompt of those that are language models: a built-in name or a file.")
 
 
 def make_parser() -> HfArgumentParser:
@@ -97,7 +99,7 @@ def reranked(arguments: EvaluationArguments) -> tuple[list[System], dict]:
         evaluation = evaluated(arguments, candidates.run, candidates.qrels)
         systems.append(System(candidates.ranker, candidates.ranker, candidates.run, evaluation))
     for model, name in zip(arguments.model, row_names(arguments), strict=True):
-        scorer = load(model, arguments.dtype, arguments.pooling)
+        scorer = load(model, arguments.dtype, arguments.pooling, arguments.template)
         start = time.perf_counter()
         run_ = run_from_scores(candidates.lists, scorer.score_lists(candidates.lists))
         speed = sum(map(len, run_.values())) / (time.perf_counter() - start)
@@ -121,7 +123,7 @@ def retrieved(arguments: EvaluationArguments) -> tuple[list[System], dict]:
     run_ = {query: dict(zip(ids, scores, strict=True)) for query, ids, scores in ranked}
     systems = [System("BM25", "BM25", run_, evaluated(arguments, run_, collection.qrels, collection.queries))]
     for model, name in zip(arguments.model, row_names(arguments), strict=True):
-        scorer = load(model, arguments.dtype, arguments.pooling)
+        scorer = load(model, arguments.dtype, arguments.pooling, arguments.template)
         run_, facts = search_all(arguments, scorer, collection, arguments.depth + bool(identical))
         run_ = without_identical(run_, identical, arguments.depth)
         evaluation = evaluated(arguments, run_, collection.qrels, collection.queries)
@@ -172,7 +174,7 @@ def check(arguments: EvaluationArguments) -> None:
         raise InputError("--qrels: ranking lists are judged by their own labels")
     check_measures(arguments.metrics, arguments.relevance_level)
     refuse_unwritable(Path(arguments.output))
-    check_index(arguments, check_models(arguments.model, arguments.dtype, arguments.pooling))
+    check_index(arguments, check_models(arguments.model, arguments.dtype, arguments.pooling, arguments.template))
 
 
 def check_index(arguments: EvaluationArguments, models: list[ModelInfo]) -> None:
@@ -187,26 +189,26 @@ def check_index(arguments: EvaluationArguments, models: list[ModelInfo]) -> None
             new_index(info.width, arguments.index, arguments.probes)
 
 
-def check_models(models: list[str], dtype: str, pooling: str | None) -> list[ModelInfo]:
+def check_models(models: list[str], dtype: str, pooling: str | None, template: str | None = None) -> list[ModelInfo]:
     """Read what each model is. Raises InputError, as far as files tell, for one that cannot be loaded."""
     choose_dtype(dtype, "cpu")
     infos = list(map(ModelInfo.read, models))
     for info in infos:
-        check_kind(info, own_pooling(info, pooling))
+        check_kind(info, own_pooling(info, pooling), template)
     if pooling is not None and all(info.kind != "encoder" for info in infos):
         raise InputError("--pooling is for bare encoders; each of these models has its own")
     return infos
 
 
-def load(model: str, dtype: str, pooling: str | None) -> Scorer:
+def load(model: str, dtype: str, pooling: str | None, template: str | None = None) -> Scorer:
     """Load a scorer, passing `pooling` only to a bare encoder."""
     info = ModelInfo.read(model)
-    return load_scorer(info, dtype, own_pooling(info, pooling))
+    return load_scorer(info, dtype, own_pooling(info, pooling), template=template)
 
 
 def own_pooling(info: ModelInfo, pooling: str | None) -> str | None:
-    """Return the pooling for a bare encoder, None for a model that has one."""
-    return pooling if info.kind == "encoder" else None
+    """Return the pooling for a bare encoder, None for a model that has one or reads both texts at once."""
+    return pooling if info.kind == "encoder" and not judges(info) else None
 
 
 def row_names(arguments: EvaluationArguments) -> list[str]:

@@ -33,6 +33,7 @@ from m3se.trainers.processes import connect_processes
 from m3se.trainers.storage.atomic import complete_folder
 from m3se.trainers.teacher.annotate import ProcessShare, annotate, check_teachers, fill_cache
 from m3se.trainers.teacher.calibration import Calibration, calibrate
+from m3se.trainers.teacher.loading import EmbeddingTeacher, load_teacher
 from m3se.trainers.teacher.pair_scorer import PairScorer
 
 
@@ -42,9 +43,12 @@ class ScoringArguments(ListArguments):
 
     output: str = option("Folder for the annotated ranking lists.", REQUIRED)
     teacher: list[str] = option(
-        "Cross-encoder folders or Hub ids, with 1 logit or 2; several: the mean of their scores; none: the scores "
-        "that the data or --candidates bring.",
+        "Folders or Hub ids of cross-encoders, language models that judge, or whatever else ranks; several: the mean "
+        "of their scores; none: the scores that the data or --candidates bring.",
         list,
+    )
+    teacher_template: str | None = option(
+        "Prompt of a language model: a file with prompt, true and false, or a built-in name (default: its own)."
     )
     dtype: str | None = option("float32 or bfloat16 (default: bfloat16 where the processor multiplies in it).")
     query_length: int | None = option("Query tokens (default: the teacher's own).")
@@ -84,10 +88,12 @@ def main(arguments: ScoringArguments) -> None:
         print("\n".join(calibration.lines()))
 
 
-def load_teachers(arguments: ScoringArguments) -> list[PairScorer]:
+def load_teachers(arguments: ScoringArguments) -> list[PairScorer | EmbeddingTeacher]:
     """Load all teachers, each with the lengths and number format of the options."""
-    options = arguments.dtype, arguments.query_length, arguments.document_length
-    teachers = [PairScorer.from_pretrained(name, *options) for name in arguments.teacher]
+    options = arguments.dtype, arguments.query_length, arguments.document_length, arguments.teacher_template
+    teachers = [load_teacher(name, *options) for name in arguments.teacher]
+    if arguments.teacher_template and all(teacher.kind != "judge" for teacher in teachers):
+        raise InputError("--teacher_template is for language models; no --teacher is one")
     if teachers:
         check_teachers(teachers)
     elif arguments.data == "pydocs":

@@ -17,6 +17,7 @@ from m3se.trainers.storage.checksums import refuse_damaged_model
 
 
 OURS = ("dual_encoder", "cross_encoder", "colbert")
+LANGUAGE_HEADS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")  # endings of architectures
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ class ModelInfo:
         name: the folder or Hub id.
         kind: how it scores. "dual_encoder", "cross_encoder" and "colbert" are ours or read by our classes;
             "sentence_transformers" is a model that embeds a text in one vector and "encoder" a bare one.
-            "sparse", "multi_vector", "causal" (a yes/no reranker) and "static" (no transformer) must not be taken for
-            any of them.
+            "causal" is a CrossEncoder of sentence-transformers that answers a prompt. "sparse", "multi_vector" and
+            "static" (no transformer) must not be taken for any of them.
         config: config.json, {} where a sentence-transformers model has none.
         width: numbers of the vector of a text, of a token (ColBERT) or of a pair (cross-encoder); None where only the
             loaded model tells.
@@ -46,6 +47,13 @@ class ModelInfo:
     positions: int
     modules: list[dict]
     prompts: dict[str, str]
+
+    @property
+    def generates(self) -> bool:
+        """Return true for a language model, which can judge by its answer to a prompt."""
+        architectures = map(str, self.config.get("architectures") or [])
+        has_head = any(name.endswith(LANGUAGE_HEADS) for name in architectures)
+        return self.kind == "causal" or (self.kind == "encoder" and has_head)
 
     @classmethod
     def read(cls, name_or_path: str | Path) -> "ModelInfo":

@@ -17,12 +17,14 @@ from m3se.trainers.models.model_info import ModelInfo
 from m3se.trainers.retrieval.embed_texts import encode_texts
 from m3se.trainers.retrieval.scorers import ColBERTScorer, DenseScorer, PairwiseScorer, Scorer
 from m3se.trainers.teacher.fingerprint import config_description, embedder_fingerprint, tokenizer_description
+from m3se.trainers.teacher.judge import Judge
 from m3se.trainers.teacher.pair_scorer import KINDS, PairScorer
+from m3se.trainers.teacher.templates import judges
 
 
 EMBEDDERS = ("dual_encoder", "sentence_transformers", "static", "encoder")  # kinds that embed a text in one vector
 POOLINGS = ("cls", "mean")
-UNSUPPORTED = ("sparse", "multi_vector", "causal")  # models of sentence-transformers that score in other ways
+UNSUPPORTED = ("sparse", "multi_vector")  # models of sentence-transformers that score in other ways
 # Errors of the libraries below for files that do not fit together, or that need code or packages that are not there.
 LOAD_ERRORS = (ImportError, KeyError, OSError, RuntimeError, SafetensorError, StrictDataclassError, ValueError)
 
@@ -32,11 +34,13 @@ def load_scorer(
     dtype: str = "auto",
     pooling: str | None = None,
     device: str | torch.device | None = None,
+    template: str | None = None,
 ) -> Scorer:
     """Load a model as an object that embeds, scores and ranks plain texts.
 
     The model is a checkpoint or published folder of ours, or any classifier, sentence-transformers or AutoModel
-    checkpoint. It is tried on two short texts before it is returned.
+    checkpoint, or a language model that answers whether a document is relevant. It is tried on two short texts
+    before it is returned.
 
         >>> scorer = load_scorer("org/de-m3se")
         >>> scorer.encode(["how tall is a giraffe"], "query").shape
@@ -51,12 +55,13 @@ def load_scorer(
         dtype: "float32", "bfloat16" (by autocast) or "auto": bfloat16 where the processor multiplies in it.
         pooling: "cls" or "mean", for a bare encoder, which does not know it itself.
         device: the processor to run on (default: a GPU if there is one).
+        template: prompt of a language model, a name or a file (default: its own, or the one built in for its name).
 
     Raises:
         InputError: no such model, a kind that is not supported, or files that cannot be used together.
     """
     info = model if isinstance(model, ModelInfo) else ModelInfo.read(model)
-    check_kind(info, pooling)
+    check_kind(info, pooling, template)
     device = torch.device(device or default_device())
     compute = choose_dtype(dtype, device)
     try:
@@ -66,6 +71,8 @@ def load_scorer(
             return load_colbert(info, device, compute)
         if info.kind == "cross_encoder":
             return PairwiseScorer(PairScorer.from_pretrained(info, dtype, device=device))
+        if pooling is None and judges(info, template):
+            return PairwiseScorer(Judge.from_pretrained(info, dtype, device=device, template=template))
         return load_dual_encoder(info, pooling, device, compute)
     except (InputError, torch.OutOfMemoryError):
         raise
@@ -86,14 +93,17 @@ def load_embedder(
     return load_scorer(info, dtype, pooling, device)
 
 
-def check_kind(info: ModelInfo, pooling: str | None) -> None:
+def check_kind(info: ModelInfo, pooling: str | None, template: str | None = None) -> None:
     """Raise InputError for a kind of model that cannot score, and for a pooling where none or another is needed."""
     if info.kind in UNSUPPORTED:
         raise InputError(f"{info.name} is {KINDS[info.kind]}; such models cannot be scored here")
     if pooling not in (None, *POOLINGS):
         raise InputError(f"--pooling: expected {' or '.join(POOLINGS)}, got {pooling!r}")
-    if info.kind == "encoder" and pooling is None:
-        raise InputError(f"{info.name} is a bare encoder: say how to pool its tokens with --pooling cls or mean")
+    if info.kind == "encoder" and pooling is None and not judges(info, template):
+        judged = ", or give the prompt of a language model with --template" if info.generates else ""
+        raise InputError(
+            f"{info.name} is a bare encoder: say how to pool its tokens with --pooling cls or mean{judged}"
+        )
     if info.kind != "encoder" and pooling is not None:
         raise InputError(f"{info.name} is a {info.kind} model and has its own pooling; leave --pooling out")
 

@@ -192,7 +192,7 @@ class ColBERTScorer(Scorer):
                 for query, row in enumerate(batch):
                     queries.append(row["query"])
                     pairs += [(query, positions[name]) for name in row["document_ids"]]
-                scores += split_like(self._score(queries, lists.documents.texts(list(positions)), pairs), batch)
+                scores += split_like(self.score_pairs(queries, lists.documents.texts(list(positions)), pairs), batch)
                 bar.update(len(pairs))
         return scores
 
@@ -202,7 +202,7 @@ class ColBERTScorer(Scorer):
         for start in range(0, len(documents), TOKEN_EMBEDDED):
             block = documents[start : start + TOKEN_EMBEDDED]
             pairs = list(product(range(len(queries)), range(len(block))))
-            blocks.append(self._score(queries, block, pairs).reshape(len(queries), len(block)))
+            blocks.append(self.score_pairs(queries, block, pairs).reshape(len(queries), len(block)))
         return np.concatenate(blocks, axis=1)
 
     @torch.inference_mode()
@@ -214,7 +214,7 @@ class ColBERTScorer(Scorer):
             return self.model.embed_in_blocks(ids.to(device), mask.to(device), side)
 
     @torch.inference_mode()
-    def _score(self, queries: list[str], documents: list[str], pairs: list[tuple[int, int]]) -> np.ndarray:
+    def score_pairs(self, queries: list[str], documents: list[str], pairs: list[tuple[int, int]]) -> np.ndarray:
         """Score the given pairs (place in `queries`, place in `documents`): [P] float32."""
         rows = torch.tensor(pairs, device=self.model.device).T
         embedded = (*self._embed(queries, "query"), *self._embed(documents, "document"))

@@ -239,4 +239,4 @@ def short_name(teacher: PairScorer) -> str:
 def describe_teacher(teacher: PairScorer) -> dict:
     """Return the entry of a teacher in `data_report.json`."""
     dtype = str(teacher.dtype).removeprefix("torch.")
-    return {"name": short_name(teacher), "fingerprint": teacher.fingerprint, "dtype": dtype, **teacher.encoder.lengths}
+    return {"name": short_name(teacher), "fingerprint": teacher.fingerprint, "dtype": dtype, **teacher.settings}

@@ -42,7 +42,7 @@ KINDS = {
     "encoder": "a bare encoder",
     "sparse": "a SparseEncoder, which embeds texts in vectors over its vocabulary",
     "multi_vector": "a MultiVectorEncoder, which embeds every token of a text",
-    "causal": "a CrossEncoder without a classifier, which generates its score from a prompt",
+    "causal": "a CrossEncoder without a classifier, whose score is an answer to a prompt",
 }
 
 
@@ -50,12 +50,15 @@ class PairScorer:
     """A scorer of pairs of texts by a sequence classifier of one logit, or of two (their difference is the score).
 
     Attributes:
+        kind, scale: name what it is, and the scale of its scores, which other kinds do not share.
         name: folder or Hub id that it was loaded from.
         encoder: tokenises pairs.
         dtype: number format that matrices are multiplied in.
         fingerprint: identifies what decides a score: weights, config, tokenizer, lengths and number format.
         device: the processor it runs on.
     """
+
+    kind = scale = "cross_encoder"
 
     def __init__(
         self,
@@ -65,11 +68,6 @@ class PairScorer:
         dtype: torch.dtype,
         device: torch.device | None = None,
     ):
-        if classifier.config.num_labels not in (1, 2):
-            raise InputError(
-                f"teacher {name}: expected a classifier with 1 logit, or 2 (not relevant, relevant); "
-                f"it has {classifier.config.num_labels}"
-            )
         self.name = name
         self.encoder = encoder
         self.dtype = dtype
@@ -125,6 +123,11 @@ class PairScorer:
         logger.info("teacher %s: %s on %s, fingerprint %s", info.name, compute, device.type, scorer.fingerprint)
         return scorer
 
+    @property
+    def settings(self) -> dict:
+        """Return what decides how texts are read, for reports."""
+        return self.encoder.lengths
+
     def probe_scores(self, texts: list[str]) -> np.ndarray:
         """Score N texts as documents of a query of one word to four, in float32: [N, 4]."""
         words = probe_texts(self.encoder.tokenizer, length=4)[1].split()
@@ -161,7 +164,7 @@ class PairScorer:
 
         def classify(rows: Tensor, length: int) -> Tensor:
             """Return the logits of some pairs, cut to the length of the longest."""
-            logits = self.classifier(**{name: values[rows, :length] for name, values in inputs.items()}).logits
+            logits = self._logits(inputs, rows, length)
             if bar is not None:
                 bar.update(len(rows))
             return logits.float()
@@ -170,6 +173,10 @@ class PairScorer:
             logits = run_in_blocks(classify, inputs["attention_mask"].sum(dim=1))
         scores = logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
         return scores.cpu().numpy()
+
+    def _logits(self, inputs: dict[str, Tensor], rows: Tensor, length: int) -> Tensor:
+        """Return the logits [n, 1 or 2] of some pairs, cut to `length` tokens."""
+        return self.classifier(**{name: values[rows, :length] for name, values in inputs.items()}).logits
 
 
 def load_classifier(info: ModelInfo) -> tuple[PreTrainedModel, dict | None]:
@@ -196,9 +203,13 @@ def load_classifier(info: ModelInfo) -> tuple[PreTrainedModel, dict | None]:
             f"teacher {info.name}: the checkpoint lacks {len(missing)} weights, {missing[0]} among them; "
             "expected a trained cross-encoder, not a bare encoder"
         )
-    if is_checkpoint:
-        return model.encoder, model.config.to_dict()
-    return model, info.config.get(FIELDS_KEY)
+    classifier = model.encoder if is_checkpoint else model
+    if classifier.config.num_labels not in (1, 2):
+        raise InputError(
+            f"teacher {info.name}: expected a classifier with 1 logit, or 2 (not relevant, relevant); "
+            f"it has {classifier.config.num_labels}"
+        )
+    return classifier, model.config.to_dict() if is_checkpoint else info.config.get(FIELDS_KEY)
 
 
 def align_weights(classifier: PreTrainedModel) -> None:
@@ -210,7 +221,9 @@ def align_weights(classifier: PreTrainedModel) -> None:
 
 def keep_head_in_float32(classifier: PreTrainedModel, device_type: str) -> None:
     """Take the last linear layer out of autocast: a bfloat16 logit has 8 bits, and documents would tie."""
-    layers = [layer for layer in classifier.modules() if isinstance(layer, torch.nn.Linear)]
-    head = next(layer for layer in reversed(layers) if layer.out_features == classifier.config.num_labels)
+    head = classifier.get_output_embeddings()  # of a language model
+    if head is None:
+        layers = [layer for layer in classifier.modules() if isinstance(layer, torch.nn.Linear)]
+        head = next(layer for layer in reversed(layers) if layer.out_features == classifier.config.num_labels)
     head.register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
     head.forward = torch.autocast(device_type, enabled=False)(head.forward)

@@ -16,13 +16,14 @@ from sentence_transformers.sentence_transformer.modules import (
     StaticEmbedding,
     Transformer,
 )
-from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
+from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
 from m3se.trainers.errors import InputError
 from m3se.trainers.models.model_info import detect_kind
 from m3se.trainers.retrieval.loading import load_embedder, load_scorer
+from m3se.trainers.teacher.judge import Judge
 from m3se.trainers.teacher.pair_scorer import PairScorer
-from tests.worlds import architectures
+from tests.worlds import architectures, judges
 
 
 QUERY = "red tree"
@@ -65,27 +66,41 @@ def test_a_sentence_transformers_model_scores_as_the_library_does(kind, encoder,
 
 
 @pytest.mark.parametrize(
-    "kind, save",
+    "kind, auto_class, save",
     [
-        ("SparseEncoder", lambda encoder, folder: SparseEncoder(encoder).save_pretrained(folder)),
-        ("MultiVectorEncoder", lambda encoder, folder: MultiVectorEncoder(encoder).save_pretrained(folder)),
-        ("CrossEncoder without a classifier", lambda encoder, folder: CrossEncoder(encoder).save_pretrained(folder)),
+        (
+            "SparseEncoder",
+            AutoModelForMaskedLM,
+            lambda encoder, folder: SparseEncoder(encoder).save_pretrained(folder),
+        ),
+        ("MultiVectorEncoder", AutoModel, lambda encoder, to: MultiVectorEncoder(encoder).save_pretrained(to)),
     ],
 )
-def test_models_that_score_otherwise_are_refused_by_their_kind(kind, save, tmp_path):
-    heads = {"SparseEncoder": AutoModelForMaskedLM, "MultiVectorEncoder": AutoModel}
-    architecture = "bert" if kind in heads else "qwen3"
-    encoder = architectures.save_encoder(architecture, tmp_path / "encoder", heads.get(kind, AutoModelForCausalLM))
-    if kind not in heads:
-        tokenizer = architectures.word_tokenizer(words=["yes", "no"])
-        model = AutoModelForCausalLM.from_pretrained(encoder)
-        model.resize_token_embeddings(len(tokenizer))
-        model.save_pretrained(encoder)
-        tokenizer.save_pretrained(encoder)
-    save(encoder, str(tmp_path / "model"))
+def test_models_that_score_otherwise_are_refused_by_their_kind(kind, auto_class, save, tmp_path):
+    save(architectures.save_encoder("bert", tmp_path / "encoder", auto_class), str(tmp_path / "model"))
     for load in (load_scorer, load_embedder, PairScorer.from_pretrained):
         with pytest.raises(InputError, match=kind):
             load(str(tmp_path / "model"))
+
+
+def test_a_cross_encoder_that_answers_needs_its_chat_template(tmp_path):
+    folder = judges.save_judge(tmp_path / "start", "qwen3")
+    CrossEncoder(folder).save_pretrained(str(tmp_path / "model"))
+    with pytest.raises(InputError, match="has no chat template: give it a template"):
+        load_scorer(str(tmp_path / "model"))
+    for load in (load_embedder, PairScorer.from_pretrained):
+        with pytest.raises(InputError, match="a CrossEncoder without a classifier"):
+            load(str(tmp_path / "model"))
+    assert load_scorer(str(tmp_path / "model"), template="qwen3-reranker").score("red tree", ["red", "tree"])
+
+
+def test_a_language_model_judges_by_its_prompt_or_is_pooled(tmp_path):
+    named = judges.save_judge(tmp_path / "Qwen3-Reranker", "qwen3")
+    assert isinstance(load_scorer(named).pairs, Judge)
+    nameless = judges.save_judge(tmp_path / "model", "qwen3")
+    with pytest.raises(InputError, match="--pooling cls or mean, or give the prompt of a language model"):
+        load_scorer(nameless)
+    assert load_scorer(nameless, pooling="mean").encode(["red tree"], "query").shape == (1, 32)
 
 
 def test_half_precision_weights_are_used_in_float32(encoder, tmp_path):

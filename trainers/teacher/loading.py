@@ -1,0 +1,95 @@
+"""Teachers of every kind that is loaded from a model: by pairs of texts, or by embeddings."""
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from m3se.trainers.devices import choose_dtype, default_device
+from m3se.trainers.errors import InputError
+from m3se.trainers.models.model_info import ModelInfo
+from m3se.trainers.retrieval.loading import load_scorer
+from m3se.trainers.retrieval.scorers import TOKEN_EMBEDDED, ColBERTScorer, DenseScorer
+from m3se.trainers.teacher.fingerprint import config_description, embedder_fingerprint, tokenizer_description
+from m3se.trainers.teacher.judge import Judge
+from m3se.trainers.teacher.pair_scorer import PairScorer
+
+
+DENSE_PAIRS = 8_192  # pairs of a chunk, whose embeddings are in memory: 50 MB at a width of 768
+
+
+class EmbeddingTeacher:
+    """A dual encoder, sentence-transformers model or ColBERT as a teacher.
+
+    Its scores go through the cache pair by pair, as those of any teacher. The pairs of a chunk share the embeddings of
+    their texts; a document that is in the lists of many chunks is embedded in each of them.
+
+    Attributes:
+        kind, scale: name what it is, and the scale of its scores, which no other model shares.
+        The others are those of `PairScorer`.
+    """
+
+    def __init__(self, info: ModelInfo, scorer: DenseScorer | ColBERTScorer, dtype: torch.dtype):
+        self.name = info.name
+        self.kind = info.kind
+        self.scorer = scorer
+        self.dtype = dtype
+        if isinstance(scorer, ColBERTScorer):
+            model, tokenizer = scorer.model, scorer.inputs.tokenizer
+            description = config_description(model.config), tokenizer_description(tokenizer), str(dtype)
+            self.fingerprint = embedder_fingerprint(model, *description)
+            self.chunk_pairs = TOKEN_EMBEDDED
+        else:
+            self.fingerprint = scorer.fingerprint
+            self.chunk_pairs = DENSE_PAIRS
+        self.scale = f"{self.kind} {self.fingerprint}"
+        self.settings = {"kind": self.kind}
+
+    def score(self, queries: list[str], documents: list[str], bar: tqdm | None = None) -> np.ndarray:
+        """Score pair i = (queries[i], documents[i]) -> float32 [n]; `bar` is advanced by n."""
+        query_places, document_places = places(queries), places(documents)
+        rows = [query_places[text] for text in queries]
+        columns = [document_places[text] for text in documents]
+        if isinstance(self.scorer, ColBERTScorer):
+            pairs = list(zip(rows, columns, strict=True))
+            scores = self.scorer.score_pairs(list(query_places), list(document_places), pairs)
+        else:
+            left = self.scorer.encode(list(query_places), "query")[rows]
+            right = self.scorer.encode(list(document_places), "document")[columns]
+            scores = np.einsum("nh,nh->n", left, right, dtype=np.float64).astype(np.float32)
+        if bar is not None:
+            bar.update(len(queries))
+        return scores
+
+
+def load_teacher(
+    name: str,
+    dtype: str | None = None,
+    query_length: int | None = None,
+    document_length: int | None = None,
+    template: str | None = None,
+) -> PairScorer | EmbeddingTeacher:
+    """Load any model that ranks as a teacher.
+
+    Args:
+        name: folder or Hub id of a cross-encoder, a language model that judges, or whatever `load_scorer` takes.
+        dtype: "float32" or "bfloat16" (default: bfloat16 where the processor multiplies in it).
+        query_length, document_length: tokens of a text, for models that read pairs.
+        template: prompt of a language model, a name or a file; other models do not need it.
+
+    Raises:
+        InputError: no such model, one that cannot rank, or an option that is not for its kind.
+    """
+    info = ModelInfo.read(name)
+    if info.generates:
+        return Judge.from_pretrained(info, dtype, query_length, document_length, template=template)
+    if info.kind in ("cross_encoder", "encoder"):
+        return PairScorer.from_pretrained(info, dtype, query_length, document_length)
+    if query_length is not None or document_length is not None:
+        raise InputError(f"query_length and document_length are for teachers that read pairs; {name} has its own")
+    scorer = load_scorer(info, dtype or "auto")
+    return EmbeddingTeacher(info, scorer, choose_dtype(dtype, default_device()))
+
+
+def places(texts: list[str]) -> dict[str, int]:
+    """Number the distinct texts in the order in which they occur."""
+    return {text: number for number, text in enumerate(dict.fromkeys(texts))}
