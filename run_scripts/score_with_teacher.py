@@ -27,6 +27,7 @@ from m3se.run_scripts.cli.arguments import REQUIRED, option
 from m3se.run_scripts.cli.list_making import ListArguments, prepare_lists
 from m3se.trainers.data import RankingLists, write_scored_triples
 from m3se.trainers.data.schema import missing_part
+from m3se.trainers.data.selection import label_best
 from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.runs import check_ids
 from m3se.trainers.processes import connect_processes
@@ -83,8 +84,8 @@ def main(arguments: ScoringArguments) -> None:
     state.destroy_process_group()
     if state.is_main_process:
         annotated = annotate(lists, teachers, cache, arguments.shard_seconds) if teachers else lists
-        calibration = calibrate(annotated)
-        write(annotated, calibration, arguments)
+        calibration = calibrate(annotated)  # before labels are taken from the scores that it compares with labels
+        write(label_best(annotated) if arguments.pseudo_positives else annotated, calibration, arguments)
         print("\n".join(calibration.lines()))
 
 

@@ -1,6 +1,6 @@
 """The lists that score_with_teacher.py scores: queries with their documents, read or made."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +42,18 @@ class ListArguments(CollectionArguments, RankingArguments):
     documents_per_query: int = option("K: the positives and negatives of a query.", 20)
     depth: int = option("Negatives come from the top this many candidates.", 100)
     negatives: str = option("random: drawn from them; top: the best ranked.", "random")
+    unlabelled: bool | None = field(
+        default=None,
+        metadata={
+            "help": "Make lists for the queries that no split judges too, with labels 0 (default: where the data have "
+            "no judgments at all).",
+            "nargs": "?",
+            "const": True,
+        },
+    )
+    pseudo_positives: bool = option(
+        "In lists without a positive, label the document that the teacher scores highest as one (grade 1).", False
+    )
     max_queries: int | None = option("Only so many, the first by hash of their id.")
     skip_queries: int = option(
         "Leave out the first so many by hash: as many as train_teacher.py's --train_queries, so that the teacher "
@@ -70,7 +82,7 @@ def prepare_lists(arguments: ListArguments, scored_here: bool) -> RankingLists:
         return lists_relevant_from(lists, arguments.relevance_level)
     collection = read_collection(arguments)
     if not scored_here:
-        options = {"keep_identical_ids": arguments.keep_identical_ids}
+        options = {"keep_identical_ids": arguments.keep_identical_ids, "unlabelled": bool(arguments.unlabelled)}
         return teacher_lists(collection, arguments.documents_per_query, **options)
     kind = "own" if Path(arguments.candidates).is_file() else arguments.candidates
     stemmer = None if arguments.bm25_stemmer == "none" else arguments.bm25_stemmer
@@ -84,6 +96,7 @@ def prepare_lists(arguments: ListArguments, scored_here: bool) -> RankingLists:
         seed=arguments.seed,
         negatives=arguments.negatives,
         keep_identical_ids=arguments.keep_identical_ids,
+        unlabelled=arguments.unlabelled or (arguments.unlabelled is None and not collection.qrels),
     )
 
 
@@ -98,6 +111,7 @@ def read_collection(arguments: ListArguments) -> Collection:
         qrels=arguments.qrels,
         allow_missing=arguments.allow_missing,
         candidates_format=arguments.candidates_format if brought else "auto",
+        unlabelled=arguments.unlabelled,
     )
     collection = relevant_from(collection, arguments.relevance_level)
     return collection.only(select_queries(set(collection.queries), arguments))

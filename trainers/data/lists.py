@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from datasets import Dataset
@@ -23,7 +23,7 @@ from m3se.trainers.errors import InputError
 from m3se.trainers.storage.arrow import write_rows
 
 
-Negatives = Literal["random", "top"]
+Negatives = Literal["random", "top", "all"]
 
 
 def training_lists(
@@ -35,6 +35,7 @@ def training_lists(
     negatives: Negatives = "random",
     path: str | Path | None = None,
     keep_identical_ids: bool = False,
+    unlabelled: bool = False,
 ) -> RankingLists:
     """Build lists of `documents_per_query` (K) documents: known positives, then negatives of the top `depth`.
 
@@ -48,43 +49,64 @@ def training_lists(
         documents_per_query: K.
         depth: negatives are among this many best ranked candidates; among all where candidates are not ranked.
         seed: of the random negatives; a query's draw depends on its id and `seed` only.
-        negatives: "random", drawn without replacement, or "top", the highest ranked.
+        negatives: "random", drawn without replacement, "top", the highest ranked, or "all" of them, in their order, so
+            that lists are longer than K.
         path: file that the rows are streamed to.
         keep_identical_ids: let a document with the id of its query be a negative.
+        unlabelled: queries without a positive get a list too, of candidates with label 0.
 
     Raises:
         InputError: K does not fit `depth`, "top" is asked of candidates that are not ranked, or no query is left; the
             message names the query that came closest.
     """
-    if negatives not in ("random", "top"):
+    labelled = [query for query in collection.queries if positives(collection.qrels.get(query, {}))]
+    queries = list(collection.queries) if unlabelled else labelled
+    _check_negatives(collection, candidates, negatives)
+    _check_size(documents_per_query, depth, len(queries) > len(labelled))
+    if not queries:
+        raise InputError(f"{collection.name}: none of {len(collection.queries)} queries has a positive document")
+    counts: Counter[str] = Counter(queries_dropped_without_positive=len(collection.queries) - len(queries))
+    lists = ranked_candidates(candidates, collection, queries, depth, keep_identical_ids, counts)
+    sizes: dict[str, int] = {}
+    rows = _training_rows(collection, lists, documents_per_query, _choice(negatives, seed), counts, sizes)
+    dataset = write_rows(rows, TRAINING_ROW_FEATURES, path)
+    if len(dataset) == 0:
+        richest = max(sizes, key=sizes.__getitem__)
+        raise InputError(
+            f"{collection.name}: {documents_per_query} documents per query are more than the candidates give: of "
+            f"{len(queries)} queries{'' if unlabelled else ' with a positive'} the richest, {richest!r}, has "
+            f"{sizes[richest]} candidates (depth {depth}, {len(collection.documents)} documents)"
+        )
+    options = {"candidates": candidates.name, "depth": depth, "negatives": negatives, "seed": seed}
+    return make_lists(collection, dataset, counts, documents_per_query=documents_per_query, **options)
+
+
+def _check_negatives(collection: Collection, candidates: CandidateSource, negatives: str) -> None:
+    """Raise InputError for an unknown choice of negatives, or for the top of candidates in no order."""
+    if negatives not in get_args(Negatives):
         raise InputError(f"negatives: expected 'random' or 'top', got {negatives!r}")
     if negatives == "top" and not candidates.is_ranked:
         raise InputError(
             f"negatives: top needs candidates that are ranked; the {candidates.name} of {collection.name} are in no "
             "order, so only random ones can be taken"
         )
-    if not 2 <= documents_per_query <= depth + 1:
-        expected = f"at least 2 (a positive and a negative) and at most depth + 1 = {depth + 1}"
-        raise InputError(f"documents per query: expected {expected}, got {documents_per_query}")
-    counts: Counter[str] = Counter()
-    queries = [query for query in collection.queries if positives(collection.qrels.get(query, {}))]
-    if not queries:
-        raise InputError(f"{collection.name}: none of {len(collection.queries)} queries has a positive document")
-    counts["queries_dropped_without_positive"] = len(collection.queries) - len(queries)
-    choose = _choose_top if negatives == "top" else partial(_choose_random, seed=seed)
-    lists = ranked_candidates(candidates, collection, queries, depth, keep_identical_ids, counts)
-    sizes: dict[str, int] = {}
-    rows = _training_rows(collection, lists, documents_per_query, choose, counts, sizes)
-    dataset = write_rows(rows, TRAINING_ROW_FEATURES, path)
-    if len(dataset) == 0:
-        richest = max(sizes, key=sizes.__getitem__)
-        raise InputError(
-            f"{collection.name}: {documents_per_query} documents per query are more than the candidates give: of "
-            f"{len(queries)} queries with a positive the richest, {richest!r}, has {sizes[richest]} candidates (depth "
-            f"{depth}, {len(collection.documents)} documents)"
-        )
-    options = {"candidates": candidates.name, "depth": depth, "negatives": negatives, "seed": seed}
-    return make_lists(collection, dataset, counts, documents_per_query=documents_per_query, **options)
+
+
+def _check_size(size: int, depth: int, unlabelled: bool) -> None:
+    """Raise InputError when no list of `size` documents can be made of `depth` candidates.
+
+    Args:
+        size: K.
+        depth: candidates of a query.
+        unlabelled: there are queries without a positive, whose documents are all candidates.
+    """
+    if unlabelled:
+        highest, limit = depth, f"depth = {depth} (all are candidates where a query has no positive)"
+    else:
+        highest, limit = depth + 1, f"depth + 1 = {depth + 1}"
+    if not 2 <= size <= highest:
+        expected = f"at least 2 (a positive and a negative) and at most {limit}"
+        raise InputError(f"documents per query: expected {expected}, got {size}")
 
 
 def candidate_lists(
@@ -139,6 +161,7 @@ def teacher_lists(
     documents_per_query: int | None = 20,
     path: str | Path | None = None,
     keep_identical_ids: bool = False,
+    unlabelled: bool = False,
 ) -> RankingLists:
     """Build lists of K documents: every positive, then the candidates that the teacher scores highest (§5).
 
@@ -146,7 +169,8 @@ def teacher_lists(
     `positive_ids` names known positives beyond the list. Then by teacher score, unknown ones last. None keeps all.
     Queries whose candidates hold no positive, or nothing else, are dropped and counted (unless nothing is judged at
     all); lists that are shorter than K are kept and counted. A document with the id of its query is left out, unless
-    it is judged relevant or `keep_identical_ids`.
+    it is judged relevant or `keep_identical_ids`. With `unlabelled`, queries of which no positive is known stay, with
+    label 0 for every document.
 
     Raises:
         InputError: the candidates have no teacher scores, K is below 2, or no query is left.
@@ -157,7 +181,7 @@ def teacher_lists(
         raise InputError(f"{collection.name}: its lists have no teacher scores; run score_with_teacher.py on them")
     counts: Counter[str] = Counter()
     identical = set() if keep_identical_ids else identical_ids(collection)
-    rows = _scored_rows(collection, documents_per_query, identical, counts)
+    rows = _scored_rows(collection, documents_per_query, identical, unlabelled, counts)
     dataset = write_rows(rows, SCORED_TRAINING_ROW_FEATURES, path)
     if len(dataset) == 0:
         raise InputError(f"{collection.name}: no list has both a positive and a negative ({dict(counts)})")
@@ -180,6 +204,15 @@ def make_row(collection: Collection, query: str, ids: list[str]) -> dict:
 
 
 Choice = Callable[[str, list[str], int], list[str]]  # query id, negatives best first, how many → as many of them
+
+
+def _choice(negatives: Negatives, seed: int) -> Choice:
+    """Return the function that chooses negatives in this way."""
+    return {"random": partial(_choose_random, seed=seed), "top": _choose_top, "all": _choose_all}[negatives]
+
+
+def _choose_all(query: str, negatives: list[str], count: int) -> list[str]:
+    return negatives
 
 
 def _choose_top(query: str, negatives: list[str], count: int) -> list[str]:
@@ -208,19 +241,20 @@ def _training_rows(
     """Yield a row for every list that is long enough; the number of candidates of each goes into `sizes`."""
     for query, ids, _ in lists:
         sizes[query] = len(ids)
-        relevant = positives(collection.qrels[query])
+        relevant = positives(collection.qrels.get(query, {}))
         listed, beyond = relevant[: size - 1], relevant[size - 1 :]
         negatives = _without(ids, relevant)
         if len(listed) + len(negatives) < size:
             counts["queries_dropped_with_too_few_candidates"] += 1
             continue
         counts["positives_dropped_over_k"] += len(beyond)
+        counts["lists_without_positive"] += not relevant
         row = make_row(collection, query, listed + choose(query, negatives, size - len(listed)))
         yield row | {"positive_ids": beyond}
 
 
 def _scored_rows(
-    collection: Collection, size: int | None, identical: set[str], counts: Counter[str]
+    collection: Collection, size: int | None, identical: set[str], unlabelled: bool, counts: Counter[str]
 ) -> Iterator[dict]:
     listed = 0
     for candidates in collection.candidates:
@@ -232,7 +266,9 @@ def _scored_rows(
         if query in identical:
             counts["identical_ids_left_out"] += scores.pop(query, None) is not None
         row = _scored_row(collection, query, scores, size)
-        if collection.qrels and not 0 < np.count_nonzero(row["labels"]) < len(row["labels"]):
+        is_unlabelled = unlabelled and len(row["labels"]) > 1 and not positives(collection.qrels.get(query, {}))
+        counts["lists_without_positive"] += is_unlabelled
+        if collection.qrels and not is_unlabelled and not 0 < np.count_nonzero(row["labels"]) < len(row["labels"]):
             counts["lists_dropped_without_positive_or_negative"] += 1
             continue
         counts["lists_shorter_than_k"] += size is not None and len(row["labels"]) < size

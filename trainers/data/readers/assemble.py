@@ -14,7 +14,8 @@ from datasets import Dataset
 
 from m3se.trainers.data.documents import DOCUMENT_FEATURES, DocumentTable, RepeatedId, surplus_rows
 from m3se.trainers.data.readers.pairs import collect_lists
-from m3se.trainers.data.readers.source import Entry, Pair, Qrels, Source, Stream, describe_two_texts
+from m3se.trainers.data.readers.source import Entry, Pair, Qrels, Queries, Source, Stream, describe_two_texts
+from m3se.trainers.data.readers.unlabelled import is_unjudged, may_lack_judgments, unlabelled_queries
 from m3se.trainers.data.schema import Collection, positives
 from m3se.trainers.errors import InputError, preview
 from m3se.trainers.storage.arrow import save_dataset, write_rows
@@ -26,11 +27,22 @@ logger = logging.getLogger(__name__)
 
 
 def assemble(
-    source: Source, cache_dir: str | Path | None = None, qrels: Qrels | None = None, allow_missing: bool = False
+    source: Source,
+    cache_dir: str | Path | None = None,
+    qrels: Qrels | None = None,
+    allow_missing: bool = False,
+    unlabelled: bool | None = False,
 ) -> Collection:
-    """Make the collection of a source's judged queries over all of its documents.
+    """Make the collection of a source's queries over all of its documents.
 
     Judgments are `qrels` where they are given, else the labels of the source's lists, else the source's own.
+
+    Args:
+        source: what to read.
+        cache_dir: the cache.
+        qrels: judgments to be taken instead of the source's own.
+        allow_missing: drop and count judgments and pairs of unknown documents.
+        unlabelled: take the queries that no split judges beside the judged ones; None: where nothing is judged.
 
     Raises:
         InputError: the source cannot take `qrels`, or needs them; a part cannot be read; the parts do not fit together
@@ -42,8 +54,11 @@ def assemble(
         raise InputError(f"{source.name}: {source.format} has no judgments; give them by --qrels FILE")
     counts: Counter[str] = Counter()
     queries = source.queries(counts)
+    if unlabelled is None:
+        unlabelled = qrels is None and is_unjudged(source)
     if qrels is None and source.pairs is None and source.qrels is not None:
-        qrels = source.qrels(counts)  # before the documents: an unknown split is refused at once
+        # before the documents: an unknown split is refused at once
+        qrels = {} if unlabelled and may_lack_judgments(source) else source.qrels(counts)
     documents, dropped = cache_documents(source.documents, cache_dir)
     lists = None
     if source.pairs is not None:
@@ -60,7 +75,12 @@ def assemble(
         collection.report |= lists.counts
         if not qrels and "teacher_scores" in lists.candidates.column_names:
             return _unjudged(collection)
-    return _judged(collection, allow_missing)
+    extra: Queries = {}
+    if unlabelled:
+        judged = collection.qrels.keys() | (source.judged() if source.judged is not None else set())
+        extra = unlabelled_queries(queries, judged, counts)
+        collection.report |= +counts  # without the zeros
+    return _judged(collection, allow_missing, extra)
 
 
 def add_lists(
@@ -81,8 +101,10 @@ def add_lists(
     """
     lists = collect_lists(pairs, collection.queries, collection.documents, cache_dir, allow_missing)
     for query, relevant in lists.qrels.items():
-        collection.qrels[query] = relevant | collection.qrels[query]
+        collection.qrels[query] = relevant | collection.qrels.get(query, {})
     collection.candidates, collection.candidates_ranked = lists.candidates, ranked
+    if "queries_without_judgment" in collection.report:
+        collection.report["queries_without_judgment"] = len(collection.queries.keys() - collection.qrels.keys())
     collection.report |= {"candidates": Path(pairs.place).name, **lists.counts}
 
 
@@ -142,28 +164,29 @@ def _unjudged(collection: Collection) -> Collection:
     return collection
 
 
-def _judged(collection: Collection, allow_missing: bool) -> Collection:
-    """Keep the judged queries that have a text, and count the others.
+def _judged(collection: Collection, allow_missing: bool, unlabelled: Queries) -> Collection:
+    """Keep the judged queries that have a text, and the unlabelled ones; count the others.
 
     Raises:
-        InputError: judgments name unknown documents (`allow_missing` drops and counts them instead), no judged query
-            has a text, or no document is judged relevant.
+        InputError: judgments name unknown documents (`allow_missing` drops and counts them instead), or there are no
+            unlabelled queries and no judged query has a text, or no document is judged relevant.
     """
     counts: Counter[str] = Counter()
     name, queries, qrels = collection.name, collection.queries, collection.qrels
     judged = {query: grades for query, grades in qrels.items() if query in queries}
     counts["judged_queries_dropped_without_text"] = len(qrels) - len(judged)
-    counts["queries_dropped_without_judgment"] = len(queries) - len(judged)
-    if qrels and not judged:
+    counts["queries_without_judgment"] = len(unlabelled)
+    counts["queries_dropped_without_judgment"] = len(queries) - len(judged) - len(unlabelled)
+    if qrels and not judged and not unlabelled:
         raise InputError(f"{name}: none of the {len(qrels)} judged queries ({preview(qrels)}) has a text")
     judged = _with_known_documents(collection, judged, allow_missing, counts)
     positive_count = sum(map(len, map(positives, judged.values())))
-    if positive_count == 0:
+    if positive_count == 0 and not unlabelled:
         raise InputError(
             f"{name}: no document is judged relevant ({len(judged)} queries with judgments); others are given by "
             "--qrels FILE"
         )
-    collection.queries = {query: queries[query] for query in judged}
+    collection.queries = {query: queries[query] for query in judged} | unlabelled
     collection.qrels = judged
     counts["queries_with_empty_text"] = sum(not text.strip() for text in collection.queries.values())
     collection.report |= _sizes(collection, positive_count)
@@ -176,7 +199,7 @@ def _sizes(collection: Collection, positive_count: int) -> dict[str, float]:
         "documents": len(collection.documents),
         "queries": len(collection.queries),
         "judgments": sum(map(len, collection.qrels.values())),
-        "positives_per_query": round(positive_count / max(len(collection.queries), 1), 3),
+        "positives_per_query": round(positive_count / max(len(collection.qrels), 1), 3),
     }
 
 

@@ -29,6 +29,8 @@ def read_beir(folder: Path, split: str) -> Source:
         queries=lambda counts: _queries(folder, counts),
         qrels=lambda counts: read_qrels(_qrels_file(folder, split), counts),
         split=split,
+        judges=lambda split: bool(_splits(folder)) if split is None else split in _splits(folder),
+        judged=lambda: _judged(folder),
     )
 
 
@@ -42,9 +44,20 @@ def _queries(folder: Path, counts: Counter[str]) -> Queries:
 def _qrels_file(folder: Path, split: str) -> Path:
     file = find(folder / "qrels", f"{split}.tsv")
     if file is None:
-        splits = sorted({file.name.split(".tsv")[0] for file in (folder / "qrels").glob("*.tsv*")})
-        raise InputError(f"{folder}: no split {split!r}; qrels/ has {', '.join(splits) or 'none'}")
+        raise InputError(f"{folder}: no split {split!r}; qrels/ has {', '.join(_splits(folder)) or 'none'}")
     return file
+
+
+def _splits(folder: Path) -> list[str]:
+    return sorted({file.name.split(".tsv")[0] for file in (folder / "qrels").glob("*.tsv*")})
+
+
+def _judged(folder: Path) -> set[str]:
+    """Return the ids of the queries that any split judges."""
+    judged: set[str] = set()
+    for split in _splits(folder):
+        judged |= read_qrels(_qrels_file(folder, split)).keys()
+    return judged
 
 
 def _entries(file: Path) -> Iterator[Entry]:

@@ -58,6 +58,8 @@ def read_msmarco(folder: Path, split: str) -> Source:
         queries=queries,
         qrels=lambda counts: read_qrels(_split_file(folder, split, QRELS), counts),
         split=split,
+        judges=lambda split: any(_qrels_files(folder) if split is None else [find(folder, *_names(QRELS, split))]),
+        judged=lambda: _judged(folder),
     )
 
 
@@ -72,7 +74,7 @@ def read_top1000(file: Path) -> Source:
 
 
 def _split_file(folder: Path, split: str, patterns: tuple[str, ...]) -> Path:
-    names = [pattern.format(split) for pattern in patterns]
+    names = _names(patterns, split)
     file = find(folder, *names)
     if file is None:
         kind = patterns[0].split(".")[0]
@@ -82,6 +84,22 @@ def _split_file(folder: Path, split: str, patterns: tuple[str, ...]) -> Path:
             f"found {', '.join(there) or 'none'}"
         )
     return file
+
+
+def _names(patterns: tuple[str, ...], split: str) -> list[str]:
+    return [pattern.format(split) for pattern in patterns]
+
+
+def _qrels_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if "qrels" in path.name and path.is_file())
+
+
+def _judged(folder: Path) -> set[str]:
+    """Return the ids of the queries that any file of judgments names."""
+    judged: set[str] = set()
+    for file in _qrels_files(folder):
+        judged |= read_qrels(file).keys()
+    return judged
 
 
 def _entries(file: Path) -> Iterator[Entry]:

@@ -16,7 +16,8 @@ from m3se.trainers.data.pydocs.pydocs import SPLITS, read_pydocs
 from m3se.trainers.data.readers.assemble import add_lists, assemble, cache_documents
 from m3se.trainers.data.readers.beir import is_beir, read_beir
 from m3se.trainers.data.readers.dpr import read_dpr
-from m3se.trainers.data.readers.hub import read_hub, split_configuration
+from m3se.trainers.data.readers.hub import read_hub
+from m3se.trainers.data.readers.hub_parts import split_configuration
 from m3se.trainers.data.readers.irds import PREFIX, read_irds
 from m3se.trainers.data.readers.list_files import Format, check_format, has_texts, read_list_file
 from m3se.trainers.data.readers.msmarco import is_msmarco, read_msmarco, read_text_triples, read_top1000
@@ -47,6 +48,7 @@ def read_data(
     qrels: str | Path | None = None,
     allow_missing: bool = False,
     candidates_format: Format | Literal["auto"] = "auto",
+    unlabelled: bool | None = False,
 ) -> Collection:
     """Read the split of a data source, whatever its format, with documents prepared once in `cache_dir`.
 
@@ -59,6 +61,8 @@ def read_data(
         qrels: a file of judgments, to be taken instead of the source's own.
         allow_missing: drop and count judgments and pairs of unknown documents instead of refusing them.
         candidates_format: the format of `candidates`, where its lines may be read in two ways.
+        unlabelled: read the queries that no split judges too; the split "train" need not have judgments then. None:
+            where nothing is judged at all.
 
     Raises:
         InputError: the source is of no known format or cannot be read, or has no ids that `qrels` could name.
@@ -69,7 +73,7 @@ def read_data(
         lists, list_format = read_list_file(Path(candidates), candidates_format)
     counts: Counter[str] = Counter()
     judgments = _read_judgments(Path(qrels), counts) if qrels else None
-    collection = _read(str(source), split, cache_dir, judgments, allow_missing)
+    collection = _read(str(source), split, cache_dir, judgments, allow_missing, unlabelled)
     collection.report |= counts
     if lists is not None:
         add_lists(collection, lists, list_format == "run", cache_dir, allow_missing)
@@ -99,10 +103,13 @@ def summary(collection: Collection) -> str:
     for judged in collection.qrels.values():
         grades.update(judged.values())
     relevant = Counter({grade: count for grade, count in grades.items() if grade > 0})
+    judged = ""
+    if report.get("queries_without_judgment"):
+        judged = f"{len(collection.qrels):,} of them with judgments, "
     line = (
-        f"{collection.name} ({report.get('format', 'embedded')}): {len(collection.queries):,} queries, "
+        f"{collection.name} ({report.get('format', 'embedded')}): {len(collection.queries):,} queries, {judged}"
         f"{len(collection.documents):,} documents, {sum(map(len, collection.qrels.values())):,} judgments, "
-        f"{relevant.total() / max(len(collection.queries), 1):.2f} positives per query"
+        f"{relevant.total() / max(len(collection.qrels), 1):.2f} positives per query"
     )
     if len(relevant) > 1:  # in some data the lowest grades mean that a document is not relevant
         line += f" of grades {min(relevant):g} to {max(relevant):g} (--relevance_level sets the lowest that counts)"
@@ -132,10 +139,15 @@ def _read_judgments(file: Path, counts: Counter[str]) -> Qrels:
 
 
 def _read(
-    source: str, split: str, cache_dir: str | Path | None, qrels: Qrels | None, allow_missing: bool
+    source: str,
+    split: str,
+    cache_dir: str | Path | None,
+    qrels: Qrels | None,
+    allow_missing: bool,
+    unlabelled: bool | None,
 ) -> Collection:
     if source != "pydocs":
-        return assemble(find_source(source, split), cache_dir, qrels, allow_missing)
+        return assemble(find_source(source, split), cache_dir, qrels, allow_missing, unlabelled)
     if qrels is not None:
         raise InputError("--qrels: pydocs brings its own judgments, and ids that no other file knows")
     return read_pydocs(split, cache_dir)  # parsing it takes half a minute, so that it is cached as a whole

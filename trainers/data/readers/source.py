@@ -65,7 +65,9 @@ class Source:
 
     `name` is that of the collection. `queries` and `qrels` count what they drop. `pairs` are the lists that come
     along; `ranked` says that their order is best first. Judgments from elsewhere may be "optional" to a source,
-    "required" because it has none, or "refused" because no other file knows its ids.
+    "required" because it has none, or "refused" because no other file knows its ids. `judges` tells whether a split
+    has judgments (None: any split), and `judged` names the queries that any split judges; sources whose queries are
+    those of one split have neither.
     """
 
     name: str
@@ -77,6 +79,8 @@ class Source:
     ranked: bool = False
     given_qrels: Literal["optional", "required", "refused"] = "optional"
     split: str | None = None
+    judges: Callable[[str | None], bool] | None = None
+    judged: Callable[[], set[str]] | None = None
 
 
 def source_from_rows(
