@@ -48,8 +48,28 @@ def render_card(**values) -> str:
     if missing := [name for name in REQUIRED if name not in present]:
         raise ValueError(f"a card needs {', '.join(missing)}")
     results = measures(present["metrics"]) if "metrics" in present else None
-    body = ENVIRONMENT.get_template("model.md").render(present, measures=results)
+    prompted = prompted_texts(present["example"], present["fields"])
+    body = ENVIRONMENT.get_template("model.md").render(present, measures=results, **prompted)
     return f"---\n{make_metadata(present).to_yaml()}\n---\n\n{tidy(body)}"
+
+
+def prompted_texts(example: dict, fields: dict) -> dict[str, str]:
+    """Return the Python of the example's texts with the model's prompts before them, for libraries that add none.
+
+    Keys: `prompted_query` a query, `prompted_text` a document named `text`, `prompted_documents` the list `documents`.
+    """
+    query, text, documents = quoted(example.get("query")), "text", "documents"
+    if fields.get("query_prompt"):
+        query = f"{quoted(fields['query_prompt'])} + {query}"
+    if fields.get("document_prompt"):
+        text = f"{quoted(fields['document_prompt'])} + text"
+        documents = f"[{text} for text in documents]"
+    return {"prompted_query": query, "prompted_text": text, "prompted_documents": documents}
+
+
+def code(value: object) -> str:
+    """Format a value as JSON in the type of code, for a cell of a table."""
+    return f"`{quoted(value)}`".replace("|", "\\|")
 
 
 def render_collection(title: str, description: str, rows: list[dict], datasets: list[str]) -> str:
@@ -107,4 +127,6 @@ def hub_link(name: str) -> str:
     return f"[{name}](https://huggingface.co/{name})" if linked else text(name)
 
 
-ENVIRONMENT.filters.update(hub_link=hub_link, duration=duration, number=number, text=text, json=quoted, listed=listed)
+ENVIRONMENT.filters.update(
+    hub_link=hub_link, duration=duration, number=number, text=text, json=quoted, code=code, listed=listed
+)

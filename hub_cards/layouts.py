@@ -72,7 +72,7 @@ def write_dual_encoder(
     )
     write_json(
         folder / "config_sentence_transformers.json",
-        {"prompts": {}, "default_prompt_name": None, "similarity_fn_name": "dot"},
+        {"prompts": sentence_transformers_prompts(fields), "default_prompt_name": None, "similarity_fn_name": "dot"},
     )
     (folder / "1_Pooling").mkdir()
     write_json(
@@ -85,6 +85,12 @@ def write_dual_encoder(
             "pooling_mode_mean_sqrt_len_tokens": False,
         },
     )
+
+
+def sentence_transformers_prompts(fields: dict) -> dict[str, str]:
+    """Return the words before a text as sentence-transformers names them; {} for a model without any."""
+    prompts = {"query": fields.get("query_prompt", ""), "document": fields.get("document_prompt", "")}
+    return prompts if any(prompts.values()) else {}
 
 
 def write_cross_encoder(

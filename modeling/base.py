@@ -10,17 +10,25 @@ from .repository import hub_arguments, refuse_others
 
 
 class RankingModelConfig(PreTrainedConfig):
-    """A config that holds its encoder's."""
+    """A config that holds its encoder's, and the words put before a text of each side, such as "query: "."""
 
     sub_configs = {"encoder_config": AutoConfig}
 
     encoder_config: dict | PreTrainedConfig | None = None
+    query_prompt: str = ""
+    document_prompt: str = ""
 
     def __post_init__(self, **kwargs):
         """Make the encoder's config of a mapping, as it is in config.json."""
         if isinstance(self.encoder_config, dict):
             self.encoder_config = AutoConfig.for_model(**self.encoder_config)
         super().__post_init__(**kwargs)
+
+    @classmethod
+    def field_names(cls) -> list[str]:
+        """List the fields that our classes add to those of transformers, `encoder_config` left out."""
+        names = RankingModelConfig.__annotations__.keys() | cls.__annotations__.keys()
+        return sorted(names - {"encoder_config"})
 
     def check_choice(self, field: str, *choices: str) -> None:
         """Raise ValueError when a field is none of its choices."""

@@ -11,6 +11,8 @@ from .repository import read_json
 logger = logging.getLogger(__name__)
 
 FIELDS_KEY = "m3se"  # in the backbone's config.json: the fields of our config that AutoModel has no use for
+# Names of sentence-transformers' prompts for each of our fields, the first that has one.
+PROMPT_NAMES = {"query_prompt": ("query",), "document_prompt": ("document", "passage", "corpus")}
 
 
 def published_fields(name_or_path: str, model_type: str, **hub) -> dict | None:
@@ -69,11 +71,29 @@ def module_kinds(modules: list[dict]) -> list[str]:
     return [module["type"].rsplit(".", 1)[-1] for module in modules]
 
 
-def warn_of_prompts(name_or_path: str, **hub) -> None:
-    """Warn of the words that a sentence-transformers model puts before its texts, and ours does not."""
+def starting_prompts(name_or_path: str, **hub) -> dict:
+    """Return {"query_prompt": …, "document_prompt": …} of a sentence-transformers model or published one; {} without.
+
+    Prompts for anything else than queries and documents are left out, with a warning when there are no others.
+    """
+    config = read_json(name_or_path, "config.json", **hub) or {}
+    if FIELDS_KEY in config:
+        fields = config[FIELDS_KEY]
+        return {field: fields[field] for field in PROMPT_NAMES if field in fields}
     settings = read_json(name_or_path, "config_sentence_transformers.json", **hub) or {}
-    if prompts := {kind: prompt for kind, prompt in (settings.get("prompts") or {}).items() if prompt}:
-        logger.warning("%s was trained on texts that begin with %s: put that before yours", name_or_path, prompts)
+    prompts = {name: prompt for name, prompt in (settings.get("prompts") or {}).items() if prompt}
+    fields = {}
+    for field, names in PROMPT_NAMES.items():
+        if name := next(filter(prompts.__contains__, names), None):
+            fields[field] = prompts[name]
+    if prompts and not fields:
+        logger.warning(
+            "%s has prompts for neither queries nor documents, which are left out: %s; "
+            "query_prompt and document_prompt choose what is put before a text",
+            name_or_path,
+            prompts,
+        )
+    return fields
 
 
 def read_pooling(name_or_path: str, folder: str, **hub) -> str:

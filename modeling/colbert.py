@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from .base import RankingModel, RankingModelConfig
 from .batching import run_in_blocks
+from .checkpoints import starting_prompts
 from .colbert_checkpoints import Checkpoint, layout, read_checkpoint
 from .colbert_inputs import add_mask_tokens, insert_marker, token_fields, truncate
 from .encoders import freeze_poolers, load_encoder, set_dropout
@@ -83,7 +84,8 @@ class ColBERT(RankingModel):
     ) -> "ColBERT":
         """Wrap a pretrained encoder (Hub id or path) with a projection that starts at random.
 
-        The encoder of a ColBERT model is taken whole, with its projection, markers and skiplist.
+        The encoder of a ColBERT model is taken whole, with its projection, markers and skiplist. Prompts are those of
+        the encoder's folder, unless `query_prompt` or `document_prompt` are given ("" for none).
 
         Args:
             name_or_path: Hub id or folder.
@@ -103,7 +105,7 @@ class ColBERT(RankingModel):
         encoder = load_encoder(AutoModel, name_or_path, layers, dropout, **hub)
         tokenizer = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False, **hub)
         tokens = token_fields(tokenizer, markers, list(string.punctuation) if skip_punctuation else [])
-        return cls.wrap(encoder, **tokens | fields)
+        return cls.wrap(encoder, **starting_prompts(name_or_path, **hub) | tokens | fields)
 
     @classmethod
     def from_colbert(
@@ -120,7 +122,7 @@ class ColBERT(RankingModel):
         Raises:
             ValueError: what is refused was asked for.
         """
-        fields = {field: getattr(start.config, field) for field in ("encoder_config", *ColBERTConfig.__annotations__)}
+        fields = {field: getattr(start.config, field) for field in ("encoder_config", *ColBERTConfig.field_names())}
         config = ColBERTConfig(**fields | config_fields)
         if layers is not None or config.projection_size != start.config.projection_size:
             raise ValueError(

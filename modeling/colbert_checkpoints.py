@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 from transformers.modeling_utils import load_state_dict
 from transformers.utils import cached_file
 
-from .checkpoints import FIELDS_KEY, module_kinds, own_fields, warn_of_prompts
+from .checkpoints import FIELDS_KEY, module_kinds, own_fields, starting_prompts
 from .colbert_inputs import token_fields
 from .encoders import load_encoder
 from .repository import read_json
@@ -108,8 +108,10 @@ def read_pylate(name_or_path: str, config: dict, **hub) -> Checkpoint:
     if kinds[:1] != ["Transformer"] or set(kinds[1:]) != {"Dense"}:
         raise ValueError(f"{name_or_path} is made of {kinds}; expected a Transformer, then Dense")
     projection = chain([read_dense(name_or_path, module["path"], **hub) for module in modules[1:]])
-    warn_of_prompts(name_or_path, **hub)
     prefixes = settings["query_prefix"], settings["document_prefix"]
+    prompts = starting_prompts(name_or_path, **hub)
+    for field, marker in zip(("query_prompt", "document_prompt"), prefixes, strict=True):
+        prompts[field] = prompts.get(field, "").removeprefix(marker)  # some folders have the marker in both places
     skiplist = settings.get("skiplist_words")
     tokenizer = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False, **hub)
     fields = token_fields(
@@ -123,7 +125,7 @@ def read_pylate(name_or_path: str, config: dict, **hub) -> Checkpoint:
         "projection_bias": "bias" in projection,
         "reduction": "sum",
     }
-    return Checkpoint(load_encoder(AutoModel, name_or_path, None, **hub), projection, fields)
+    return Checkpoint(load_encoder(AutoModel, name_or_path, None, **hub), projection, fields | prompts)
 
 
 def read_dense(name_or_path: str, folder: str, **hub) -> dict[str, Tensor]:

@@ -20,6 +20,15 @@ class CrossEncoderConfig(RankingModelConfig):
     query_length: int = 30
     document_length: int = 200
 
+    def __post_init__(self, **kwargs):
+        """Refuse prompts: a pair's texts are told apart by their places; raises ValueError."""
+        if self.query_prompt or self.document_prompt:
+            raise ValueError(
+                "query_prompt, document_prompt: a cross-encoder knows query and document by their places in the pair "
+                f"and takes no prompts, got {self.query_prompt!r} and {self.document_prompt!r}"
+            )
+        super().__post_init__(**kwargs)
+
 
 class CrossEncoder(RankingModel):
     """A sequence classifier over `[CLS] query [SEP] document [SEP]`; the score is its raw logit.

@@ -6,7 +6,7 @@ from transformers import AutoConfig, AutoModel
 
 from .base import RankingModel, RankingModelConfig
 from .batching import run_in_blocks
-from .checkpoints import starting_pooling, warn_of_prompts
+from .checkpoints import starting_pooling, starting_prompts
 from .encoders import freeze_poolers, load_encoder
 from .gathering import gather_rows
 from .outputs import RankingOutput
@@ -57,7 +57,8 @@ class DualEncoder(RankingModel):
     ) -> "DualEncoder":
         """Wrap a pretrained encoder (Hub id or path); new layers (projection, output norm) start at random.
 
-        A sentence-transformers model is pooled as it says, unless `pooling` is given.
+        A sentence-transformers model is pooled as it says, unless `pooling` is given, and has its prompts put before
+        the texts, unless `query_prompt` or `document_prompt` are ("" for none).
 
         Args:
             name_or_path: Hub id or folder.
@@ -71,7 +72,7 @@ class DualEncoder(RankingModel):
         hub, fields = split_keywords(config_fields)
         if "pooling" not in fields:
             fields |= starting_pooling(name_or_path, **hub)
-        warn_of_prompts(name_or_path, **hub)
+        fields = starting_prompts(name_or_path, **hub) | fields
         return cls.wrap(load_encoder(AutoModel, name_or_path, layers, dropout, **hub), **fields)
 
     def embed(self, input_ids: Tensor, attention_mask: Tensor, side: str = "query") -> Tensor:

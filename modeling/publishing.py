@@ -46,8 +46,7 @@ def reasons_for_code(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase)
 
 def config_fields(model: PreTrainedModel) -> dict:
     """Return the fields that our config class adds to those of the backbone."""
-    names = type(model.config).__annotations__.keys() - {"encoder_config"}
-    return {name: getattr(model.config, name) for name in sorted(names)}
+    return {name: getattr(model.config, name) for name in model.config.field_names()}
 
 
 def encoder_config(model: PreTrainedModel) -> dict:

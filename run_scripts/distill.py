@@ -48,6 +48,10 @@ class StudentArguments:
         "(default: what the encoder's folder says, else cls)."
     )
     tied: bool = option("Dual encoder: one encoder for queries and documents.", True)
+    query_prompt: str | None = option(
+        "Put before every query, such as 'query: '; empty: nothing (default: what the encoder's folder says)."
+    )
+    document_prompt: str | None = option("Likewise before every document.")
     projection_size: int | None = option(
         "Width of a linear layer on the embedding; 0: none (default: ColBERT 128, else none)."
     )
@@ -110,6 +114,9 @@ def build_model(student: StudentArguments, arguments: EncoderArguments) -> PreTr
     """
     path = encoder_path(arguments.encoder)
     fields = {name: getattr(arguments, name) for name in ("layers", "dropout", "query_length", "document_length")}
+    for name in ("query_prompt", "document_prompt"):
+        if getattr(student, name) is not None:
+            fields[name] = getattr(student, name)
     if student.architecture == "dual_encoder":
         options = ("pooling", "tied", "projection_size", "output_norm", "embedding_dropout")
         shape = {name: getattr(student, name) for name in options if getattr(student, name) is not None}

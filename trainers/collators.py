@@ -7,13 +7,15 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from m3se.modeling.base import RankingModelConfig
 from m3se.trainers.data import DocumentTable
+from m3se.trainers.errors import InputError
 from m3se.trainers.models.text_inputs import TextInputs
 
 
 @dataclass
 class RankingCollator:
-    """Rows of `trainers.data.ROW_FEATURES` -> one batch for any of our models.
+    """Rows of `trainers.data.ROW_FEATURES` -> one batch for any of our models, which `for_model` makes it fit.
 
     For B queries of up to K documents, N of them distinct:
         query_input_ids, query_attention_mask        [B, Q]
@@ -31,6 +33,24 @@ class RankingCollator:
     documents: DocumentTable
     query_length: int
     document_length: int
+    query_prompt: str = ""
+    document_prompt: str = ""
+
+    @classmethod
+    def for_model(
+        cls, tokenizer: PreTrainedTokenizerBase, documents: DocumentTable, config: RankingModelConfig
+    ) -> "RankingCollator":
+        """Make the collator of a model of ours, with the lengths and prompts of its config."""
+        lengths = config.query_length, config.document_length
+        return cls(tokenizer, documents, *lengths, config.query_prompt, config.document_prompt)
+
+    def check_prompts(self, config: RankingModelConfig) -> None:
+        """Raise InputError when the model expects other words before its texts than are put there."""
+        expected, prompts = (config.query_prompt, config.document_prompt), (self.query_prompt, self.document_prompt)
+        if prompts != expected:
+            raise InputError(
+                f"RankingCollator: the model expects the prompts {expected}, got {prompts}; for_model takes its own"
+            )
 
     def __call__(self, rows: list[dict]) -> dict[str, Tensor | list[str]]:
         own, teacher_scores = [], []
@@ -63,7 +83,8 @@ class RankingCollator:
 
     def encode(self, texts: list[str], side: str) -> dict[str, Tensor]:
         """Tokenise the texts of a side ("query" or "document"): ids and mask, as `TextInputs` makes them."""
-        ids, mask = TextInputs(self.tokenizer, self.query_length, self.document_length)(texts, side)
+        lengths = self.query_length, self.document_length
+        ids, mask = TextInputs(self.tokenizer, *lengths, self.query_prompt, self.document_prompt)(texts, side)
         return {f"{side}_input_ids": ids, f"{side}_attention_mask": mask}
 
 

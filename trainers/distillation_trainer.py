@@ -88,14 +88,14 @@ class DistillationTrainer(Trainer):
 
     def check_data(self) -> None:
         """Raise InputError for options that ask more of the collator or the rows than is there."""
-        has_table = isinstance(self.data_collator, RankingCollator)
-        options = {"uniform_negatives": self.args.uniform_negatives, "eval_documents": self.eval_documents}
-        for name, wanted in options.items():
-            if wanted and not has_table:
-                raise InputError(f"{name}: needs a RankingCollator, which has a document table")
-        if self.args.uniform_negatives and self.args.uniform_negatives > len(self.data_collator.documents):
+        if isinstance(self.data_collator, RankingCollator):
+            self.data_collator.check_prompts(self.ranking_model.config)
             collection = len(self.data_collator.documents)
-            raise InputError(f"uniform_negatives: expected at most {collection}, the size of the collection")
+            if self.args.uniform_negatives > collection:
+                raise InputError(f"uniform_negatives: expected at most {collection}, the size of the collection")
+        elif self.args.uniform_negatives or self.eval_documents:
+            name = "uniform_negatives" if self.args.uniform_negatives else "eval_documents"
+            raise InputError(f"{name}: needs a RankingCollator, which has a document table")
         if isinstance(self.eval_dataset, Dataset):
             self.args.check_dev_loss("teacher_scores" in self.eval_dataset.column_names)
         if not hasattr(self.train_dataset, "__len__"):  # a stream, or none

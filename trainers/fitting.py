@@ -48,7 +48,7 @@ def fit(
     if replaced := replaced_sharding(config):
         logger.warning(replaced)
     exchange_dropout(model, config.device)
-    collator = RankingCollator(tokenizer, lists.documents, model.config.query_length, model.config.document_length)
+    collator = RankingCollator.for_model(tokenizer, lists.documents, model.config)
     trainer = DistillationTrainer(
         model=model,
         args=config,

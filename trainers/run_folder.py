@@ -115,6 +115,8 @@ def already_done(config: RankingConfig, key: dict, overwrite: bool) -> bool:
     output = Path(config.output_dir)
     if (output / KEY).is_file():
         old_key = json.loads((output / KEY).read_text(encoding="utf-8"))
+        # an option that has come since was left out then
+        old_key["options"] = dict.fromkeys(key["options"]) | old_key.get("options", {})
         done = old_key == key and (output / RECORD).is_file()
         obstacle = describe_damage(output) if done else describe_change(old_key, key)
         if obstacle is None:

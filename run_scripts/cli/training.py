@@ -70,7 +70,9 @@ def train(
         with config.main_process_first(local=False):  # the others find what it has prepared
             done = already_done(config, key, run_arguments.overwrite)
         if not done:
-            fit(model, tokenizer, lists, dev, config, start_record(config, [data, encoder], lists), publish)
+            prompts = {"query": model.config.query_prompt, "document": model.config.document_prompt}
+            record = start_record(config, [data, encoder], lists) | {"prompts": prompts}
+            fit(model, tokenizer, lists, dev, config, record, publish)
         elif publish is not None and config.process_index == 0:
             publish(Path(config.output_dir))
 

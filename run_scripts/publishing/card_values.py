@@ -145,7 +145,7 @@ def example_scores(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, query: str, documents: list[str]
 ) -> list[float]:
     """Score `documents` for `query`, as the model was trained to."""
-    inputs = TextInputs(tokenizer, model.config.query_length, model.config.document_length)
+    inputs = TextInputs.for_model(tokenizer, model.config)
     index = torch.arange(len(documents))[None]
     with torch.no_grad():
         batch = *inputs([query], "query"), *inputs(documents, "document")

@@ -74,3 +74,36 @@ def test_a_dense_model_without_a_length_takes_its_tokenizers(tmp_path):
         tokenizer.model_max_length = limit
         tokenizer.save_pretrained(tmp_path)
         assert DualEncoder.from_pretrained(tmp_path).config.document_length == expected
+
+
+@pytest.mark.parametrize(
+    ("written", "query", "document"),
+    [
+        ({"query": "query: ", "document": "text: ", "passage": "passage: "}, "query: ", "text: "),
+        ({"query": "", "document": "", "passage": "passage: "}, "", "passage: "),
+        ({"clustering": "cluster: ", "query": "query: "}, "query: ", ""),
+        ({"clustering": "cluster: "}, "", ""),
+        ({}, "", ""),
+    ],
+)
+@pytest.mark.parametrize("kind", [DualEncoder, ColBERT])
+def test_a_start_brings_its_prompts_for_the_two_sides(kind, written, query, document, tmp_path, caplog):
+    write_dense_model(tmp_path, {"pooling_mode": "mean"})
+    tiny.tokenizer().save_pretrained(tmp_path)
+    write_json(tmp_path / "config_sentence_transformers.json", {"prompts": written, "default_prompt_name": None})
+    config = kind.from_encoder(tmp_path).config
+    assert (config.query_prompt, config.document_prompt) == (query, document)
+    config = kind.from_encoder(tmp_path, query_prompt="", document_prompt="other: ").config
+    assert (config.query_prompt, config.document_prompt) == ("", "other: ")
+    is_told = (
+        "prompts for neither queries nor documents, which are left out: {'clustering': 'cluster: '}" in caplog.text
+    )
+    assert is_told == (written == {"clustering": "cluster: "})
+
+
+def test_a_cross_encoder_takes_no_prompts(tmp_path):
+    write_dense_model(tmp_path, {"pooling_mode": "mean"})
+    write_json(tmp_path / "config_sentence_transformers.json", {"prompts": {"query": "query: "}})
+    assert CrossEncoder.from_encoder(tmp_path).config.query_prompt == ""
+    with pytest.raises(ValueError, match="by their places in the pair and takes no prompts, got 'query: ' and ''"):
+        CrossEncoder.from_encoder(tmp_path, query_prompt="query: ")

@@ -188,11 +188,13 @@ def test_a_pylate_model_that_is_not_linear_is_refused(backbone, spoiled, message
         ColBERT.from_pretrained(write_pylate_model(backbone, dense))
 
 
-def test_words_that_a_model_expects_before_its_texts_are_told(backbone, caplog):
-    prompts = {"query": "search: ", "document": ""}
-    write_pylate_model(backbone, [({"linear.weight": torch.randn(6, 16)}, {})], prompts=prompts)
-    ColBERT.from_pretrained(backbone[1])
-    assert "texts that begin with {'query': 'search: '}: put that before yours" in caplog.text
+@pytest.mark.parametrize("query", ["search: ", "[unused0]search: "])
+def test_a_pylate_model_keeps_its_prompts_beside_its_markers(backbone, query):
+    settings = {"query_prefix": "[unused0]", "document_prefix": "[unused1]"}
+    settings["prompts"] = {"query": query, "document": ""}
+    write_pylate_model(backbone, [({"linear.weight": torch.randn(6, 16)}, {})], **settings)
+    for config in (ColBERT.from_pretrained(backbone[1]).config, ColBERT.from_encoder(backbone[1]).config):
+        assert (config.query_prompt, config.document_prompt) == ("search: ", "")
 
 
 def test_a_colbert_model_to_start_from_keeps_its_projection_and_markers(backbone, tmp_path):
@@ -201,7 +203,7 @@ def test_a_colbert_model_to_start_from_keeps_its_projection_and_markers(backbone
     start = ColBERT.from_encoder(folder, document_length=7, reduction="mean")
     torch.testing.assert_close(start.state_dict(), released.state_dict())
     changed = {"document_length", "reduction"}
-    for field in ColBERTConfig.__annotations__.keys() - {"encoder_config"}:
+    for field in ColBERTConfig.field_names():
         assert (getattr(start.config, field) != getattr(released.config, field)) == (field in changed), field
     start.save_pretrained(tmp_path / "trained")
     again = ColBERT.from_encoder(tmp_path / "trained")

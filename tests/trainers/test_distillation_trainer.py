@@ -258,6 +258,11 @@ def test_any_data_set_and_any_collator_train_alike(lists, tmp_path):
     torch.testing.assert_close(*weights, rtol=0, atol=0)
 
 
+def test_a_collator_without_the_models_prompts_is_refused(lists, tmp_path):
+    with pytest.raises(InputError, match=r"the model expects the prompts \('salt ', ''\), got \('', ''\)"):
+        tiny.make_trainer(tiny.dual_encoder(query_prompt="salt "), lists, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

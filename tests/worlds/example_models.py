@@ -43,17 +43,21 @@ def colbert(**fields):
 NATIVE = {
     "de-mean": lambda: dual_encoder(),
     "de-cls": lambda: dual_encoder(pooling="cls", query_length=20, document_length=11),
+    "de-prompts": lambda: dual_encoder(query_prompt="giraffe: ", document_prompt="stand | "),
     "ca": lambda: cross_encoder(),
     "ca-two": lambda: cross_encoder(num_labels=2),
     "colbert-mean": lambda: colbert(),
     "colbert-sum": lambda: colbert(reduction="sum", skiplist_ids=[], attend_to_mask=True, document_length=11),
     "colbert-wide": lambda: colbert(projection_size=None),
+    "colbert-prompts": lambda: colbert(query_prompt="giraffe: ", document_prompt="stand | "),
 }
 CUSTOM = {
     "de-untied": lambda: dual_encoder(tied=False),
     "de-projection": lambda: dual_encoder(projection_size=8),
-    "de-norm": lambda: dual_encoder(output_norm=True),
-    "colbert-dot": lambda: colbert(normalize=False, mask_augmentation="append", mask_tokens=3),
+    "de-norm": lambda: dual_encoder(output_norm=True, query_prompt="giraffe ", document_prompt="stand "),
+    "colbert-dot": lambda: colbert(
+        normalize=False, mask_augmentation="append", mask_tokens=3, query_prompt="tall ", document_prompt="stand "
+    ),
 }
 
 

@@ -11,9 +11,10 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from m3se.modeling.base import RankingModel
 from m3se.modeling.colbert import ColBERT
 from m3se.modeling.cross_encoder import CrossEncoder
-from m3se.trainers.errors import InputError, first_line
+from m3se.trainers.errors import InputError, first_line, shorten
 from m3se.trainers.models.text_inputs import TextInputs
 
 
@@ -60,6 +61,8 @@ def inspect_model(
     refuse_tokens_beyond(model, tokenizer, name)
     if isinstance(model, CrossEncoder):
         refuse_other_pairs(tokenizer, name)
+    if isinstance(model, RankingModel):
+        refuse_long_prompts(model, tokenizer)
     share_padding(model, tokenizer, name)
     short, long = probe_texts(tokenizer, getattr(model.config, "document_length", 8))
     compute = outputs or partial(own_outputs, model, tokenizer, long)
@@ -131,6 +134,19 @@ def refuse_other_pairs(tokenizer: PreTrainedTokenizerBase, name: str) -> None:
         )
 
 
+def refuse_long_prompts(model: RankingModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise InputError for a prompt that leaves no room for a word within the length of its side."""
+    for side in ("query", "document"):
+        prompt, length = getattr(model.config, f"{side}_prompt"), getattr(model.config, f"{side}_length")
+        has_marker = getattr(model.config, f"{side}_marker_id", None) is not None
+        tokens = len(tokenizer(prompt)["input_ids"]) + has_marker
+        if prompt and tokens >= length:
+            raise InputError(
+                f"{side}_prompt: {shorten(prompt)} has {tokens} tokens, special ones included, and leaves no room "
+                f"for a word within {side}_length {length}"
+            )
+
+
 def share_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
     """Tell a model without a padding token the tokenizer's; raises InputError when that has none either."""
     if tokenizer.pad_token is None:
@@ -176,7 +192,7 @@ def run(model: PreTrainedModel, outputs: Callable[[list[str]], Tensor | np.ndarr
 
 def own_outputs(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, query: str, texts: list[str]) -> Tensor:
     """Return the embeddings of N documents by a dual encoder or ColBERT, or their scores for a query: [N, M]."""
-    inputs = TextInputs(tokenizer, model.config.query_length, model.config.document_length)
+    inputs = TextInputs.for_model(tokenizer, model.config)
     ids, mask = (tensor.to(model.device) for tensor in inputs(texts, "document"))
     if isinstance(model, CrossEncoder):
         query_ids, query_mask = (tensor.to(model.device) for tensor in inputs([query], "query"))

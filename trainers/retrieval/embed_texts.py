@@ -24,7 +24,7 @@ def encode_texts(
     dtype: torch.dtype = torch.float32,
     bar: tqdm | None = None,
 ) -> np.ndarray:
-    """Embed texts, cut to the length that the model keeps for their side: [N, H] float32.
+    """Embed texts, after the prompt of their side and cut to its length: [N, H] float32.
 
     Embeddings do not depend on the other texts, but for the rounding of `dtype`.
 
@@ -36,7 +36,7 @@ def encode_texts(
         bar: is advanced by one per text.
     """
     config = model.config
-    inputs = TextInputs(tokenizer, config.query_length, config.document_length)
+    inputs = TextInputs.for_model(tokenizer, config)
     width = config.projection_size or config.encoder_config.hidden_size
     embeddings = np.empty((len(texts), width), dtype=np.float32)
     with torch.autocast(model.device.type, dtype=dtype, enabled=dtype != torch.float32):

@@ -159,7 +159,7 @@ class ColBERTScorer(Scorer):
 
     def __init__(self, model: ColBERT, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype):
         self.model = model
-        self.inputs = TextInputs(tokenizer, model.config.query_length, model.config.document_length)
+        self.inputs = TextInputs.for_model(tokenizer, model.config)
         self.dtype = dtype
 
     def encode(self, texts: Sequence[str], side: str, bar: tqdm | None = None) -> list[np.ndarray]:

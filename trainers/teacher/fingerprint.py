@@ -23,6 +23,9 @@ NEUTRAL_FIELDS = {
     FIELDS_KEY,
 }
 
+# Fields that came later, at the value that changes no score.
+LATER_FIELDS = {"query_prompt": "", "document_prompt": ""}
+
 
 def classifier_fingerprint(classifier: torch.nn.Module, *description: object) -> str:
     """Hash the weights of a pair classifier, then its description (JSON values): 32 hexadecimal digits."""
@@ -48,7 +51,11 @@ def add_weights(digest: blake2b, model: torch.nn.Module) -> None:
 
 def config_description(config: PreTrainedConfig) -> dict:
     """Return the entries of a config that may change a score."""
-    return {key: value for key, value in config.to_dict().items() if key not in NEUTRAL_FIELDS}
+    description = {}
+    for key, value in config.to_dict().items():
+        if key not in NEUTRAL_FIELDS and not (key in LATER_FIELDS and value == LATER_FIELDS[key]):
+            description[key] = value
+    return description
 
 
 def tokenizer_description(tokenizer: PreTrainedTokenizerBase | Tokenizer) -> dict:

@@ -16,7 +16,11 @@ def onnxruntime():
     return pytest.importorskip("onnxruntime")
 
 
-@pytest.mark.parametrize("build", [tiny.dual_encoder, tiny.cross_encoder], ids=["de", "ca"])
+def prompted_encoder():
+    return tiny.dual_encoder(query_prompt="salt: ", document_prompt="iron ")
+
+
+@pytest.mark.parametrize("build", [prompted_encoder, tiny.cross_encoder], ids=["de", "ca"])
 def test_the_cards_onnx_snippet_prints_the_scores_that_the_card_states(build, tmp_path, monkeypatch, capsys):
     build().save_pretrained(tmp_path / "trained")
     words = {"example_query": "red tree", "example_documents": ("blue river stone", "tree", "light night red blue")}

@@ -148,13 +148,6 @@ def test_a_pair_must_fit_in_the_positions_of_any_architecture(document, fits, tm
             check_lengths(model)
 
 
-def test_prompts_of_the_start_are_told(tmp_path, caplog):
-    folder = architectures.save_encoder("bert", tmp_path)
-    (tmp_path / "config_sentence_transformers.json").write_text('{"prompts": {"query": "query: "}}')
-    DualEncoder.from_encoder(folder)
-    assert "begin with {'query': 'query: '}" in caplog.text
-
-
 def test_markers_of_colbert_can_be_chosen_on_the_command_line():
     options = StudentArguments("lists", colbert_args='{"markers": null}')
     assert options.colbert_args == {"markers": None}

@@ -28,3 +28,12 @@ def test_a_text_without_a_token_has_a_place_but_no_token():
     tokenizer.backend_tokenizer.post_processor = None
     ids, mask = TextInputs(tokenizer, 8, 8)(["", ""], "query")
     assert ids.tolist() == [[tokenizer.pad_token_id]] * 2 and mask.tolist() == [[0], [0]]
+
+
+def test_a_prompt_comes_before_the_texts_of_its_side_within_their_length_and_only_once():
+    tokenizer = tiny.tokenizer()
+    inputs = TextInputs.for_model(tokenizer, tiny.dual_encoder(query_prompt="salt: ", document_prompt="iron ").config)
+    cut = inputs.token_ids(["red blue green tree river stone cloud fish"], "query")[0]
+    assert tokenizer.convert_ids_to_tokens(cut) == ["[CLS]", "salt", "[UNK]", "red", "blue", "green", "tree", "[SEP]"]
+    assert inputs.token_ids(["salt: red"], "query") == inputs.token_ids(["red"], "query")
+    assert inputs.token_ids(["red", ""], "document") == tokenizer(["iron red", "iron"])["input_ids"]

@@ -46,6 +46,11 @@ def test_the_config_is_described_without_what_changes_no_score(config):
     assert config == FIELDS
 
 
+def test_a_field_that_came_later_is_described_only_where_it_changes_scores():
+    fields = FIELDS | {"query_prompt": "", "document_prompt": "iron "}
+    assert config_description(SimpleNamespace(to_dict=lambda: fields)) == FIELDS | {"document_prompt": "iron "}
+
+
 def test_a_classifier_has_the_fingerprint_that_its_cached_scores_have(model, tokenizer, config):
     description = [config, tokenizer_description(tokenizer), LENGTHS, "torch.float32"]
     assert classifier_fingerprint(model, *description) == "ea947f09dbb0d673372505faa2d8ae85"
