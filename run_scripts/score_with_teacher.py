@@ -32,10 +32,12 @@ from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.runs import check_ids
 from m3se.trainers.processes import connect_processes
 from m3se.trainers.storage.atomic import complete_folder
-from m3se.trainers.teacher.annotate import ProcessShare, annotate, check_teachers, fill_cache
+from m3se.trainers.storage.query_hashes import read_query_hashes
+from m3se.trainers.teacher.annotate import ProcessShare, Teacher, annotate, check_teachers, fill_cache
 from m3se.trainers.teacher.calibration import Calibration, calibrate
-from m3se.trainers.teacher.loading import EmbeddingTeacher, load_teacher
-from m3se.trainers.teacher.pair_scorer import PairScorer
+from m3se.trainers.teacher.cross_fitting import CrossFitted, fold_folders, log_trained
+from m3se.trainers.teacher.loading import load_teacher
+from m3se.trainers.teacher.run_teacher import RunTeacher
 
 
 @dataclass(kw_only=True)
@@ -44,13 +46,14 @@ class ScoringArguments(ListArguments):
 
     output: str = option("Folder for the annotated ranking lists.", REQUIRED)
     teacher: list[str] = option(
-        "Folders or Hub ids of cross-encoders, language models that judge, or whatever else ranks; several: the mean "
-        "of their scores; none: the scores that the data or --candidates bring.",
+        "What ranks: folders or Hub ids of models, a folder of train_teacher.py --folds, or files of scores by ids, "
+        "such as TREC runs; several: the mean of their scores; none: the scores that the data or --candidates bring.",
         list,
     )
     teacher_template: str | None = option(
         "Prompt of a language model: a file with prompt, true and false, or a built-in name (default: its own)."
     )
+    rank_targets: str | None = option("Scores that a run's ranks stand for: reciprocal or linear (default: its own).")
     dtype: str | None = option("float32 or bfloat16 (default: bfloat16 where the processor multiplies in it).")
     query_length: int | None = option("Query tokens (default: the teacher's own).")
     document_length: int | None = option("Document tokens (default: the same).")
@@ -76,6 +79,8 @@ def main(arguments: ScoringArguments) -> None:
         lists = prepare_lists(arguments, scored_here=bool(teachers))
     if arguments.export_tsv is not None:
         check_ids(lists.rows["query_id"], chain.from_iterable(lists.rows["document_ids"]), "a table of triples")
+    for teacher in teachers:
+        log_trained(teacher.name, lists.rows["query"][:])
     cache = Path(arguments.cache_dir) / "teacher_scores"
     if teachers and state.num_processes > 1:
         share = ProcessShare(state.process_index, state.num_processes)
@@ -89,17 +94,35 @@ def main(arguments: ScoringArguments) -> None:
         print("\n".join(calibration.lines()))
 
 
-def load_teachers(arguments: ScoringArguments) -> list[PairScorer | EmbeddingTeacher]:
-    """Load all teachers, each with the lengths and number format of the options."""
-    options = arguments.dtype, arguments.query_length, arguments.document_length, arguments.teacher_template
-    teachers = [load_teacher(name, *options) for name in arguments.teacher]
-    if arguments.teacher_template and all(teacher.kind != "judge" for teacher in teachers):
+def load_teachers(arguments: ScoringArguments) -> list[Teacher]:
+    """Load all teachers, with the lengths, number format and prompt of the options.
+
+    Raises:
+        InputError: a teacher cannot be loaded, one is missing, or an option is for none of them.
+    """
+    teachers = [load_one(name, arguments) for name in arguments.teacher]
+    kinds = {teacher.kind for teacher in teachers}
+    if arguments.teacher_template and "judge" not in kinds:
         raise InputError("--teacher_template is for language models; no --teacher is one")
+    if arguments.rank_targets and "run" not in kinds:
+        raise InputError("--rank_targets is for files of ranks; no --teacher is one")
     if teachers:
         check_teachers(teachers)
     elif arguments.data == "pydocs":
-        raise InputError("--teacher: expected a cross-encoder; only data that brings teacher scores needs none")
+        raise InputError("--teacher: expected a model or a run; only data that brings teacher scores needs none")
     return teachers
+
+
+def load_one(name: str, arguments: ScoringArguments) -> Teacher:
+    """Load a teacher: a run, the folds of one, or a model."""
+    if Path(name).is_file():
+        return RunTeacher(name, arguments.rank_targets)
+    options = arguments.dtype, arguments.query_length, arguments.document_length, arguments.teacher_template
+    folders = fold_folders(name)
+    if not folders:
+        return load_teacher(name, *options)
+    members = [load_teacher(str(folder), *options) for folder in folders]
+    return CrossFitted(name, members, [read_query_hashes(folder) for folder in folders])
 
 
 def check_output(output: Path) -> None:

@@ -2,14 +2,17 @@
 
     accelerate launch run_scripts/train_teacher.py --recipe run_scripts/recipes/quickstart/teacher.yaml
 
-Writes a checkpoint that score_with_teacher.py, evaluate.py and publish.py read, and beside it training.json and
-data_report.json, which counts what was read and left out. A second run with the same options and data reuses it; an
-interrupted one goes on from its last checkpoint.
+Writes a checkpoint that score_with_teacher.py, evaluate.py and publish.py read. Beside it lie training.json,
+data_report.json, which counts what was read and left out, and train_queries.npy, by which its queries are known again.
+A second run with the same options and data reuses it; an interrupted one goes on from its last checkpoint.
 """
 
-from dataclasses import dataclass
+import logging
+from copy import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from peft import PeftModel
 from transformers import HfArgumentParser, PreTrainedModel
 
@@ -27,7 +30,12 @@ from m3se.trainers.data import (
     training_lists,
 )
 from m3se.trainers.data.schema import hash_subset, holds_lists
+from m3se.trainers.errors import InputError
 from m3se.trainers.models.backbones import encoder_path
+from m3se.trainers.teacher.cross_fitting import fold_numbers
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -44,6 +52,12 @@ class TeacherData:
     documents_per_query: int = option("K: the positives and BM25 negatives of a query.", 8)
     depth: int = option("Negatives are drawn from BM25's top this many.", 50)
     train_queries: int | None = option("Use this many, the first by hash of their id.")
+    folds: int = option(
+        "Train so many teachers, each on a part of the queries, in output_dir/fold-1 and so on; score_with_teacher.py "
+        "then lets no teacher score what it was trained on.",
+        1,
+    )
+    fold: int | None = option("Train only this one of them.")
 
 
 def make_parser() -> HfArgumentParser:
@@ -56,7 +70,7 @@ def make_parser() -> HfArgumentParser:
 def main(
     data: TeacherData, encoder: EncoderArguments, dev: DevArguments, run_arguments: RunArguments, config: RankingConfig
 ) -> None:
-    """Train the teacher.
+    """Train the teacher, or one on each fold of the queries.
 
     Args:
         data: what it is trained on.
@@ -65,6 +79,39 @@ def main(
         run_arguments: what happens to another run in output_dir.
         config: options of the training.
     """
+    check_folds(data, config)
+    if data.folds == 1:
+        train_one(data, encoder, dev, run_arguments, config)
+        return
+    for fold in [data.fold] if data.fold else range(1, data.folds + 1):
+        logger.info("fold %s of %s", fold, data.folds)
+        fold_config = copy(config)
+        fold_config.output_dir = str(Path(config.output_dir) / f"fold-{fold}")
+        train_one(replace(data, fold=fold), encoder, dev, run_arguments, fold_config)
+
+
+def check_folds(data: TeacherData, config: RankingConfig) -> None:
+    """Raise InputError for folds that cannot be trained."""
+    if data.folds < 1:
+        raise InputError(f"folds: expected at least 1, got {data.folds}")
+    if data.fold is not None and (data.folds == 1 or not 1 <= data.fold <= data.folds):
+        raise InputError(f"fold: expected one of 1 to {data.folds}, with more than one fold, got {data.fold}")
+    if data.folds > 1 and config.push_to_hub:
+        raise InputError("folds: several teachers cannot be pushed to one repository; leave push_to_hub out")
+    if data.folds > 1 and data.fold is None and config.world_size > 1:
+        raise InputError("folds: a launch of several processes trains one of them: give --fold 1, then --fold 2 …")
+
+
+def train_one(
+    data: TeacherData, encoder: EncoderArguments, dev: DevArguments, run_arguments: RunArguments, config: RankingConfig
+) -> None:
+    """Train one teacher; the arguments are those of `main`.
+
+    Args:
+        data: what it is trained on; `fold` names its part.
+        encoder, dev, run_arguments: as of `main`.
+        config: options of the training, with the folder of this teacher.
+    """
     train(
         data,
         encoder,
@@ -72,8 +119,22 @@ def main(
         run_arguments,
         config,
         build_model=lambda: build_model(encoder),
-        read_lists=lambda: prepare_lists(data, dev, config.seed),
+        read_lists=lambda: only_fold(prepare_lists(data, dev, config.seed), data),
     )
+
+
+def only_fold(lists: RankingLists, data: TeacherData) -> RankingLists:
+    """Return the lists of the queries of one fold, or all where there is none.
+
+    Raises:
+        InputError: the fold has no query.
+    """
+    if data.fold is None:
+        return lists
+    chosen = np.flatnonzero(fold_numbers(lists.rows["query"][:], data.folds) == data.fold)
+    if len(chosen) == 0:
+        raise InputError(f"fold: no one of {len(lists.rows)} queries falls into fold {data.fold} of {data.folds}")
+    return RankingLists(lists.rows.select(chosen), lists.documents, lists.report | {"fold": data.fold})
 
 
 def build_model(arguments: EncoderArguments) -> PreTrainedModel | PeftModel:

@@ -23,6 +23,7 @@ from m3se.trainers.losses import NEEDS_TEACHER
 from m3se.trainers.models.inspection import check_saved
 from m3se.trainers.storage.atomic import write_json
 from m3se.trainers.storage.checksums import find_damage, write_sums
+from m3se.trainers.storage.query_hashes import write_query_hashes
 
 
 logger = logging.getLogger(__name__)
@@ -230,7 +231,8 @@ def reset_truncation(tokenizer: PreTrainedTokenizerBase) -> None:
 
 
 def write_report(output: Path, lists: RankingLists, dev: RankingLists | None) -> None:
-    """Write what was read and left out of the data, by reason, as data_report.json."""
+    """Write what was read and left out of the data, by reason, as data_report.json, and hashes of the queries."""
+    write_query_hashes(output, lists.rows["query"])
     write_json(output / REPORT, {"train": lists.report, "dev": dev.report if dev else None})
 
 

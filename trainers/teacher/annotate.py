@@ -20,7 +20,10 @@ from tqdm import tqdm
 from m3se.trainers.data.documents import DocumentTable
 from m3se.trainers.data.schema import RankingLists
 from m3se.trainers.errors import InputError
+from m3se.trainers.teacher.cross_fitting import CrossFitted
+from m3se.trainers.teacher.ensembles import combine
 from m3se.trainers.teacher.pair_scorer import PairScorer
+from m3se.trainers.teacher.run_teacher import RunTeacher
 from m3se.trainers.teacher.score_cache import ScoreCache, ShardWriter, pair_keys
 
 
@@ -29,6 +32,8 @@ logger = logging.getLogger(__name__)
 BLOCK_PAIRS = 500_000  # pairs whose keys are in memory at a time
 HASHED_AT_ONCE = 10_000  # pairs whose texts are
 SHARD_SECONDS = 30.0
+CONSTANT_PAIRS = 32  # so many different pairs with the same score are no coincidence
+Teacher = PairScorer | CrossFitted | RunTeacher  # or any model with the attributes and `score` of the first
 
 
 @dataclass(frozen=True)
@@ -41,19 +46,20 @@ class ProcessShare:
 
 def annotate(
     lists: RankingLists,
-    teachers: Sequence[PairScorer],
+    teachers: Sequence[Teacher],
     cache_dir: str | Path,
     shard_seconds: float = SHARD_SECONDS,
     progress: bool = True,
 ) -> RankingLists:
     """Return the lists with a column `teacher_scores`: the score of the teacher, or the mean over several teachers.
 
-    The scores of several teachers are kept beside it as `teacher_scores_0`, `teacher_scores_1`, …. Earlier
-    `teacher_scores*` columns are replaced. Only pairs that the cache does not have are scored.
+    Teachers whose scales differ are standardised first (see `combine`). The scores of several teachers are kept beside
+    it as `teacher_scores_0`, `teacher_scores_1`, …. Earlier `teacher_scores*` columns are replaced. Only pairs that
+    the cache does not have are scored.
 
     Args:
         lists: queries with their candidates; documents need not be scored yet.
-        teachers: the cross-encoders, in the order of the columns.
+        teachers: models, folds of a model, or runs, in the order of the columns.
         cache_dir: folder of the score cache.
         shard_seconds: how often new scores reach the disk.
         progress: show a bar for each teacher.
@@ -65,18 +71,20 @@ def annotate(
     check_teachers(teachers)
     columns = []
     for teacher in teachers:
-        blocks = score_blocks(lists, teacher, cache_dir, ProcessShare(), shard_seconds, progress)
-        columns.append(np.concatenate(list(blocks)))
-    scores = {"teacher_scores": np.mean(columns, axis=0, dtype=np.float64).astype(np.float32)}
-    if len(teachers) > 1:
-        scores |= {f"teacher_scores_{number}": column for number, column in enumerate(columns)}
+        columns.append(teacher_column(lists, teacher, cache_dir, shard_seconds, progress))
+    combined, combination = combine(columns, [teacher.scale for teacher in teachers], list_sizes(lists.rows))
+    scores = {"teacher_scores": combined}
     report = lists.report | {"teachers": [describe_teacher(teacher) for teacher in teachers]}
+    if len(teachers) > 1:
+        logger.info("%s teachers: %s", len(teachers), combination)
+        report["teacher_combination"] = combination
+        scores |= {f"teacher_scores_{number}": column for number, column in enumerate(columns)}
     return RankingLists(with_score_columns(lists.rows, scores), lists.documents, report)
 
 
 def fill_cache(
     lists: RankingLists,
-    teachers: Sequence[PairScorer],
+    teachers: Sequence[Teacher],
     cache_dir: str | Path,
     share: ProcessShare,
     shard_seconds: float = SHARD_SECONDS,
@@ -92,8 +100,46 @@ def fill_cache(
     """
     check_teachers(teachers)
     for teacher in teachers:
-        for _ in score_blocks(lists, teacher, cache_dir, share, shard_seconds, progress):
-            pass
+        for scorer, chosen in scored_parts(teacher, lists):
+            for _ in score_blocks(select(lists, chosen), scorer, cache_dir, share, shard_seconds, progress):
+                pass
+
+
+def teacher_column(
+    lists: RankingLists, teacher: Teacher, cache_dir: str | Path, shard_seconds: float, progress: bool
+) -> np.ndarray:
+    """Return a teacher's scores of all pairs of the lists, one after the other: [pairs] float32.
+
+    NaN stands for a pair that a run does not have.
+
+    Args:
+        teacher: the one that scores. The other arguments are those of `annotate`.
+    """
+    if isinstance(teacher, RunTeacher):
+        return teacher.column(lists)
+    sizes = list_sizes(lists.rows)
+    total, count = np.zeros(int(sizes.sum())), np.zeros(int(sizes.sum()))
+    for scorer, chosen in scored_parts(teacher, lists):
+        blocks = score_blocks(select(lists, chosen), scorer, cache_dir, ProcessShare(), shard_seconds, progress)
+        pairs = np.repeat(chosen, sizes)
+        total[pairs] += np.concatenate([*blocks, np.zeros(0, dtype=np.float32)])
+        count[pairs] += 1
+    return (total / count).astype(np.float32)
+
+
+def scored_parts(teacher: Teacher, lists: RankingLists) -> Iterator[tuple[PairScorer, np.ndarray]]:
+    """Yield the models of a teacher, and the rows [rows] bool that each of them scores; none for a run."""
+    if isinstance(teacher, CrossFitted):
+        yield from teacher.parts(lists.rows["query"][:])
+    elif not isinstance(teacher, RunTeacher):
+        yield teacher, np.ones(len(lists.rows), dtype=bool)
+
+
+def select(lists: RankingLists, chosen: np.ndarray) -> RankingLists:
+    """Return the lists of the chosen rows [rows] bool."""
+    if chosen.all():
+        return lists
+    return RankingLists(lists.rows.select(np.flatnonzero(chosen)), lists.documents, lists.report)
 
 
 def score_blocks(
@@ -123,6 +169,7 @@ def score_blocks(
             bar.total -= len(block.queries) - wanted
             for chunk in filter(len, missing):
                 scores[chunk] = block.score(chunk, teacher, bar)
+                refuse_constant(scores[chunk], teacher)
                 writer.add(block.keys[chunk], scores[chunk])
             writer.flush()
             scored += wanted
@@ -220,7 +267,15 @@ def with_score_columns(rows: Dataset, scores: dict[str, np.ndarray]) -> Dataset:
     return rows
 
 
-def check_teachers(teachers: Sequence[PairScorer]) -> None:
+def refuse_constant(scores: np.ndarray, teacher: PairScorer) -> None:
+    """Raise InputError for a teacher that gives all pairs of a chunk the same score: it ranks nothing."""
+    if len(scores) >= CONSTANT_PAIRS and scores.min() == scores.max():
+        raise InputError(
+            f"teacher {teacher.name} gives {scores[0]:g} to each of {len(scores)} pairs; it ranks nothing"
+        )
+
+
+def check_teachers(teachers: Sequence[Teacher]) -> None:
     """Raise InputError when there is no teacher, or the same one twice."""
     if not teachers:
         raise InputError("no teacher given; expected at least one")
@@ -230,13 +285,13 @@ def check_teachers(teachers: Sequence[PairScorer]) -> None:
             raise InputError(f"teacher {teacher.name} is given twice; an ensemble needs different teachers")
 
 
-def short_name(teacher: PairScorer) -> str:
+def short_name(teacher: Teacher) -> str:
     """Return a Hub id as it is, a folder by its last name: reports then name no machine."""
     path = Path(teacher.name)
     return path.resolve().name if path.exists() else teacher.name
 
 
-def describe_teacher(teacher: PairScorer) -> dict:
+def describe_teacher(teacher: Teacher) -> dict:
     """Return the entry of a teacher in `data_report.json`."""
-    dtype = str(teacher.dtype).removeprefix("torch.")
-    return {"name": short_name(teacher), "fingerprint": teacher.fingerprint, "dtype": dtype, **teacher.settings}
+    dtype = {} if teacher.dtype is None else {"dtype": str(teacher.dtype).removeprefix("torch.")}
+    return {"name": short_name(teacher), "fingerprint": teacher.fingerprint, **dtype, **teacher.settings}

@@ -39,6 +39,8 @@ class Calibration:
         positive_mean, negative_mean, mean_margin, top_is_positive: None without a list of positives and negatives.
         targets, suggested: softmax targets at temperature 1, and at the suggested one.
         warning: why temperature 1 would not do; None when it would.
+        combination: how several teachers were made one; None for one teacher.
+        rank_targets: the rule that made scores of a run's ranks; None for scores.
     """
 
     queries: int
@@ -57,6 +59,8 @@ class Calibration:
     targets: SoftmaxTargets
     suggested: SoftmaxTargets
     warning: str | None
+    combination: str | None = None
+    rank_targets: str | None = None
 
     def as_dict(self) -> dict:
         """Return plain values for calibration.json."""
@@ -82,6 +86,10 @@ class Calibration:
                 f"softmax targets at temperature {targets.temperature:.3g}: best document "
                 f"{targets.top_probability:.3f}, spread over {targets.effective_documents:.2f} documents"
             )
+        if self.combination:
+            lines.append(f"several teachers: {self.combination}")
+        if self.rank_targets:
+            lines.append(f"scores stand for ranks: {self.rank_targets}")
         rule = f"suggested temperature {self.suggested.temperature:.3g} = spread within a list / {TARGET_SPREAD:g}"
         return [*lines, rule, *([f"warning: {self.warning}"] if self.warning else [])]
 
@@ -116,7 +124,15 @@ def calibrate(lists: RankingLists) -> Calibration:
         targets=targets,
         suggested=suggested,
         warning=temperature_warning(targets, suggested.temperature, float(sizes.mean())),
+        combination=lists.report.get("teacher_combination"),
+        rank_targets=rank_rules(lists.report.get("teachers", [])),
     )
+
+
+def rank_rules(teachers: list[dict]) -> str | None:
+    """List the rules by which ranks became scores; None where there is none."""
+    rules = [teacher["rank_targets"] for teacher in teachers if teacher.get("rank_targets")]
+    return ", ".join(rules) or None
 
 
 def flat_columns(lists: RankingLists) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:

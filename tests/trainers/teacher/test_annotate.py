@@ -1,7 +1,6 @@
 """Every pair of the lists gets its teacher's score, computed once, whatever happens in between."""
 
 from importlib import import_module
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,12 +23,13 @@ annotation = import_module("m3se.trainers.teacher.annotate")  # its package give
 class LengthTeacher:
     """A score that can be computed by hand, and a record of the pairs that were asked for."""
 
-    def __init__(self, fingerprint="length", chunk_pairs=4, offset=0.0):
+    def __init__(self, fingerprint="length", chunk_pairs=4, offset=0.0, scale="length"):
         self.name = f"teacher-{fingerprint}"
         self.fingerprint = fingerprint
         self.chunk_pairs = chunk_pairs
         self.dtype = torch.float32
-        self.encoder = SimpleNamespace(lengths={})
+        self.settings = {}
+        self.scale = scale
         self.offset = offset
         self.calls = []
 
@@ -243,3 +243,12 @@ def test_blocks_of_rows_hold_all_pairs_in_order_and_no_more_than_allowed(sizes, 
         held = sum(sizes[block.start : block.stop])
         assert held > 0
         assert held <= pairs or len(block) == 1
+
+
+def test_a_teacher_that_cannot_tell_documents_apart_is_stopped_at_its_first_chunk(tmp_path):
+    lists = tiny_lists(queries=40)
+    teacher = LengthTeacher(chunk_pairs=32)
+    teacher.one = lambda query, document: 1.5
+    with pytest.raises(InputError, match="teacher-length gives 1.5 to each of 32 pairs; it ranks nothing"):
+        annotate(lists, [teacher], tmp_path, progress=False)
+    assert len(teacher.calls) == 1
