@@ -35,19 +35,21 @@ TOKENIZER_TRACES = (
 def write_dual_encoder(
     folder: Path,
     state_dict: dict[str, Tensor],
+    projection: dict[str, Tensor] | None,
     width: int,
     encoder_config: dict,
     fields: dict,
     save_tokenizer: SaveTokenizer,
 ) -> None:
-    """Write a tied dual encoder without projection: the backbone in its own format, and sentence-transformers files.
+    """Write a tied dual encoder: the backbone in its own format, and sentence-transformers files.
 
-    Loads in `AutoModel`, `SentenceTransformer` (dot product) and `DualEncoder`, none of them with custom code.
+    Loads in `AutoModel`, `SentenceTransformer` and `DualEncoder`, none of them with custom code.
 
     Args:
         folder: empty folder to fill.
         state_dict: the backbone's weights.
-        width: numbers of an embedding, which backbones' configs name in many ways.
+        projection: weight [dim, H] and bias [dim] of the linear layer after the pooling; None: there is none.
+        width: H, numbers of a hidden state, which backbones' configs name in many ways.
         encoder_config: the backbone's config.
         fields: the fields of our own config.
         save_tokenizer: saves the tokenizer into a folder.
@@ -55,36 +57,54 @@ def write_dual_encoder(
     write_backbone(folder, state_dict, encoder_config, {"model_type": "dual_encoder", **fields})
     write_tokenizer(folder, save_tokenizer, fields["document_length"])
     modules = ["Transformer", "Pooling"]
-    write_json(
-        folder / "modules.json",
-        [
-            {
-                "idx": index,
-                "name": str(index),
-                "path": f"{index}_{name}" if index else "",
-                "type": f"sentence_transformers.models.{name}",
-            }
-            for index, name in enumerate(modules)
-        ],
-    )
+    modules += ["Dense"] if projection is not None else []
+    modules += ["Normalize"] if fields["normalize"] else []
+    write_json(folder / "modules.json", list(map(module_entry, range(len(modules)), modules)))
     write_json(
         folder / "sentence_bert_config.json", {"max_seq_length": fields["document_length"], "do_lower_case": False}
     )
     write_json(
         folder / "config_sentence_transformers.json",
-        {"prompts": sentence_transformers_prompts(fields), "default_prompt_name": None, "similarity_fn_name": "dot"},
-    )
-    (folder / "1_Pooling").mkdir()
-    write_json(
-        folder / "1_Pooling" / "config.json",
         {
-            "word_embedding_dimension": width,
-            "pooling_mode_cls_token": fields["pooling"] == "cls",
-            "pooling_mode_mean_tokens": fields["pooling"] == "mean",
-            "pooling_mode_max_tokens": False,
-            "pooling_mode_mean_sqrt_len_tokens": False,
+            "prompts": sentence_transformers_prompts(fields),
+            "default_prompt_name": None,
+            "similarity_fn_name": "cosine" if fields["normalize"] else "dot",
         },
     )
+    write_pooling(folder / "1_Pooling", fields["pooling"], width)
+    if projection is not None:
+        write_dense(folder / "2_Dense", projection)
+
+
+def module_entry(index: int, name: str) -> dict:
+    """Return the entry of a module in sentence-transformers' modules.json."""
+    path = f"{index}_{name}" if index else ""
+    return {"idx": index, "name": str(index), "path": path, "type": f"sentence_transformers.models.{name}"}
+
+
+def write_pooling(folder: Path, pooling: str, width: int) -> None:
+    """Write sentence-transformers' Pooling module of vectors of `width` numbers."""
+    folder.mkdir()
+    config = {
+        "word_embedding_dimension": width,
+        "pooling_mode_cls_token": pooling == "cls",
+        "pooling_mode_mean_tokens": pooling == "mean",
+        "pooling_mode_max_tokens": False,
+        "pooling_mode_mean_sqrt_len_tokens": False,
+    }
+    if pooling == "last":  # a key that early versions do not know
+        config["pooling_mode_lasttoken"] = True
+    write_json(folder / "config.json", config)
+
+
+def write_dense(folder: Path, projection: dict[str, Tensor]) -> None:
+    """Write sentence-transformers' Dense module: a linear layer with bias, and nothing after it."""
+    folder.mkdir()
+    write_weights(folder, {f"linear.{name}": tensor for name, tensor in projection.items()})
+    outputs, inputs = projection["weight"].shape
+    activation = "torch.nn.modules.linear.Identity"
+    config = {"in_features": inputs, "out_features": outputs, "bias": True, "activation_function": activation}
+    write_json(folder / "config.json", config)
 
 
 def sentence_transformers_prompts(fields: dict) -> dict[str, str]:
@@ -154,7 +174,7 @@ def write_custom_code(
     code_files: Iterable[Path],
     save_tokenizer: SaveTokenizer,
 ) -> None:
-    """Write a model that no stock class can hold (untied encoders, projection, output norm), and the code that can.
+    """Write a model that no stock class can hold (untied encoders, output norm), and the code that can.
 
     Loads in `AutoModel` with `trust_remote_code=True`.
 

@@ -1,12 +1,15 @@
 """The common part of our models: a pretrained encoder inside, and how it is wrapped, loaded and read back."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+import torch
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, initialization
 
 from .checkpoints import published_fields
 from .repository import hub_arguments, refuse_others
+from .scoring import ScoreScale
 
 
 class RankingModelConfig(PreTrainedConfig):
@@ -37,6 +40,11 @@ class RankingModelConfig(PreTrainedConfig):
             *first, last = map(repr, choices)
             raise ValueError(f"{field} must be {', '.join(first)} or {last}, got {value!r}")
 
+    def check_scale(self) -> None:
+        """Raise ValueError for a `scale` that scores cannot be multiplied by."""
+        if self.scale is not None and not 0 < self.scale < math.inf:
+            raise ValueError(f"scale must be a number above 0, got {self.scale}")
+
 
 class RankingModel(PreTrainedModel):
     """A model that scores the documents of queries with a transformer of any architecture, `encoder`.
@@ -50,6 +58,18 @@ class RankingModel(PreTrainedModel):
     accepts_loss_kwargs = False  # forward returns no loss: Trainer must divide by the accumulation steps itself
     _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True
     chunk_size: int | None = None
+
+    def _init_weights(self, module: torch.nn.Module) -> None:
+        """Initialise a module whose weights were not in a checkpoint, which are otherwise whatever memory held."""
+        super()._init_weights(module)
+        if isinstance(module, ScoreScale) and module.weight is not None:
+            initialization.zeros_(module.weight)
+
+    @torch.no_grad()
+    def reached_scale(self) -> float:
+        """Return the factor on all scores as it is now, 1 for a model without."""
+        scale = getattr(self, "score_scale", None)
+        return 1.0 if scale is None else float(scale(torch.ones(1, device=self.device)))
 
     @classmethod
     def wrap(cls, encoder: PreTrainedModel, **config_fields) -> "RankingModel":

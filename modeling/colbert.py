@@ -17,10 +17,10 @@ from .checkpoints import starting_prompts
 from .colbert_checkpoints import Checkpoint, layout, read_checkpoint
 from .colbert_inputs import add_mask_tokens, insert_marker, token_fields, truncate
 from .encoders import freeze_poolers, load_encoder, set_dropout
-from .gathering import gather_rows
+from .gathering import gather_tokens
 from .outputs import RankingOutput
 from .repository import split_keywords
-from .scoring import maxsim_scores
+from .scoring import ScoreScale, maxsim_scores
 
 
 class ColBERTConfig(RankingModelConfig):
@@ -34,6 +34,8 @@ class ColBERTConfig(RankingModelConfig):
     projection_bias: bool = False
     normalize: bool = True  # token embeddings of unit length
     reduction: str = "mean"  # of the similarities over the query tokens; "sum" in Khattab & Zaharia
+    scale: float | None = None  # factor on all scores; None: 1
+    learn_scale: bool = False  # the scale is where a learned one starts
     query_marker_id: int | None = None  # inserted after [CLS]
     document_marker_id: int | None = None
     mask_token_id: int | None = None
@@ -47,6 +49,7 @@ class ColBERTConfig(RankingModelConfig):
         """Refuse fields that do not exist or do not go together; raises ValueError."""
         self.check_choice("reduction", "mean", "sum")
         self.check_choice("mask_augmentation", "fill", "append", "none")
+        self.check_scale()
         if self.mask_augmentation != "none" and self.encoder_config is not None and self.mask_token_id is None:
             raise ValueError(f"mask_augmentation {self.mask_augmentation!r} needs mask_token_id")
         super().__post_init__(**kwargs)
@@ -68,6 +71,7 @@ class ColBERT(RankingModel):
             width = config.encoder_config.hidden_size
             self.projection = nn.Linear(width, config.projection_size, bias=config.projection_bias)
         self.dropout = nn.Dropout(config.embedding_dropout)
+        self.score_scale = ScoreScale(1.0 if config.scale is None else config.scale, config.learn_scale)
         freeze_poolers(self)
         self.post_init()
 
@@ -123,6 +127,8 @@ class ColBERT(RankingModel):
             ValueError: what is refused was asked for.
         """
         fields = {field: getattr(start.config, field) for field in ("encoder_config", *ColBERTConfig.field_names())}
+        if start.config.learn_scale:
+            fields["scale"] = start.reached_scale()
         config = ColBERTConfig(**fields | config_fields)
         if layers is not None or config.projection_size != start.config.projection_size:
             raise ValueError(
@@ -132,7 +138,8 @@ class ColBERT(RankingModel):
         if dropout is not None:
             set_dropout(config.encoder_config, dropout)
         model = cls(config)
-        model.load_state_dict(start.state_dict())
+        weights = {name: weight for name, weight in start.state_dict().items() if not name.startswith("score_scale.")}
+        model.load_state_dict(weights | model.score_scale.state_dict(prefix="score_scale."))  # it starts from there
         return model
 
     @classmethod
@@ -237,7 +244,7 @@ class ColBERT(RankingModel):
         query_rows: Tensor,
         document_rows: Tensor,
     ) -> Tensor:
-        """Compute MaxSim of pairs, a chunk at a time; a backward pass scores each chunk again.
+        """Compute MaxSim of pairs times the scale, a chunk at a time; a backward pass scores each chunk again.
 
         Args:
             queries, query_mask: [B, Q, H] and [B, Q].
@@ -262,7 +269,7 @@ class ColBERT(RankingModel):
         chunks = list(zip(query_rows.split(size), document_rows.split(size), strict=True))
         in_parts = len(chunks) > 1 and torch.is_grad_enabled()
         score_chunk = partial(checkpoint, score, use_reentrant=False) if in_parts else score
-        return torch.cat(list(starmap(score_chunk, chunks)))
+        return self.score_scale(torch.cat(list(starmap(score_chunk, chunks))))
 
 
 def select_rows(rows: Tensor, *tensors: Tensor) -> list[Tensor]:
@@ -282,13 +289,6 @@ def select_rows(rows: Tensor, *tensors: Tensor) -> list[Tensor]:
 def chunk_numbers(device: torch.device) -> int:
     """Return how many numbers to hold at a time: similarities [P, Q, D] and documents' embeddings [P, D, H]."""
     return 2**23 if device.type == "cpu" else 2**27
-
-
-def gather_tokens(embeddings: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Gather token embeddings [n_r, T_r, H] and masks of every process, padded to the longest -> [sum n_r, T, H]."""
-    width = int(gather_rows(torch.tensor([mask.shape[1]], device=mask.device)).max())
-    missing = width - mask.shape[1]
-    return gather_rows(pad(embeddings, (0, 0, 0, missing))), gather_rows(pad(mask, (0, missing)))
 
 
 ColBERTConfig.register_for_auto_class()

@@ -13,16 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
-from transformers.modeling_utils import load_state_dict
-from transformers.utils import cached_file
 
-from .checkpoints import FIELDS_KEY, module_kinds, own_fields, starting_prompts
+from .checkpoints import FIELDS_KEY, module_kinds, own_fields, read_projection, starting_prompts
 from .colbert_inputs import token_fields
 from .encoders import load_encoder
-from .repository import read_json
-
-
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the second is read without executing what it may hold
+from .repository import read_json, read_weights
 
 
 @dataclass
@@ -107,7 +102,7 @@ def read_pylate(name_or_path: str, config: dict, **hub) -> Checkpoint:
     kinds = module_kinds(modules)
     if kinds[:1] != ["Transformer"] or set(kinds[1:]) != {"Dense"}:
         raise ValueError(f"{name_or_path} is made of {kinds}; expected a Transformer, then Dense")
-    projection = chain([read_dense(name_or_path, module["path"], **hub) for module in modules[1:]])
+    projection = read_projection(name_or_path, **hub)
     prefixes = settings["query_prefix"], settings["document_prefix"]
     prompts = starting_prompts(name_or_path, **hub)
     for field, marker in zip(("query_prompt", "document_prompt"), prefixes, strict=True):
@@ -126,28 +121,6 @@ def read_pylate(name_or_path: str, config: dict, **hub) -> Checkpoint:
         "reduction": "sum",
     }
     return Checkpoint(load_encoder(AutoModel, name_or_path, None, **hub), projection, fields | prompts)
-
-
-def read_dense(name_or_path: str, folder: str, **hub) -> dict[str, Tensor]:
-    """Read weight and bias of a Dense module; its input added to its output (`use_residual`) is linear too."""
-    config = read_json(name_or_path, f"{folder}/config.json", **hub)
-    if not config["activation_function"].endswith("Identity"):
-        raise ValueError(f"{name_or_path}: {folder} is not linear ({config['activation_function']}), ours is")
-    weights = read_weights(name_or_path, folder, **hub)
-    weight = weights["linear.weight"]
-    if config.get("use_residual"):
-        weight = weight + weights.get("residual.weight", torch.eye(len(weight)))
-    return {"weight": weight} | ({"bias": weights["linear.bias"]} if "linear.bias" in weights else {})
-
-
-def chain(layers: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Make one linear layer that does the same as `layers` one after the other."""
-    first, *next_layers = layers
-    for layer in next_layers:
-        bias = [layer["weight"] @ first["bias"]] if "bias" in first else []
-        bias += [layer["bias"]] if "bias" in layer else []
-        first = {"weight": layer["weight"] @ first["weight"]} | ({"bias": sum(bias)} if bias else {})
-    return first
 
 
 def read_hofstaetter(name_or_path: str, config: dict, **hub) -> Checkpoint:
@@ -184,13 +157,3 @@ def load_backbone(encoder: PreTrainedModel, name_or_path: str, weights: dict[str
     missing = encoder.load_state_dict(own, strict=False).missing_keys
     if missing := [name for name in missing if not name.startswith("pooler.")]:
         raise ValueError(f"{name_or_path} has no weights for {missing[0]} of its {encoder.config.model_type}")
-
-
-def read_weights(name_or_path: str, folder: str = "", **hub) -> dict[str, Tensor]:
-    """Read all tensors of a checkpoint's one weight file, float32; raises ValueError when there is none."""
-    for name in WEIGHTS:
-        filename = f"{folder}/{name}" if folder else name
-        path = cached_file(name_or_path, filename, _raise_exceptions_for_missing_entries=False, **hub)
-        if path is not None:
-            return {key: tensor.float() for key, tensor in load_state_dict(path).items()}
-    raise ValueError(f"{name_or_path} has neither {' nor '.join(WEIGHTS)}")

@@ -1,16 +1,44 @@
-"""Dual encoder: query and document are embedded apart and meet only in a dot product (Equation 2)."""
+"""Dual encoder: query and document are embedded apart and meet only in a dot product (Equation 2) or a cosine."""
+
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 from transformers import AutoConfig, AutoModel
 
 from .base import RankingModel, RankingModelConfig
 from .batching import run_in_blocks
-from .checkpoints import starting_pooling, starting_prompts
+from .checkpoints import published_fields, read_projection, starting_fields, starting_prompts
 from .encoders import freeze_poolers, load_encoder
 from .gathering import gather_rows
 from .outputs import RankingOutput
 from .repository import split_keywords
+from .scoring import ScoreScale
+
+
+COSINE_SCALE = 20.0  # of cosines where nobody chose: 1 / 0.05, the default of the field
+
+
+def first_token(hidden: Tensor, attention_mask: Tensor) -> Tensor:
+    """Take the first token, [CLS]: hidden [N, L, H], mask [N, L] -> [N, H]."""
+    return hidden[:, 0]
+
+
+def mean_pool(hidden: Tensor, attention_mask: Tensor) -> Tensor:
+    """Average the real tokens in float32: hidden [N, L, H], mask [N, L] -> [N, H]."""
+    weights = attention_mask[..., None].float()
+    return (hidden.float() * weights).sum(dim=1) / weights.sum(dim=1)
+
+
+def last_token(hidden: Tensor, attention_mask: Tensor) -> Tensor:
+    """Take the last real token, wherever the padding is: hidden [N, L, H], mask [N, L] -> [N, H]."""
+    last = attention_mask.shape[1] - 1 - attention_mask.flip(1).argmax(dim=1)
+    return hidden[torch.arange(len(hidden), device=hidden.device), last]
+
+
+POOLINGS = {"cls": first_token, "mean": mean_pool, "last": last_token}
 
 
 class DualEncoderConfig(RankingModelConfig):
@@ -19,21 +47,32 @@ class DualEncoderConfig(RankingModelConfig):
     model_type = "dual_encoder"
 
     tied: bool = True  # one encoder for queries and documents
-    pooling: str = "cls"  # "cls" | "mean"
+    pooling: str = "cls"  # the hidden state of the first token, the "mean" over tokens, or the "last" one (decoders)
     query_length: int = 30  # tokens kept, [CLS] and [SEP] included
     document_length: int = 200
     projection_size: int | None = None  # width of a linear layer after pooling; None: none
     output_norm: bool = False  # a LayerNorm after that (BERT's own last LayerNorm is always there)
+    normalize: bool = False  # embeddings of unit length: scores are cosines times the scale
+    scale: float | None = None  # factor on all scores; None: 20 for cosines, else 1
+    learn_scale: bool = False  # the scale is where a learned one starts
     embedding_dropout: float = 0.1  # Appendix B
 
     def __post_init__(self, **kwargs):
-        """Refuse a pooling that does not exist; raises ValueError."""
-        self.check_choice("pooling", "cls", "mean")
+        """Refuse a pooling that does not exist and a scale that cannot be; raises ValueError."""
+        self.check_choice("pooling", *POOLINGS)
+        self.check_scale()
         super().__post_init__(**kwargs)
+
+    def start_scale(self) -> float:
+        """Return the factor on all scores before any training."""
+        return (COSINE_SCALE if self.normalize else 1.0) if self.scale is None else self.scale
 
 
 class DualEncoder(RankingModel):
-    """A model that embeds queries and documents with one encoder (`tied`) or two, and scores by inner product."""
+    """A model that embeds queries and documents with one encoder (`tied`) or two, and scores by their inner product.
+
+    Scores are multiplied by the scale; embeddings are not.
+    """
 
     config_class = DualEncoderConfig
 
@@ -48,6 +87,7 @@ class DualEncoder(RankingModel):
             self.document_projection = None if config.tied else nn.Linear(config.encoder_config.hidden_size, width)
         self.output_norm = nn.LayerNorm(width) if config.output_norm else None
         self.dropout = nn.Dropout(config.embedding_dropout)
+        self.score_scale = ScoreScale(config.start_scale(), config.learn_scale)
         freeze_poolers(self)
         self.post_init()
 
@@ -57,8 +97,9 @@ class DualEncoder(RankingModel):
     ) -> "DualEncoder":
         """Wrap a pretrained encoder (Hub id or path); new layers (projection, output norm) start at random.
 
-        A sentence-transformers model is pooled as it says, unless `pooling` is given, and has its prompts put before
-        the texts, unless `query_prompt` or `document_prompt` are ("" for none).
+        A sentence-transformers or published model keeps its pooling, its linear layers (the projection), its
+        normalisation, its scale and its prompts, except for those among `config_fields` (a prompt "" is none). With
+        `layers` only the pooling and the prompts are kept: the rest was trained for the last layer.
 
         Args:
             name_or_path: Hub id or folder.
@@ -67,28 +108,53 @@ class DualEncoder(RankingModel):
             config_fields: those of `DualEncoderConfig`, and `revision`, `token` and the like of the Hub.
 
         Raises:
-            ValueError: as `load_encoder`, or a pooling that we do not have.
+            ValueError: as `load_encoder`, or a pooling or layers after it that we do not have.
         """
         hub, fields = split_keywords(config_fields)
-        if "pooling" not in fields:
-            fields |= starting_pooling(name_or_path, **hub)
+        start = starting_fields(name_or_path, whole=layers is None, chosen=fields.keys(), **hub)
+        projection = read_projection(name_or_path, **hub) if start.get("projection_size") else None
+        start |= starting_prompts(name_or_path, **hub)
+        model = cls.wrap(load_encoder(AutoModel, name_or_path, layers, dropout, **hub), **start | fields)
+        return model.with_projection(projection)
+
+    @classmethod
+    def find_published(cls, name_or_path: str, hub: dict) -> Callable[[], "DualEncoder"] | None:
+        """Return what loads a published folder; None for a checkpoint of this class. Raises as `published_fields`."""
+        fields = published_fields(name_or_path, cls.config_class.model_type, **hub)
+        return None if fields is None else partial(cls.from_published, name_or_path, fields, hub)
+
+    @classmethod
+    def from_published(cls, name_or_path: str, fields: dict, hub: dict) -> "DualEncoder":
+        """Load a published folder whose config fields were read before."""
+        projection = read_projection(name_or_path, **hub) if fields.get("projection_size") else None
         fields = starting_prompts(name_or_path, **hub) | fields
-        return cls.wrap(load_encoder(AutoModel, name_or_path, layers, dropout, **hub), **fields)
+        return cls.wrap(load_encoder(AutoModel, name_or_path, **hub), **fields).with_projection(projection)
+
+    def with_projection(self, weights: dict[str, Tensor] | None) -> "DualEncoder":
+        """Fill the projection of both sides with `weights`, unless they are None, and return the model."""
+        for layer in (self.projection, self.document_projection):
+            if weights is not None and layer is not None:
+                layer.load_state_dict({"bias": torch.zeros_like(layer.bias)} | weights)
+        return self
 
     def embed(self, input_ids: Tensor, attention_mask: Tensor, side: str = "query") -> Tensor:
-        """Embed texts: ids and mask [N, L] -> embeddings [N, H], float32; `side` matters only to untied encoders."""
+        """Embed texts: ids and mask [N, L] -> embeddings [N, H], float32, of unit length where the config says so.
+
+        `side` ("query" or "document") matters only to untied encoders.
+        """
         untied = side == "document" and not self.config.tied
         encoder = self.document_encoder if untied else self.encoder
         projection = self.document_projection if untied else self.projection
         attention_mask = attention_mask.clone()
         attention_mask[:, 0] = 1  # a text without a token must not make attention, and every gradient, NaN
         hidden = encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state  # [N, L, H]
-        embeddings = hidden[:, 0] if self.config.pooling == "cls" else mean_pool(hidden, attention_mask)
+        embeddings = POOLINGS[self.config.pooling](hidden, attention_mask)
         if projection is not None:
             embeddings = projection(embeddings)
         if self.output_norm is not None:
             embeddings = self.output_norm(embeddings)
-        return self.dropout(embeddings.float())
+        embeddings = self.dropout(embeddings.float())
+        return normalize(embeddings, dim=-1) if self.config.normalize else embeddings
 
     def embed_in_blocks(self, input_ids: Tensor, attention_mask: Tensor, side: str = "query") -> Tensor:
         """Do as `embed`, in blocks of similar length: the same embeddings [N, H] without the cost of padding."""
@@ -125,15 +191,9 @@ class DualEncoder(RankingModel):
         if gather_documents:
             documents, empty = gather_rows(documents), gather_rows(empty)
         with torch.autocast(queries.device.type, enabled=False):  # 8 bits of mantissa would tie scores near 700
-            scores = (queries @ documents.T).gather(1, document_index.clamp(min=0))
+            scores = self.score_scale((queries @ documents.T).gather(1, document_index.clamp(min=0)))
         absent = (document_index < 0) | empty[document_index]
         return RankingOutput(scores=scores.masked_fill(absent, -torch.inf))
-
-
-def mean_pool(hidden: Tensor, attention_mask: Tensor) -> Tensor:
-    """Average the real tokens in float32: hidden [N, L, H], mask [N, L] -> [N, H]."""
-    weights = attention_mask[..., None].float()
-    return (hidden.float() * weights).sum(dim=1) / weights.sum(dim=1)
 
 
 DualEncoderConfig.register_for_auto_class()

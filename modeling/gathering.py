@@ -4,6 +4,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.nn.functional import all_gather
+from torch.nn.functional import pad
 
 
 def gather_rows(rows: Tensor) -> Tensor:
@@ -25,3 +26,10 @@ def gather_rows(rows: Tensor) -> Tensor:
         parts = [torch.empty_like(padded) for _ in counts]
         dist.all_gather(parts, padded)
     return torch.cat([part[: int(count)] for part, count in zip(parts, counts, strict=True)])
+
+
+def gather_tokens(embeddings: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Gather token embeddings [n_r, T_r, H] and masks of every process, padded to the longest -> [sum n_r, T, H]."""
+    width = int(gather_rows(torch.tensor([mask.shape[1]], device=mask.device)).max())
+    missing = width - mask.shape[1]
+    return gather_rows(pad(embeddings, (0, 0, 0, missing))), gather_rows(pad(mask, (0, missing)))

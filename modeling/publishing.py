@@ -27,7 +27,6 @@ def reasons_for_code(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase)
     if isinstance(model, DualEncoder):
         reasons = {
             "queries and documents have encoders of their own": not config.tied,
-            "a projection follows the pooling": config.projection_size,
             "a LayerNorm follows the pooling": config.output_norm,
         }
     elif isinstance(model, ColBERT):
@@ -45,8 +44,9 @@ def reasons_for_code(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase)
 
 
 def config_fields(model: PreTrainedModel) -> dict:
-    """Return the fields that our config class adds to those of the backbone."""
-    return {name: getattr(model.config, name) for name in model.config.field_names()}
+    """Return the fields that our config class adds to those of the backbone, with the scale that was reached."""
+    fields = {name: getattr(model.config, name) for name in model.config.field_names()}
+    return fields | ({"scale": model.reached_scale()} if "scale" in fields else {})
 
 
 def encoder_config(model: PreTrainedModel) -> dict:
@@ -58,6 +58,15 @@ def encoder_config(model: PreTrainedModel) -> dict:
 def encoder_weights(model: PreTrainedModel) -> dict[str, Tensor]:
     """Return the weights that belong to `encoder_config`; raises ValueError as `one_logit` does."""
     return one_logit(model.encoder) if has_two_labels(model) else model.encoder.state_dict()
+
+
+def own_weights(model: PreTrainedModel) -> dict[str, Tensor]:
+    """Return the weights of our class that belong to `config_fields`: a learned scale starts anew from there."""
+    weights = model.state_dict()
+    for name in weights:
+        if name.startswith("score_scale."):
+            weights[name] = torch.zeros_like(weights[name])
+    return weights
 
 
 def projection_weight(model: ColBERT) -> Tensor:

@@ -1,10 +1,44 @@
 """MaxSim: token embeddings in, one relevance score per (query, document) pair out. Larger is better.
 
+And the scale of scores, of ColBERT and of dual encoders.
+
 Axes: B queries, K documents of a query, Q query tokens, D document tokens, H embedding width.
 """
 
+import math
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+
+STEPS_PER_RATE = 100  # a step of AdamW changes a learned scale by about 100 times the learning rate, as a share of it
+
+
+class ScoreScale(nn.Module):
+    """A factor on all scores: the number `start`, or learned from there on.
+
+    A learned one is start · exp(100 p) with a weight p that begins at 0. AdamW moves any weight by about the learning
+    rate in a step: at 2e-5 a factor of 20 that is itself the weight would stand still, this one changes by 0.2%. It
+    also stays above 0. It is a module, and not a bare weight, because adapters name the modules that they train whole.
+    """
+
+    def __init__(self, start: float, learned: bool):
+        super().__init__()
+        self.start = start
+        self.register_parameter("weight", nn.Parameter(torch.zeros(1)) if learned else None)
+
+    def forward(self, scores: Tensor) -> Tensor:
+        """Multiply scores of any shape; -inf, where there is no document, stays and gives the scale no gradient."""
+        if self.weight is None and self.start == 1:
+            return scores
+        factor = self.start if self.weight is None else self.start * (STEPS_PER_RATE * self.weight).exp()
+        absent = scores == -torch.inf
+        return (scores.masked_fill(absent, 0.0) * factor).masked_fill(absent, -torch.inf)
+
+    @torch.no_grad()
+    def multiply(self, ratio: float) -> None:
+        """Make a learned scale `ratio` times as large."""
+        self.weight += math.log(ratio) / STEPS_PER_RATE
 
 
 def maxsim_scores(

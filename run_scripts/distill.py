@@ -33,6 +33,7 @@ COLBERT_ARGS = (
     "attend_to_mask",
     "skip_punctuation",
 )
+SCALE = ("scale", "learn_scale")  # of a dual encoder or ColBERT
 
 
 @dataclass
@@ -44,7 +45,7 @@ class StudentArguments:
     data: str = option("Folder of training lists, with teacher scores unless the loss needs none.", REQUIRED)
     architecture: str = option("dual_encoder, colbert or cross_encoder.", "dual_encoder")
     pooling: str | None = option(
-        "Dual encoder: cls, or mean, which truncated encoders need "
+        "Dual encoder: cls, mean, which truncated encoders need, or last, the last token, for decoders "
         "(default: what the encoder's folder says, else cls)."
     )
     tied: bool = option("Dual encoder: one encoder for queries and documents.", True)
@@ -53,9 +54,16 @@ class StudentArguments:
     )
     document_prompt: str | None = option("Likewise before every document.")
     projection_size: int | None = option(
-        "Width of a linear layer on the embedding; 0: none (default: ColBERT 128, else none)."
+        "Width of a linear layer on the embedding; 0: none "
+        "(default: ColBERT 128; dual encoder what the encoder's folder has, else none)."
     )
     output_norm: bool = option("Dual encoder: a LayerNorm on the embedding.", False)
+    normalize: bool | None = option(
+        "Dual encoder: embeddings of unit length, compared by cosine "
+        "(default: what the encoder's folder says, without layers; else no)."
+    )
+    scale: float | None = option("Factor on all scores (default: 20 for a dual encoder's cosines, else 1).")
+    learn_scale: bool = option("Learn the scale, from there on.", False)
     embedding_dropout: float = option("Dropout on the embedding (Appendix B).", 0.1)
     colbert_args: dict | str | None = field(
         default_factory=dict,
@@ -70,6 +78,10 @@ class StudentArguments:
             raise InputError(f"colbert_args: expected {', '.join(COLBERT_ARGS)}, got {', '.join(unknown)}")
         if self.projection_size is not None and self.projection_size < 0:
             raise InputError(f"projection_size: expected a width, or 0 for none, got {self.projection_size}")
+        if self.architecture == "cross_encoder" and (self.scale is not None or self.learn_scale):
+            raise InputError("scale, learn_scale: a cross_encoder has none; its last layer scales its scores")
+        if self.architecture != "dual_encoder" and self.normalize is not None:
+            raise InputError("normalize: of a dual_encoder; a colbert has it in colbert_args")
 
 
 def make_parser() -> HfArgumentParser:
@@ -118,14 +130,13 @@ def build_model(student: StudentArguments, arguments: EncoderArguments) -> PreTr
         if getattr(student, name) is not None:
             fields[name] = getattr(student, name)
     if student.architecture == "dual_encoder":
-        options = ("pooling", "tied", "projection_size", "output_norm", "embedding_dropout")
+        options = ("pooling", "tied", "projection_size", "output_norm", "normalize", "embedding_dropout", *SCALE)
         shape = {name: getattr(student, name) for name in options if getattr(student, name) is not None}
         model = DualEncoder.from_encoder(path, **fields, **shape)
     elif student.architecture == "colbert":
-        shape = student.colbert_args | {"embedding_dropout": student.embedding_dropout}
-        if student.projection_size is not None:
-            shape["projection_size"] = student.projection_size
-        model = ColBERT.from_encoder(path, **fields, **shape)
+        options = ("projection_size", "embedding_dropout", *SCALE)
+        shape = {name: getattr(student, name) for name in options if getattr(student, name) is not None}
+        model = ColBERT.from_encoder(path, **fields, **student.colbert_args | shape)
     elif student.architecture == "cross_encoder":
         model = CrossEncoder.from_encoder(path, **fields)
     else:

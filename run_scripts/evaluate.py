@@ -63,7 +63,7 @@ class EvaluationArguments(CandidateArguments, ScorerArguments):
     index: str | None = option("FAISS factory string such as IVF4096,PQ64 (default: exact search).")
     probes: int | None = option("Cells of an IVF index that are looked at.")
     baseline: str | None = option("Row that the others are tested against (default: the first model).")
-    pooling: str | None = option("cls or mean, for those that are bare encoders.")
+    pooling: str | None = option("cls, mean or last (token), for those that are bare encoders.")
     template: str | None = option("Prompt of those that are language models: a built-in name or a file.")
 
 

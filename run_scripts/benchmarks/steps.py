@@ -104,7 +104,7 @@ def row(workload: Workload, lists: RankingLists, work: str, peer: str, build: Ca
 def dual_encoder(workload: Workload) -> DualEncoder:
     """Make an untrained student on the benchmark's encoder."""
     lengths = {"query_length": workload.query_length, "document_length": workload.document_length}
-    return DualEncoder.from_encoder(workload.path, **lengths)
+    return DualEncoder.from_encoder(workload.path, **lengths, normalize=False)
 
 
 def our_trainer(model, lists: RankingLists, workload: Workload, **options) -> DistillationTrainer:

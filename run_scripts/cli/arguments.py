@@ -83,7 +83,7 @@ class ScorerArguments:
     """The way a model is loaded that scores or embeds."""
 
     dtype: str = option("float32, bfloat16, or auto: bfloat16 where it is fast.", "auto")
-    pooling: str | None = option("cls or mean, for bare encoders only.")
+    pooling: str | None = option("cls, mean or last (token), for bare encoders only.")
 
 
 @dataclass(kw_only=True)

@@ -102,12 +102,12 @@ def build_folder(
 
 
 def make_example(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, query: str, documents: list[str]) -> dict:
-    """Return the example of a card's snippets: {"query", "documents", "scores"}."""
-    return {
-        "query": query,
-        "documents": documents,
-        "scores": example_scores(model, tokenizer, query, documents),
-    }
+    """Return the example of a card's snippets: {"query", "documents", "scores"}, without the scale of the scores.
+
+    Other libraries know of no scale, and compute the scores from the vectors.
+    """
+    scores, scale = example_scores(model, tokenizer, query, documents), model.reached_scale()
+    return {"query": query, "documents": documents, "scores": [score / scale for score in scores]}
 
 
 def compare_scores(model_dir: Path, published: Path) -> None:
@@ -156,12 +156,13 @@ def write_layout(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedToke
     if publishing.reasons_for_code(model, tokenizer):
         own_config = fields | publishing.own_code(model) | {"encoder_config": config}
         code_files = publishing.code_files(model.config.model_type)
-        layouts.write_custom_code(folder, model.state_dict(), own_config, code_files, save_tokenizer)
+        layouts.write_custom_code(folder, publishing.own_weights(model), own_config, code_files, save_tokenizer)
         return
     weights = publishing.encoder_weights(model)
     if isinstance(model, DualEncoder):
+        projection = None if model.projection is None else model.projection.state_dict()
         width = model.encoder.config.hidden_size
-        layouts.write_dual_encoder(folder, weights, width, config, fields, save_tokenizer)
+        layouts.write_dual_encoder(folder, weights, projection, width, config, fields, save_tokenizer)
     elif isinstance(model, ColBERT):
         projection, prefix = publishing.projection_weight(model), model.encoder.base_model_prefix
         metadata = publishing.stanford_metadata(model, tokenizer)

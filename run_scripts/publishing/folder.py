@@ -19,6 +19,7 @@ LAYOUT = {
     "sentence_bert_config.json",
     "config_sentence_transformers.json",
     "1_Pooling",
+    "2_Dense",
     "artifact.metadata",
     "adapter_config.json",
     "tokenizer.json",

@@ -17,8 +17,10 @@ COLBERT = {
     "skiplist_ids": [7],
     "query_token_id": "[unused0]",
     "doc_token_id": "[unused1]",
+    "scale": 1.0,
 }
-FIELDS = {"dual_encoder": {"pooling": "mean"}, "cross_encoder": {}, "colbert": COLBERT}
+DUAL_ENCODER = {"pooling": "mean", "projection_size": None, "normalize": False, "scale": 1.0}
+FIELDS = {"dual_encoder": DUAL_ENCODER, "cross_encoder": {}, "colbert": COLBERT}
 REQUIRED = {
     "kind": "dual_encoder",
     "custom_code": False,

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 
 from m3se import ColBERT, CrossEncoder, DualEncoder
 from m3se.modeling.checkpoints import published_fields
@@ -46,7 +47,7 @@ def test_a_dense_sentence_transformers_model_keeps_its_pooling(tmp_path, written
 )
 def test_a_pooling_we_do_not_have_is_refused(tmp_path, written):
     write_dense_model(tmp_path, written)
-    with pytest.raises(ValueError, match="expected cls or mean"):
+    with pytest.raises(ValueError, match="expected cls, mean or lasttoken"):
         DualEncoder.from_pretrained(tmp_path)
 
 
@@ -57,6 +58,86 @@ def test_a_folder_published_as_another_kind_is_refused(tmp_path):
     with pytest.raises(ValueError, match="holds a cross_encoder model, not ColBERT"):
         ColBERT.from_pretrained(tmp_path)
     assert published_fields(tmp_path, "cross_encoder") == {}
+
+
+def save_with_sentence_transformers(folder, pooling, *, dense=(), similarity="dot", normalize=False):
+    """The encoder and what follows it, as sentence-transformers saves them; `dense`: (width, bias, function)."""
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    modules = pytest.importorskip("sentence_transformers.sentence_transformer.modules")
+    tiny.dual_encoder().encoder.save_pretrained(folder / "encoder")
+    tiny.tokenizer().save_pretrained(folder / "encoder")
+    parts, width = [modules.Transformer(str(folder / "encoder")), modules.Pooling(16, pooling)], 16
+    for outputs, bias, function in dense:
+        parts.append(modules.Dense(width, outputs, bias=bias, activation_function=function))
+        torch.nn.init.normal_(parts[-1].linear.weight)
+        width = outputs
+    parts += [modules.Normalize()] if normalize else []
+    model = sentence_transformers.SentenceTransformer(modules=parts, device="cpu", similarity_fn_name=similarity)
+    model.save(str(folder / "saved"))
+    return sentence_transformers.SentenceTransformer(str(folder / "saved"), device="cpu"), folder / "saved"
+
+
+def embed(model, texts):
+    batch = tiny.tokenizer()(texts, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        return model.eval().embed(batch["input_ids"], batch["attention_mask"])
+
+
+IDENTITY = torch.nn.Identity()
+TEXTS = ["red tree", "blue river stone cloud", "light", "glass paper sound night red"]
+
+
+@pytest.mark.parametrize(
+    ("pooling", "options"),
+    [
+        ("mean", {"dense": [(24, True, IDENTITY), (6, False, IDENTITY)], "normalize": True, "similarity": None}),
+        ("mean", {"dense": [(6, False, IDENTITY)], "similarity": "dot"}),
+        ("lasttoken", {"similarity": "dot"}),
+        ("cls", {"similarity": None}),  # sentence-transformers compares by cosine where nobody said how
+    ],
+    ids=str,
+)
+def test_a_dense_sentence_transformers_model_scores_and_starts_as_there(tmp_path, pooling, options):
+    theirs, folder = save_with_sentence_transformers(tmp_path, pooling, **options)
+    expected = theirs.similarity(theirs.encode(TEXTS[:1]), theirs.encode(TEXTS))
+    model = DualEncoder.from_pretrained(folder)
+    embeddings = embed(model, TEXTS)
+    torch.testing.assert_close(embeddings[:1] @ embeddings.T, expected, rtol=0, atol=1e-5)
+    cosine = options["similarity"] is None
+    assert (model.config.normalize, model.reached_scale()) == (cosine, 1.0)
+    start = DualEncoder.from_encoder(folder)
+    torch.testing.assert_close(embed(start, TEXTS), embeddings, rtol=0, atol=0)
+    assert start.reached_scale() == (20.0 if cosine else 1.0)
+
+
+def test_only_what_is_not_chosen_is_taken_from_a_folder(tmp_path):
+    _, folder = save_with_sentence_transformers(
+        tmp_path, "lasttoken", dense=[(6, True, IDENTITY)], normalize=True, similarity="cosine"
+    )
+    config = DualEncoder.from_encoder(folder, pooling="mean", projection_size=0, normalize=False).config
+    assert (config.pooling, config.projection_size, config.normalize, config.start_scale()) == ("mean", 0, False, 1.0)
+    first_layers = DualEncoder.from_encoder(folder, layers=1).config
+    assert (first_layers.pooling, first_layers.projection_size, first_layers.normalize) == ("last", None, False)
+    untied = DualEncoder.from_encoder(folder, tied=False)
+    assert torch.equal(untied.projection.weight, untied.document_projection.weight)
+
+
+def test_layers_after_the_pooling_that_we_do_not_have_are_refused(tmp_path):
+    _, folder = save_with_sentence_transformers(tmp_path, "mean", dense=[(6, True, torch.nn.Tanh())])
+    with pytest.raises(ValueError, match=r"saved: 2_Dense is not linear \(.*activation.Tanh\), ours is"):
+        DualEncoder.from_encoder(folder)
+    assert DualEncoder.from_encoder(folder, projection_size=0).config.projection_size == 0
+    modules = json.loads((folder / "modules.json").read_text())
+    write_json(folder / "modules.json", [*modules, {"path": "3_LayerNorm", "type": "sentence_transformers.LayerNorm"}])
+    with pytest.raises(ValueError, match="is made of Transformer, Pooling, Dense, LayerNorm; expected Transformer, P"):
+        DualEncoder.from_encoder(folder)
+    assert DualEncoder.from_encoder(folder, layers=1).config.pooling == "mean"
+
+
+def test_a_similarity_that_we_do_not_have_is_refused(tmp_path):
+    _, folder = save_with_sentence_transformers(tmp_path, "mean", similarity="euclidean")
+    with pytest.raises(ValueError, match="saved compares by euclidean; expected cosine or dot"):
+        DualEncoder.from_pretrained(folder)
 
 
 @pytest.mark.parametrize("kind", [DualEncoder, CrossEncoder])

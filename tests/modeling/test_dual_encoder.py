@@ -3,6 +3,7 @@ import torch
 from transformers import BertModel
 
 from m3se import DualEncoder, DualEncoderConfig
+from m3se.modeling.dual_encoder import last_token
 from tests.worlds import tiny
 
 
@@ -12,6 +13,7 @@ SHAPES = [
     {"tied": False},
     {"projection_size": 6},
     {"output_norm": True},
+    {"pooling": "last", "normalize": True, "scale": 5.0, "learn_scale": True},
     {"tied": False, "projection_size": 6, "output_norm": True, "pooling": "cls"},
 ]
 
@@ -27,6 +29,7 @@ def test_scores_are_inner_products_of_embeddings(fields, lists):
     queries = model.embed(batch["query_input_ids"], batch["query_attention_mask"], "query")
     documents = model.embed(batch["document_input_ids"], batch["document_attention_mask"], "document")
     expected = torch.einsum("bh,bkh->bk", queries, documents[batch["document_index"]])  # Equation 2
+    expected = expected * model.config.start_scale()
     found = score(model, batch)
     torch.testing.assert_close(found[batch["mask"]], expected[batch["mask"]], rtol=1e-4, atol=1e-4)
     assert (found[~batch["mask"]] == -torch.inf).all()
@@ -34,11 +37,33 @@ def test_scores_are_inner_products_of_embeddings(fields, lists):
 
 def test_embeddings_are_pooled_hidden_states():
     ids, mask = torch.tensor([[2, 7, 9, 3, 0]]), torch.tensor([[1, 1, 1, 1, 0]])
-    for pooling in ("cls", "mean"):
+    for pooling in ("cls", "mean", "last"):
         model = tiny.dual_encoder(pooling=pooling).eval()
         hidden = model.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
-        expected = hidden[:, 0] if pooling == "cls" else hidden[:, :4].mean(dim=1)
+        expected = {"cls": hidden[:, 0], "mean": hidden[:, :4].mean(dim=1), "last": hidden[:, 3]}[pooling]
         torch.testing.assert_close(model.embed(ids, mask), expected)
+
+
+def test_the_last_token_is_found_on_either_side_of_the_padding():
+    hidden = torch.arange(8.0).reshape(2, 4, 1)
+    assert last_token(hidden, torch.tensor([[1, 1, 1, 0], [1, 0, 0, 0]])).tolist() == [[2], [4]]
+    assert last_token(hidden, torch.tensor([[0, 1, 1, 1], [0, 0, 0, 1]])).tolist() == [[3], [7]]
+
+
+def test_a_normalising_model_scores_by_cosine_times_twenty(lists):
+    plain, cosine, batch = tiny.dual_encoder().eval(), tiny.dual_encoder(normalize=True).eval(), tiny.batch(lists)
+    queries, documents = (
+        plain.embed(batch[f"{side}_input_ids"], batch[f"{side}_attention_mask"]) for side in ("query", "document")
+    )
+    expected = 20 * torch.cosine_similarity(queries[:, None], documents[batch["document_index"]], dim=2)
+    torch.testing.assert_close(score(cosine, batch)[batch["mask"]], expected[batch["mask"]])
+
+
+def test_dropout_comes_before_the_normalisation():
+    model = tiny.dual_encoder(normalize=True, embedding_dropout=0.5).train()
+    embeddings = model.embed(torch.tensor([[2, 7, 9, 3]] * 3), torch.ones(3, 4, dtype=torch.long))
+    assert (embeddings == 0).any()
+    torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(3))
 
 
 def test_untied_encoders_embed_each_side_with_their_own_weights():
@@ -48,7 +73,7 @@ def test_untied_encoders_embed_each_side_with_their_own_weights():
     assert torch.equal(tied.embed(ids, mask, "query"), tied.embed(ids, mask, "document"))
 
 
-@pytest.mark.parametrize("fields", [{"pooling": "cls"}, {"pooling": "mean"}], ids=str)
+@pytest.mark.parametrize("fields", [{"pooling": "cls"}, {"pooling": "mean"}, {"pooling": "last"}], ids=str)
 def test_a_score_does_not_depend_on_batch_neighbours_or_padding(fields, lists):
     model = tiny.dual_encoder(**fields).eval()
     together = score(model, tiny.batch(lists))
@@ -83,6 +108,9 @@ def test_what_changes_a_score_is_in_the_saved_config(tmp_path):
         "document_length": 21,
         "projection_size": 6,
         "output_norm": True,
+        "normalize": True,
+        "scale": 1.0,
+        "learn_scale": True,
         "embedding_dropout": 0.2,
         "query_prompt": "salt ",
         "document_prompt": "iron ",
@@ -93,7 +121,7 @@ def test_what_changes_a_score_is_in_the_saved_config(tmp_path):
     assert sorted(fields) == DualEncoderConfig.field_names()
 
 
-@pytest.mark.parametrize("pooling", ["cls", "mean"])
+@pytest.mark.parametrize("pooling", ["cls", "mean", "last"])
 def test_a_document_without_a_token_scores_minus_infinity_and_harms_no_gradient(pooling, lists):
     model, batch = tiny.dual_encoder(pooling=pooling), tiny.batch(lists)
     batch["document_attention_mask"][batch["document_index"][0, 1]] = 0
@@ -135,7 +163,7 @@ def test_layers_that_an_encoder_does_not_have_are_refused(layers, tmp_path):
 
 
 def test_another_pooling_is_refused():
-    with pytest.raises(ValueError, match="pooling must be 'cls' or 'mean', got 'max'"):
+    with pytest.raises(ValueError, match="pooling must be 'cls', 'mean' or 'last', got 'max'"):
         DualEncoderConfig(encoder_config=tiny.bert(), pooling="max")
 
 

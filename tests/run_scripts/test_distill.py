@@ -149,9 +149,10 @@ def test_a_student_pools_like_its_encoder_unless_told_otherwise(world, tmp_path)
     assert pooling(mean) == "mean"
     assert pooling(mean, pooling="cls") == "cls"
     assert pooling(world / "encoder") == "cls"  # a bare one, as in the paper
-    unknown = dense_model(world, tmp_path / "last", "lasttoken")
+    assert pooling(dense_model(world, tmp_path / "last", "lasttoken")) == "last"
+    unknown = dense_model(world, tmp_path / "max", "max_tokens")
     assert pooling(unknown, pooling="mean") == "mean"
-    with pytest.raises(InputError, match="last pools by lasttoken; expected cls or mean"):
+    with pytest.raises(InputError, match="max pools by max_tokens; expected cls, mean or lasttoken"):
         distilled(world, tmp_path / "out", encoder=unknown)
 
 
@@ -219,7 +220,11 @@ def test_a_run_of_before_an_option_came_is_reused(world, tmp_path):
             "has 8 tokens, special ones included",  # the marker is one
         ),
         ({"document_prompt": "salt ", "architecture": "cross_encoder"}, "takes no prompts, got '' and 'salt '"),
-        ({"pooling": "max"}, "pooling must be 'cls' or 'mean', got 'max'"),
+        ({"pooling": "max"}, "pooling must be 'cls', 'mean' or 'last', got 'max'"),
+        ({"scale": 0}, "scale must be a number above 0, got 0.0"),
+        ({"scale": "nan", "architecture": "colbert"}, "scale must be a number above 0, got nan"),
+        ({"learn_scale": True, "architecture": "cross_encoder"}, "scale, learn_scale: a cross_encoder has none"),
+        ({"normalize": True, "architecture": "colbert"}, "normalize: of a dual_encoder; a colbert has it in colb"),
         ({"layers": 4}, "layers must be 1 to 3 for .*, got 4"),
         ({"projection_size": -1}, "projection_size: expected a width, or 0 for none, got -1"),
         ({"embedding_dropout": 1.5}, "dropout probability has to be between 0 and 1, but got 1.5"),

@@ -199,7 +199,7 @@ def test_max_queries_takes_the_same_queries_whatever_the_models(beir, tmp_path):
         (["--model", "{model}", "--retrieve", "--index", "Flat", "--probes", "3"], "--probes is for IVF indexes only"),
         (["--model", "{model}", "--pooling", "mean"], "each of these models has its own"),
         (["--model", "{encoder}"], "is a bare encoder: say how to pool its tokens"),
-        (["--model", "{encoder}", "--pooling", "max"], "--pooling: expected cls or mean, got 'max'"),
+        (["--model", "{encoder}", "--pooling", "max"], "--pooling: expected cls, mean, last, got 'max'"),
         (["--model", "{model}", "--dtype", "float8"], "expected auto, float32 or bfloat16, got 'float8'"),
         (["--model", "{data}"], "it has no config.json"),
         (["--split", "dev"], "no split 'dev'"),

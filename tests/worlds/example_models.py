@@ -40,23 +40,35 @@ def colbert(**fields):
     return ColBERT(ColBERTConfig(encoder_config=bert(), **defaults | fields))
 
 
+def learned(model):
+    """A model whose scale has moved from where it started."""
+    model.score_scale.multiply(1.3)
+    return model
+
+
 NATIVE = {
     "de-mean": lambda: dual_encoder(),
     "de-cls": lambda: dual_encoder(pooling="cls", query_length=20, document_length=11),
     "de-prompts": lambda: dual_encoder(query_prompt="giraffe: ", document_prompt="stand | "),
+    "de-cosine": lambda: learned(dual_encoder(pooling="last", projection_size=8, normalize=True, learn_scale=True)),
+    "de-projection": lambda: dual_encoder(projection_size=8),
     "ca": lambda: cross_encoder(),
     "ca-two": lambda: cross_encoder(num_labels=2),
     "colbert-mean": lambda: colbert(),
     "colbert-sum": lambda: colbert(reduction="sum", skiplist_ids=[], attend_to_mask=True, document_length=11),
-    "colbert-wide": lambda: colbert(projection_size=None),
+    "colbert-wide": lambda: colbert(projection_size=None, scale=3.0),
     "colbert-prompts": lambda: colbert(query_prompt="giraffe: ", document_prompt="stand | "),
 }
 CUSTOM = {
-    "de-untied": lambda: dual_encoder(tied=False),
-    "de-projection": lambda: dual_encoder(projection_size=8),
+    "de-untied": lambda: learned(dual_encoder(tied=False, projection_size=8, normalize=True, learn_scale=True)),
     "de-norm": lambda: dual_encoder(output_norm=True, query_prompt="giraffe ", document_prompt="stand "),
     "colbert-dot": lambda: colbert(
-        normalize=False, mask_augmentation="append", mask_tokens=3, query_prompt="tall ", document_prompt="stand "
+        normalize=False,
+        mask_augmentation="append",
+        mask_tokens=3,
+        scale=0.5,
+        query_prompt="tall ",
+        document_prompt="stand ",
     ),
 }
 

@@ -37,9 +37,10 @@ def bert(seed: int, **fields) -> BertConfig:
     return tiny.bert(seed, dropout=0.1, **fields)
 
 
-def save_dual_encoder(folder: Path, seed: int = 1) -> str:
+def save_dual_encoder(folder: Path, seed: int = 1, **fields) -> str:
     """A dual encoder that mean-pools and keeps 6 query and 10 document tokens."""
-    config = DualEncoderConfig(encoder_config=bert(seed), pooling="mean", query_length=6, document_length=10)
+    fields = {"pooling": "mean", "query_length": 6, "document_length": 10} | fields
+    config = DualEncoderConfig(encoder_config=bert(seed), **fields)
     return saved(DualEncoder(config), folder)
 
 

@@ -77,7 +77,7 @@ def inspect_model(
         raise InputError(f"{name} makes NaN or infinite numbers of two short texts; its weights are damaged")
     if difference(*values) < SAME:
         raise InputError(
-            f"{name} makes the same of two different texts; a causal model needs mean pooling, "
+            f"{name} makes the same of two different texts; a causal model needs pooling last or mean, "
             "other models have lost their weights or their tokenizer"
         )
     if difference(values[0], alone[0]) > PADDED:

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from transformers import PreTrainedTokenizerBase
 
 from m3se.modeling.colbert import ColBERT
-from m3se.modeling.dual_encoder import DualEncoder
+from m3se.modeling.dual_encoder import POOLINGS, DualEncoder
 from m3se.trainers.devices import choose_dtype, default_device
 from m3se.trainers.errors import InputError, first_line
 from m3se.trainers.models.inspection import inspect_model, load_tokenizer
@@ -23,7 +23,6 @@ from m3se.trainers.teacher.templates import judges
 
 
 EMBEDDERS = ("dual_encoder", "sentence_transformers", "static", "encoder")  # kinds that embed a text in one vector
-POOLINGS = ("cls", "mean")
 UNSUPPORTED = ("sparse", "multi_vector")  # models of sentence-transformers that score in other ways
 # Errors of the libraries below for files that do not fit together, or that need code or packages that are not there.
 LOAD_ERRORS = (ImportError, KeyError, OSError, RuntimeError, SafetensorError, StrictDataclassError, ValueError)
@@ -53,7 +52,7 @@ def load_scorer(
     Args:
         model: folder or Hub id, or what `ModelInfo.read` found there.
         dtype: "float32", "bfloat16" (by autocast) or "auto": bfloat16 where the processor multiplies in it.
-        pooling: "cls" or "mean", for a bare encoder, which does not know it itself.
+        pooling: "cls", "mean" or "last", for a bare encoder, which does not know it itself.
         device: the processor to run on (default: a GPU if there is one).
         template: prompt of a language model, a name or a file (default: its own, or the one built in for its name).
 
@@ -98,11 +97,11 @@ def check_kind(info: ModelInfo, pooling: str | None, template: str | None = None
     if info.kind in UNSUPPORTED:
         raise InputError(f"{info.name} is {KINDS[info.kind]}; such models cannot be scored here")
     if pooling not in (None, *POOLINGS):
-        raise InputError(f"--pooling: expected {' or '.join(POOLINGS)}, got {pooling!r}")
+        raise InputError(f"--pooling: expected {', '.join(POOLINGS)}, got {pooling!r}")
     if info.kind == "encoder" and pooling is None and not judges(info, template):
         judged = ", or give the prompt of a language model with --template" if info.generates else ""
         raise InputError(
-            f"{info.name} is a bare encoder: say how to pool its tokens with --pooling cls or mean{judged}"
+            f"{info.name} is a bare encoder: say how to pool its tokens with --pooling cls, mean or last{judged}"
         )
     if info.kind != "encoder" and pooling is not None:
         raise InputError(f"{info.name} is a {info.kind} model and has its own pooling; leave --pooling out")
@@ -123,7 +122,8 @@ def load_dual_encoder(info: ModelInfo, pooling: str | None, device: torch.device
         """Embed texts with the model and its tokenizer."""
         return encode_texts(model, tokenizer, texts, side, dtype, bar)
 
-    return DenseScorer(embed, embedder_fingerprint(model, *description, str(dtype)), device)
+    fingerprint = embedder_fingerprint(model, *description, str(dtype))
+    return DenseScorer(embed, fingerprint, device, model.reached_scale())
 
 
 def load_colbert(info: ModelInfo, device: torch.device, dtype: torch.dtype) -> ColBERTScorer:

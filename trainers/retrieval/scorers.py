@@ -70,18 +70,22 @@ class Scorer(ABC):
 
 
 class DenseScorer(Scorer):
-    """A scorer by inner products of embeddings; each distinct query and document is embedded once.
+    """A scorer by inner products of embeddings, times a scale; each distinct query and document is embedded once.
+
+    Embeddings are without the scale: their inner products rank alike, and searches report those.
 
     Args:
         embed: gives the embeddings [N, H] float32 of texts, called as `embed(texts, side, bar)`.
         fingerprint: identifies whatever decides an embedding. Two scorers with the same one may share a cache.
         device: the processor that the model runs on.
+        scale: factor on all scores.
     """
 
-    def __init__(self, embed: Embed, fingerprint: str, device: torch.device):
+    def __init__(self, embed: Embed, fingerprint: str, device: torch.device, scale: float = 1.0):
         self.embed = embed
         self.fingerprint = fingerprint
         self.device = device
+        self.scale = scale
 
     def encode(self, texts: Sequence[str], side: str, bar: tqdm | None = None) -> np.ndarray:
         """Embed texts as queries or as documents: [N, H] float32. `bar` is advanced by one per text.
@@ -94,9 +98,10 @@ class DenseScorer(Scorer):
     def score(self, query: str, documents: Sequence[str]) -> list[float]:
         """Score each of the documents for one query, as `score_lists` does."""
         texts = checked_texts(documents, "document")
-        return (
-            inner_products(self.encode([query], "query")[0], self.encode(texts, "document")).tolist() if texts else []
-        )
+        if not texts:
+            return []
+        products = inner_products(self.encode([query], "query")[0], self.encode(texts, "document"))
+        return (products * self.scale).tolist()
 
     def score_lists(self, lists: RankingLists, progress: bool = True) -> list[list[float]]:
         """Score every document of every row of the lists, in their order."""
@@ -113,12 +118,12 @@ class DenseScorer(Scorer):
         scores = []
         for query, row in zip(queries, rows, strict=True):
             places = [positions[name] for name in row["document_ids"]]
-            scores.append(inner_products(query, documents[places]).tolist())
+            scores.append((inner_products(query, documents[places]) * self.scale).tolist())
         return scores
 
     def score_matrix(self, queries: list[str], documents: list[str]) -> np.ndarray:
         """Score every document for every query: [Q, D] float32."""
-        return self.encode(queries, "query") @ self.encode(documents, "document").T
+        return self.encode(queries, "query") @ self.encode(documents, "document").T * self.scale
 
 
 class PairwiseScorer(Scorer):

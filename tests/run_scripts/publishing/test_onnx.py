@@ -1,4 +1,5 @@
 import re
+from functools import partial
 
 import pytest
 import torch
@@ -10,17 +11,20 @@ from tests.run_scripts.apart import numbers, snippets
 from tests.worlds import tiny
 
 
+BUILDERS = {
+    "de": partial(tiny.dual_encoder, query_prompt="salt: ", document_prompt="iron "),
+    "de-cosine": partial(tiny.dual_encoder, pooling="last", projection_size=6, normalize=True),
+    "ca": tiny.cross_encoder,
+}
+
+
 @pytest.fixture(scope="module", autouse=True)
 def onnxruntime():
     pytest.importorskip("onnxscript")
     return pytest.importorskip("onnxruntime")
 
 
-def prompted_encoder():
-    return tiny.dual_encoder(query_prompt="salt: ", document_prompt="iron ")
-
-
-@pytest.mark.parametrize("build", [prompted_encoder, tiny.cross_encoder], ids=["de", "ca"])
+@pytest.mark.parametrize("build", BUILDERS.values(), ids=BUILDERS)
 def test_the_cards_onnx_snippet_prints_the_scores_that_the_card_states(build, tmp_path, monkeypatch, capsys):
     build().save_pretrained(tmp_path / "trained")
     words = {"example_query": "red tree", "example_documents": ("blue river stone", "tree", "light night red blue")}

@@ -8,10 +8,12 @@ import torch
 from huggingface_hub import HfApi
 from transformers import AutoTokenizer
 
+from m3se.modeling.publishing import config_fields
 from m3se.run_scripts.publishing.build import EXAMPLE_DOCUMENTS, EXAMPLE_QUERY, build_folder, load
 from m3se.run_scripts.publishing.card_values import example_scores
 from m3se.run_scripts.publishing.folder import CODE, FORMER_CODE
 from m3se.run_scripts.publishing.upload import make_plan, upload
+from m3se.trainers.retrieval.loading import load_scorer
 from tests.hub_server import serve
 from tests.run_scripts.apart import numbers, run_all, snippets
 from tests.worlds.example_models import CUSTOM, NATIVE, TOKENIZER, save
@@ -107,8 +109,18 @@ def test_our_own_snippet_prints_the_same(published, name, monkeypatch, capsys):
     library, code = next(item for item in snippets(published / name).items() if item[0].startswith("m3se"))
     exec(code, {})
     scores = torch.tensor(in_order(library, printed_scores(capsys.readouterr().out)))
+    scale = load(published / "trained" / name)[0].reached_scale()
     expected = torch.tensor(in_order(library, stated_scores(published / name)))
-    torch.testing.assert_close(scores, expected, atol=2e-4, rtol=1e-4)
+    torch.testing.assert_close(scores / scale, expected, atol=2e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", [name for name in NATIVE if name.startswith("de")])
+def test_vectors_are_those_of_sentence_transformers(published, name):
+    theirs = pytest.importorskip("sentence_transformers").SentenceTransformer(str(published / name), device="cpu")
+    ours = load_scorer(published / name, "float32", device="cpu").encode(EXAMPLE_DOCUMENTS, "document")
+    torch.testing.assert_close(
+        torch.tensor(ours), torch.tensor(theirs.encode_document(EXAMPLE_DOCUMENTS)), atol=1e-5, rtol=0
+    )
 
 
 @pytest.mark.parametrize("name", NATIVE | CUSTOM)
@@ -118,8 +130,7 @@ def test_our_classes_give_back_the_model_that_was_trained(published, name):
     expected = example_scores(trained, TOKENIZER, EXAMPLE_QUERY, list(EXAMPLE_DOCUMENTS))
     found = example_scores(again, tokenizer, EXAMPLE_QUERY, list(EXAMPLE_DOCUMENTS))
     torch.testing.assert_close(torch.tensor(found), torch.tensor(expected), atol=1e-5, rtol=1e-6)
-    for field in trained.config.field_names():
-        assert getattr(again.config, field) == getattr(trained.config, field), field
+    assert config_fields(again) == config_fields(trained)
 
 
 @pytest.mark.parametrize("name", NATIVE | CUSTOM)

@@ -86,8 +86,9 @@ def test_a_classifier_learns_the_padding_token_of_its_tokenizer(tmp_path):
 
 def test_the_first_token_of_a_causal_model_knows_nothing_of_the_text(tmp_path):
     folder = architectures.save_encoder("qwen3", tmp_path)
-    inspect_model(DualEncoder.from_encoder(folder, pooling="mean", **LENGTHS), load_tokenizer(folder), "qwen3")
-    with pytest.raises(InputError, match="a causal model needs mean pooling"):
+    for pooling in ("mean", "last"):
+        inspect_model(DualEncoder.from_encoder(folder, pooling=pooling, **LENGTHS), load_tokenizer(folder), "qwen3")
+    with pytest.raises(InputError, match="a causal model needs pooling last or mean"):
         inspect_model(DualEncoder.from_encoder(folder, pooling="cls", **LENGTHS), load_tokenizer(folder), "qwen3")
 
 

@@ -98,7 +98,7 @@ def test_a_language_model_judges_by_its_prompt_or_is_pooled(tmp_path):
     named = judges.save_judge(tmp_path / "Qwen3-Reranker", "qwen3")
     assert isinstance(load_scorer(named).pairs, Judge)
     nameless = judges.save_judge(tmp_path / "model", "qwen3")
-    with pytest.raises(InputError, match="--pooling cls or mean, or give the prompt of a language model"):
+    with pytest.raises(InputError, match="--pooling cls, mean or last, or give the prompt of a language model"):
         load_scorer(nameless)
     assert load_scorer(nameless, pooling="mean").encode(["red tree"], "query").shape == (1, 32)
 

@@ -13,6 +13,7 @@ from m3se.trainers.retrieval import scorers
 from m3se.trainers.retrieval.embed_texts import encode_texts
 from m3se.trainers.retrieval.loading import load_scorer
 from m3se.trainers.storage.arrow import write_rows
+from tests.worlds import words
 
 
 @pytest.fixture
@@ -147,7 +148,7 @@ def test_each_side_is_cut_to_its_own_length(dual_encoder):
 
 
 def test_a_bare_encoder_needs_a_pooling_and_only_a_bare_one_takes_it(bare_encoder, dual_encoder, lists):
-    with pytest.raises(InputError, match="--pooling cls or mean"):
+    with pytest.raises(InputError, match="--pooling cls, mean or last"):
         load_scorer(bare_encoder)
     with pytest.raises(InputError, match="has its own pooling"):
         load_scorer(dual_encoder, pooling="mean")
@@ -172,3 +173,17 @@ def test_a_sentence_transformers_model_keeps_its_own_similarity(bare_encoder, li
         np.testing.assert_allclose(scorer.score_lists(lists, progress=False)[0], expected[0], rtol=1e-4)
         np.testing.assert_allclose(scorer.score("vector sum", texts), expected[0], rtol=1e-4)
         assert scorer.rank("vector sum", texts, top_k=1)[0].index == int(expected[0].argmax())
+
+
+def test_scores_are_the_models_own_and_vectors_are_without_their_scale(lists, tmp_path):
+    folder = words.save_dual_encoder(tmp_path, normalize=True, scale=7.0)
+    scorer = load_scorer(folder, "float32")
+    expected = scores_by_forward(DualEncoder, folder, lists)
+    documents = lists.documents.texts(lists.rows[0]["document_ids"])
+    query = lists.rows[0]["query"]
+    np.testing.assert_allclose(scorer.score_lists(lists, progress=False)[0], expected[0], rtol=1e-5)
+    np.testing.assert_allclose(scorer.score(query, documents), expected[0], rtol=1e-5)
+    np.testing.assert_allclose(scorer.score_matrix([query], documents)[0], expected[0], rtol=1e-5)
+    vectors = scorer.encode(documents, "document")
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-6)
+    np.testing.assert_allclose(7 * vectors @ scorer.encode([query], "query")[0], expected[0], rtol=1e-5)

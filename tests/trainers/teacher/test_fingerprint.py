@@ -13,6 +13,7 @@ from m3se.trainers.teacher.fingerprint import (
     embedder_fingerprint,
     tokenizer_description,
 )
+from tests.worlds import tiny
 
 
 FIELDS = {"model_type": "linear", "num_labels": 2}
@@ -49,6 +50,12 @@ def test_the_config_is_described_without_what_changes_no_score(config):
 def test_a_field_that_came_later_is_described_only_where_it_changes_scores():
     fields = FIELDS | {"query_prompt": "", "document_prompt": "iron "}
     assert config_description(SimpleNamespace(to_dict=lambda: fields)) == FIELDS | {"document_prompt": "iron "}
+
+
+def test_a_model_that_does_not_use_a_later_option_is_described_as_before_it():
+    plain, cosine = (config_description(tiny.dual_encoder(**fields).config) for fields in ({}, {"normalize": True}))
+    assert not {"normalize", "scale", "learn_scale"} & plain.keys()
+    assert cosine == plain | {"normalize": True}
 
 
 def test_a_classifier_has_the_fingerprint_that_its_cached_scores_have(model, tokenizer, config):
