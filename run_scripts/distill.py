@@ -6,6 +6,7 @@
 the same options and data is reused; an interrupted one goes on from its last checkpoint.
 """
 
+import logging
 from dataclasses import dataclass, field
 
 from peft import PeftModel
@@ -22,6 +23,10 @@ from m3se.trainers.data import RankingLists, lists_relevant_from
 from m3se.trainers.errors import InputError
 from m3se.trainers.losses import NEEDS_TEACHER
 from m3se.trainers.models.backbones import encoder_path
+from m3se.trainers.teacher.temperature import describe_loss, resolve_temperature
+
+
+logger = logging.getLogger(__name__)
 
 
 COLBERT_ARGS = (
@@ -147,7 +152,7 @@ def build_model(student: StudentArguments, arguments: EncoderArguments) -> PreTr
 
 
 def load_lists(student: StudentArguments, config: RankingConfig) -> RankingLists:
-    """Load the training lists.
+    """Load the training lists, and choose what the loss leaves to them.
 
     Raises:
         InputError: there is no list, or the loss needs teacher scores that they do not have.
@@ -157,6 +162,9 @@ def load_lists(student: StudentArguments, config: RankingConfig) -> RankingLists
         raise InputError(f"{student.data}: no list to train on (train_rows: {student.train_rows})")
     if config.loss in NEEDS_TEACHER and "teacher_scores" not in lists.rows.column_names:
         raise InputError(f"{student.data}: loss {config.loss} needs teacher scores; run score_with_teacher.py first")
+    config.loss_args = resolve_temperature(config.loss_args, lists)
+    if config.loss in NEEDS_TEACHER and config.process_index == 0:
+        logger.info(describe_loss(lists, config.loss, config.loss_args))
     return lists
 
 

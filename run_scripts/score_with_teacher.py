@@ -38,6 +38,7 @@ from m3se.trainers.teacher.calibration import Calibration, calibrate
 from m3se.trainers.teacher.cross_fitting import CrossFitted, fold_folders, log_trained
 from m3se.trainers.teacher.loading import load_teacher
 from m3se.trainers.teacher.run_teacher import RunTeacher
+from m3se.trainers.teacher.temperature import describe_meanings
 
 
 @dataclass(kw_only=True)
@@ -91,7 +92,7 @@ def main(arguments: ScoringArguments) -> None:
         annotated = annotate(lists, teachers, cache, arguments.shard_seconds) if teachers else lists
         calibration = calibrate(annotated)  # before labels are taken from the scores that it compares with labels
         write(label_best(annotated) if arguments.pseudo_positives else annotated, calibration, arguments)
-        print("\n".join(calibration.lines()))
+        print("\n".join([*calibration.lines(), *describe_meanings(calibration)]))
 
 
 def load_teachers(arguments: ScoringArguments) -> list[Teacher]:

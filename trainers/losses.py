@@ -101,7 +101,14 @@ def softmax_distillation(
         scores, teacher_scores, labels, mask: [B, K], as the module describes them.
         temperature: divides the scores.
         teacher_temperature: T, the teacher's own; None: `temperature`.
+
+    Raises:
+        TypeError: T is "auto", which distill.py replaces by a number (see trainers/teacher/temperature.py).
     """
+    if isinstance(teacher_temperature, str):
+        raise TypeError(
+            f"teacher_temperature: expected a number, got {teacher_temperature!r}: see resolve_temperature"
+        )
     scored = mask & ~teacher_scores.isnan()
     scale = temperature if teacher_temperature is None else teacher_temperature
     target = log_softmax(teacher_scores, scored, scale).exp() * scored

@@ -17,6 +17,7 @@ from m3se.run_scripts.publishing.build import build_folder
 from m3se.trainers.data import DocumentTable, RankingLists
 from m3se.trainers.evaluation.metrics import reciprocal_rank
 from m3se.trainers.run_folder import KEY
+from m3se.trainers.teacher.calibration import calibrate
 from tests.launch import launch
 from tests.worlds import tiny
 from tests.worlds.small_world import write_collection, write_encoder
@@ -315,3 +316,17 @@ def test_a_teacher_is_trained_on_the_lists_of_a_folder(world, tmp_path):
     report = json.loads((tmp_path / "teacher" / "data_report.json").read_text())
     assert report["train"] == RankingLists.load(world / "lists").report
     assert json.loads((tmp_path / "teacher" / "training.json").read_text())["data"]["queries"] == 4
+
+
+def test_an_automatic_temperature_is_a_number_in_the_record(world, tmp_path, caplog):
+    arguments = json.dumps({"teacher_temperature": "auto"})
+    record = json.loads((distilled(world, tmp_path / "auto", loss_args=arguments) / "training.json").read_text())
+    temperature = calibrate(RankingLists.load(world / "lists")).auto.temperature
+    assert record["loss_args"] == {"teacher_temperature": temperature}
+    same = distilled(world, tmp_path / "same", loss_args=json.dumps({"teacher_temperature": temperature}))
+    weights = [load_file(folder / "model.safetensors") for folder in (tmp_path / "auto", same)]
+    for name in weights[0]:
+        torch.testing.assert_close(weights[0][name], weights[1][name], atol=0, rtol=0)
+    with caplog.at_level("INFO"):
+        distilled(world, tmp_path / "auto", loss_args=arguments)
+    assert "nothing has changed since it was trained; reused" in caplog.text

@@ -55,7 +55,10 @@ def test_every_hyperparameter_of_every_loss_is_checked():
         ({"loss": "m3se", "loss_args": {"hinge_power": True}}, "hinge_power: expected 1 or 2, got True"),
         ({"loss_args": {"temperature": 0}}, "temperature: expected a number above 0, got 0"),
         # what YAML 1.1 makes of a number without a point
-        ({"loss_args": {"teacher_temperature": "1e-1"}}, "teacher_temperature: expected a number above 0, got '1e-1'"),
+        (
+            {"loss_args": {"teacher_temperature": "1e-1"}},
+            "teacher_temperature: expected auto or a number above 0, got '1e-1'",
+        ),
         ({"loss": "softmax_ce", "loss_args": {"label_smoothing": 1.5}}, "label_smoothing: .* from 0 to 1, got 1.5"),
         ({"loss": "focal", "loss_args": {"gamma": -1}}, "gamma: expected a number, 0 or above, got -1"),
         ({"loss": "rankdistil_b", "loss_args": {"gamma0": float("nan")}}, "gamma0: expected a number, got nan"),

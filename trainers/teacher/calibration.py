@@ -6,26 +6,12 @@ import numpy as np
 
 from m3se.trainers.data.schema import RankingLists
 from m3se.trainers.errors import InputError
+from m3se.trainers.teacher.targets import SoftmaxTargets, find_temperature, softmax_targets
 
 
 TARGET_SPREAD = 2.0  # standard deviation of scores within a list, after division by the suggested temperature
 FLAT_SHARE = 0.9  # softmax targets over more than this share of a list's documents teach little order
 ONE_HOT_DOCUMENTS = 1.1  # softmax targets over fewer documents than this teach what labels teach
-
-
-@dataclass(frozen=True)
-class SoftmaxTargets:
-    """Means over all lists of softmax(teacher_scores / temperature).
-
-    Attributes:
-        temperature: the scores are divided by it.
-        top_probability: probability of a list's best document.
-        effective_documents: documents that the probability is spread over, the exponential of its entropy.
-    """
-
-    temperature: float
-    top_probability: float
-    effective_documents: float
 
 
 @dataclass(frozen=True)
@@ -37,7 +23,8 @@ class Calibration:
         spread: mean over queries of the standard deviation within a list.
         mean_margin: mean over queries of positive minus negative scores.
         positive_mean, negative_mean, mean_margin, top_is_positive: None without a list of positives and negatives.
-        targets, suggested: softmax targets at temperature 1, and at the suggested one.
+        targets, suggested: softmax targets at temperature 1 (or the one asked about), and at the suggested one.
+        auto: softmax targets at the temperature of `teacher_temperature: auto`; None where it finds none.
         warning: why temperature 1 would not do; None when it would.
         combination: how several teachers were made one; None for one teacher.
         rank_targets: the rule that made scores of a run's ranks; None for scores.
@@ -59,6 +46,7 @@ class Calibration:
     targets: SoftmaxTargets
     suggested: SoftmaxTargets
     warning: str | None
+    auto: SoftmaxTargets | None = None
     combination: str | None = None
     rank_targets: str | None = None
 
@@ -94,8 +82,12 @@ class Calibration:
         return [*lines, rule, *([f"warning: {self.warning}"] if self.warning else [])]
 
 
-def calibrate(lists: RankingLists) -> Calibration:
+def calibrate(lists: RankingLists, temperature: float = 1.0) -> Calibration:
     """Measure the column `teacher_scores` of annotated lists; NaN is a score that is not known.
+
+    Args:
+        lists: with teacher scores.
+        temperature: that of `targets`.
 
     Raises:
         InputError: there is no score, one is infinite (its query is named), or all are the same.
@@ -107,9 +99,10 @@ def calibrate(lists: RankingLists) -> Calibration:
     means = np.add.reduceat(scores, starts) / sizes
     deviations = np.sqrt(np.add.reduceat((scores - np.repeat(means, sizes)) ** 2, starts) / sizes)
     spread = float(deviations.mean())
-    targets = softmax_targets(scores, starts, sizes, 1.0)
+    targets = softmax_targets(scores, starts, sizes, temperature)
     # Lists that differ only from each other (each constant in itself) have no spread to divide by.
     suggested = softmax_targets(scores, starts, sizes, spread / TARGET_SPREAD if spread > 0 else 1.0)
+    auto = find_temperature(scores, sizes)
     return Calibration(
         queries=len(sizes),
         pairs=len(scores),
@@ -124,6 +117,7 @@ def calibrate(lists: RankingLists) -> Calibration:
         targets=targets,
         suggested=suggested,
         warning=temperature_warning(targets, suggested.temperature, float(sizes.mean())),
+        auto=None if auto is None else softmax_targets(scores, starts, sizes, auto),
         combination=lists.report.get("teacher_combination"),
         rank_targets=rank_rules(lists.report.get("teachers", [])),
     )
@@ -160,16 +154,6 @@ def flat_columns(lists: RankingLists) -> tuple[np.ndarray, np.ndarray, np.ndarra
     if not scores:
         raise InputError(f"the lists hold no document with a teacher score to calibrate on ({unknown:,} without)")
     return np.concatenate(scores), np.concatenate(labels), np.asarray(sizes), unknown
-
-
-def softmax_targets(scores: np.ndarray, starts: np.ndarray, sizes: np.ndarray, temperature: float) -> SoftmaxTargets:
-    """Describe the softmax over each list; lists start at `starts` and hold `sizes` scores."""
-    best = np.maximum.reduceat(scores, starts)
-    shifted = (scores - np.repeat(best, sizes)) / temperature
-    normaliser = np.log(np.add.reduceat(np.exp(shifted), starts))
-    logarithms = shifted - np.repeat(normaliser, sizes)
-    entropy = -np.add.reduceat(np.exp(logarithms) * logarithms, starts)
-    return SoftmaxTargets(temperature, float(np.exp(-normaliser).mean()), float(np.exp(entropy).mean()))
 
 
 def compare_with_labels(scores: np.ndarray, labels: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> dict:

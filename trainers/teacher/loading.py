@@ -53,9 +53,9 @@ class EmbeddingTeacher:
             pairs = list(zip(rows, columns, strict=True))
             scores = self.scorer.score_pairs(list(query_places), list(document_places), pairs)
         else:
-            left = self.scorer.encode(list(query_places), "query")[rows]
-            right = self.scorer.encode(list(document_places), "document")[columns]
-            scores = np.einsum("nh,nh->n", left, right, dtype=np.float64).astype(np.float32)
+            query_side = self.scorer.encode(list(query_places), "query")[rows]
+            document_side = self.scorer.encode(list(document_places), "document")[columns]
+            scores = np.einsum("nh,nh->n", query_side, document_side, dtype=np.float64).astype(np.float32)
         if bar is not None:
             bar.update(len(queries))
         return scores

@@ -89,10 +89,10 @@ class PromptEncoder:
         room = self.max_length - sizes[""]
         query = min(sizes["query"], self.query_length or max(int(QUERY_SHARE * room), 1))
         document = min(sizes["document"], room - query, self.document_length or room)
-        kept = {"query": query, "document": document, "": None}
+        limits = {"query": query, "document": document, "": None}
         prompt = []
         for side, ids in segments:
-            prompt += ids[: kept[side]]
+            prompt += ids[: limits[side]]
         return prompt
 
     def _pad(self, prompts: list[list[int]]) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from m3se.trainers.data import SCORED_ROW_FEATURES, DocumentTable, RankingLists
 from m3se.trainers.errors import InputError
 from m3se.trainers.storage.arrow import write_rows
 from m3se.trainers.teacher.calibration import calibrate
+from m3se.trainers.teacher.temperature import describe_loss, resolve_temperature
 
 
 def make_lists(*rows):
@@ -133,3 +134,53 @@ def test_lists_without_scores_are_refused():
 def test_lists_without_documents_are_refused():
     with pytest.raises(InputError, match="no document"):
         calibrate(make_lists(([], [])))
+
+
+def lists_of_two(*margins):
+    return make_lists(*(([1, 0], [margin, 0.0]) for margin in margins))
+
+
+def test_auto_takes_the_temperature_that_gives_the_best_document_its_share():
+    """Of two documents with scores m and 0 the first has 1 / (1 + exp(-m / T)): .6 at T = m / log 1.5."""
+    found = calibrate(lists_of_two(3.0, 3.0)).auto
+    assert found.temperature == pytest.approx(3 / log(1.5))
+    assert found.top_probability == pytest.approx(0.6)
+    arguments = resolve_temperature({"teacher_temperature": "auto", "temperature": 2.0}, lists_of_two(3.0, 3.0))
+    assert arguments == {"teacher_temperature": found.temperature, "temperature": 2.0}
+    assert resolve_temperature({"teacher_temperature": 5}, lists_of_two(3.0)) == {"teacher_temperature": 5}
+
+
+def test_lists_of_one_known_score_do_not_move_the_temperature():
+    single = make_lists(([1, 0], [3.0, 0.0]), ([1, 0], [70.0, float("nan")]))
+    assert calibrate(single).auto.temperature == pytest.approx(3 / log(1.5))
+
+
+def test_the_share_is_an_average_over_lists_of_any_length():
+    generator = np.random.default_rng(0)
+    rows = [generator.normal(scale=4.0, size=size).tolist() for size in (2, 5, 9, 20)]
+    temperature = calibrate(make_lists(*(([1.0] * len(scores), scores) for scores in rows))).auto.temperature
+    shares = []
+    for scores in rows:
+        weights = np.exp(np.array(scores) / temperature)
+        shares.append(weights.max() / weights.sum())
+    assert np.mean(shares) == pytest.approx(0.6, abs=1e-6)
+
+
+def test_scores_without_such_a_temperature_are_refused():
+    ties = make_lists(([1, 0, 0], [1.0, 1.0, 0.0]), ([1, 0, 0], [2.0, 2.0, 0.0]))  # the best two share: 1/2 at most
+    assert calibrate(ties).auto is None
+    with pytest.raises(InputError, match="no temperature gives the best document 0.6 of the softmax"):
+        resolve_temperature({"teacher_temperature": "auto"}, ties)
+
+
+def test_the_report_says_what_the_scores_mean_for_the_loss_in_use():
+    lists = lists_of_two(log(9.0), log(9.0))  # the best document has .9 at temperature 1, .75 at 2
+    at_2 = describe_loss(lists, "softmax_distillation", {"teacher_temperature": 2})
+    assert at_2.startswith("softmax_distillation: at teacher_temperature 2 the best document has 0.75")
+    assert "auto takes 5.42, where it has 0.6" in at_2
+    assert "the best document has 0.90" in describe_loss(lists, "softmax_distillation", {})
+    assert "the teacher's margins, 2.2 on average" in describe_loss(lists, "m3se", {})
+    assert "scores themselves, 1.1 on average, from 0 to 2.2" in describe_loss(lists, "mse", {})
+    assert "needs lists with a positive and a negative" in describe_loss(
+        make_lists(([1, 1], [1, 0])), "margin_mse", {}
+    )
