@@ -12,16 +12,23 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from transformers import HfArgumentParser
 
 from m3se.run_scripts.cli.app import run
-from m3se.run_scripts.cli.arguments import REQUIRED, CollectionArguments, SearchedArguments, option
+from m3se.run_scripts.cli.arguments import (
+    REQUIRED,
+    CollectionArguments,
+    FilterArguments,
+    SearchedArguments,
+    option,
+)
 from m3se.run_scripts.cli.encodings import open_encoding
-from m3se.trainers.data import Collection, RankingLists, mine_negatives, read_data, relevant_from
+from m3se.run_scripts.cli.list_making import filter_table, score_filters
+from m3se.trainers.data import Collection, RankingLists, ScoreFilters, mine_negatives, read_data, relevant_from
 from m3se.trainers.data.candidates import identical_ids
 from m3se.trainers.data.lists import make_row
 from m3se.trainers.data.mining import Mined
@@ -43,7 +50,7 @@ QUERIES_AT_ONCE = 10_000
 
 
 @dataclass(kw_only=True)
-class MiningArguments(CollectionArguments, SearchedArguments):
+class MiningArguments(CollectionArguments, SearchedArguments, FilterArguments):
     """The model, the data and the file of the negatives."""
 
     output: str = option("The TREC run file to write.", REQUIRED)
@@ -52,7 +59,17 @@ class MiningArguments(CollectionArguments, SearchedArguments):
     skip: int = option("Pass over this many best ranked documents.", 0)
     depth: int = option("Look at this many ranks.", 100)
     teacher: str | None = option("Cross-encoder that guards against false negatives.")
-    margin: float = option("How far below the lowest positive a negative must score.", 0.0)
+    margin: float | None = option(
+        "How far below the lowest positive a negative must score (default with --teacher: 0)."
+    )
+    unlabelled: bool | None = field(
+        default=None,
+        metadata={
+            "help": "Mine for the queries that no split judges too (default: where the data have no judgments).",
+            "nargs": "?",
+            "const": True,
+        },
+    )
     relevance_level: int = option("Grade from which a document is relevant, and no negative.", 1)
     keep_identical_ids: bool = option("Let a document be mined for a query that has its id.", False)
     cache_dir: str = option("Collections, embeddings and teacher scores.", "outputs/cache")
@@ -74,13 +91,16 @@ def main(arguments: MiningArguments) -> None:
         arguments.cache_dir,
         qrels=arguments.qrels,
         allow_missing=arguments.allow_missing,
+        unlabelled=arguments.unlabelled,
     )
     check_collection(collection)
     collection = relevant_from(collection, arguments.relevance_level)
     encoded = open_encoding(arguments, scorer, collection.documents)
     identical = set() if arguments.keep_identical_ids else identical_ids(collection)
     runs = retrieve_blocks(scorer, collection.queries, encoded, identical, arguments.depth)
-    counts = write_mined(runs, collection, teacher, arguments)
+    counts, filtered = write_mined(runs, collection, teacher, arguments)
+    if teacher is not None:
+        print(filter_table(guard(arguments), filtered))
     if identical:
         counts["documents_with_the_id_of_their_query_passed_over"] = len(identical)
     if not counts["negatives"]:
@@ -92,9 +112,15 @@ def main(arguments: MiningArguments) -> None:
 
 def check(arguments: MiningArguments) -> None:
     """Raise InputError for options that fit nothing, before any model is loaded."""
-    mine_negatives({}, {}, arguments.count, arguments.skip, arguments.depth, margin=arguments.margin)
-    if arguments.margin and not arguments.teacher:
-        raise InputError("--margin is the teacher's: give --teacher too")
+    mine_negatives({}, {}, arguments.count, arguments.skip, arguments.depth)
+    if (bounds := score_filters(arguments).bounds()) and not arguments.teacher:
+        raise InputError(f"--{next(iter(bounds))} is the teacher's: give --teacher too")
+
+
+def guard(arguments: MiningArguments) -> ScoreFilters:
+    """Return the filters of the options, with a margin of 0 where none is given."""
+    filters = score_filters(arguments)
+    return filters if filters.margin is not None else replace(filters, margin=0.0)
 
 
 def retrieve_blocks(
@@ -118,11 +144,15 @@ def retrieve_blocks(
 
 def write_mined(
     runs: Iterator[Run], collection: Collection, teacher: PairScorer | None, arguments: MiningArguments
-) -> Counter[str]:
-    """Mine run by run into one file, which appears only when complete and not empty; return what was counted."""
+) -> tuple[Counter[str], Counter[str]]:
+    """Mine run by run into one file, which appears only when complete and not empty.
+
+    Returned are the counts of what was mined and passed over, and those of the teacher's filters.
+    """
     output = Path(arguments.output)
     output.parent.mkdir(parents=True, exist_ok=True)
     counts: Counter[str] = Counter(negatives=0)
+    filtered: Counter[str] = Counter()
     with TemporaryDirectory(dir=output.parent, prefix=".mined-") as folder:
         part, whole = Path(folder) / "part", Path(folder) / "whole"
         with open(whole, "wb") as file:
@@ -133,17 +163,18 @@ def write_mined(
                     negatives[query] = {document: run_[query][document] for document in ids}
                 write_run(part, negatives, "mined")
                 file.write(part.read_bytes())
+                filtered += mined.filtered
                 counts += Counter(mined.counts) + Counter(negatives=sum(map(len, mined.negatives.values())))
         if counts["negatives"]:
             os.replace(whole, output)
-    return counts
+    return counts, filtered
 
 
 def mine(run_: Run, collection: Collection, teacher: PairScorer | None, arguments: MiningArguments) -> Mined:
     """Mine the negatives of the queries of one run."""
     scores = score_run(run_, collection, teacher, arguments.cache_dir) if teacher else None
     return mine_negatives(
-        run_, collection.qrels, arguments.count, arguments.skip, arguments.depth, scores, arguments.margin
+        run_, collection.qrels, arguments.count, arguments.skip, arguments.depth, scores, guard(arguments)
     )
 
 

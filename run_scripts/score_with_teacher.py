@@ -24,7 +24,7 @@ from transformers import HfArgumentParser
 
 from m3se.run_scripts.cli.app import run
 from m3se.run_scripts.cli.arguments import REQUIRED, option
-from m3se.run_scripts.cli.list_making import ListArguments, prepare_lists
+from m3se.run_scripts.cli.list_making import ListArguments, choose_scored, prepare_lists
 from m3se.trainers.data import RankingLists, write_scored_triples
 from m3se.trainers.data.schema import missing_part
 from m3se.trainers.data.selection import label_best
@@ -90,8 +90,9 @@ def main(arguments: ScoringArguments) -> None:
     state.destroy_process_group()
     if state.is_main_process:
         annotated = annotate(lists, teachers, cache, arguments.shard_seconds) if teachers else lists
-        calibration = calibrate(annotated)  # before labels are taken from the scores that it compares with labels
-        write(label_best(annotated) if arguments.pseudo_positives else annotated, calibration, arguments)
+        chosen = choose_scored(annotated, arguments, scored_here=bool(teachers))
+        calibration = calibrate(chosen)  # before labels are taken from the scores that it compares with labels
+        write(label_best(chosen) if arguments.pseudo_positives else chosen, calibration, arguments)
         print("\n".join([*calibration.lines(), *describe_meanings(calibration)]))
 
 

@@ -63,7 +63,7 @@ def prepare(folder: Path) -> dict[str, float]:
     read_data(str(folder), "train", cache, candidates=scores)
     times.append(time.process_time())
     output = str(folder / "lists")
-    main(ScoringArguments(output=output, data=str(folder), candidates=str(scores), cache_dir=str(cache)))
+    main(ScoringArguments(output=output, data=str(folder), candidates=[str(scores)], cache_dir=str(cache)))
     times.append(time.process_time())
     return {**dict(zip(("read", "group", "lists"), np.diff(times), strict=True)), "peak": peak()}
 

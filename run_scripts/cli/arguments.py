@@ -62,6 +62,16 @@ class RankingArguments:
 
 
 @dataclass(kw_only=True)
+class FilterArguments:
+    """Bounds on the teacher's score of a negative, against documents that are relevant although nobody judged them."""
+
+    margin: float | None = option("Drop negatives that score less than this below the query's lowest positive.")
+    relative_margin: float | None = option("The same, as a share of that positive's score (of its size, if below 0).")
+    max_score: float | None = option("Drop negatives that score above this.")
+    min_score: float | None = option("Drop negatives that score below this.")
+
+
+@dataclass(kw_only=True)
 class CandidateArguments(CollectionArguments, RankingArguments):
     """Queries of a collection, and the candidates of each."""
 

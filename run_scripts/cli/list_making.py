@@ -1,35 +1,51 @@
 """The lists that score_with_teacher.py scores: queries with their documents, read or made."""
 
-from dataclasses import dataclass, field
+import logging
+from collections import Counter
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
 
-from m3se.run_scripts.cli.arguments import CollectionArguments, RankingArguments, option
+from m3se.run_scripts.cli.arguments import CollectionArguments, FilterArguments, RankingArguments, option
+from m3se.run_scripts.cli.candidate_sources import list_file, load_embedders, open_candidates
 from m3se.trainers.data import (
     Collection,
     RankingLists,
-    candidate_source,
+    ScoreFilters,
+    Selection,
+    choose_documents,
     lists_relevant_from,
     read_data,
     relevant_from,
     teacher_lists,
     training_lists,
 )
+from m3se.trainers.data.filters import LOOKED_AT, WITHOUT_SCORE
 from m3se.trainers.data.schema import hash_subset
 from m3se.trainers.errors import InputError
+from m3se.trainers.evaluation.markdown import table
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
-class ListArguments(CollectionArguments, RankingArguments):
+class ListArguments(CollectionArguments, RankingArguments, FilterArguments):
     """The queries, and the documents of each."""
 
     data: str = option("pydocs, a collection, or a folder of ranking lists.", "pydocs")
     split: str = option("Which queries of a collection.", "train")
-    candidates: str = option(
-        "Where negatives come from: bm25, random, own (the lists that the data brings), auto (own, else bm25), or a "
-        "file: TREC or MS MARCO run, triples of ids, Hofstätter's teacher scores, top1000.",
-        "auto",
+    candidates: list[str] = field(
+        default_factory=lambda: ["auto"],
+        metadata={
+            "help": "Where negatives come from: bm25, random, own (the lists that the data brings), auto (own, else "
+            "bm25); a file: TREC or MS MARCO run, triples of ids, Hofstätter's teacher scores, top1000; or a model "
+            "that searches by embeddings. Of several, such as bm25 and a model, every list takes documents in turn.",
+        },
+    )
+    candidate_shares: list[float] = option(
+        "How much of a list each of several --candidates has (default: the same).", list
     )
     candidates_format: str = option(
         "Of a file of candidates: run, triples, scored_triples, top1000; auto: what its lines say.", "auto"
@@ -41,7 +57,12 @@ class ListArguments(CollectionArguments, RankingArguments):
     relevance_level: int = option("Grade from which a document is a positive.", 1)
     documents_per_query: int = option("K: the positives and negatives of a query.", 20)
     depth: int = option("Negatives come from the top this many candidates.", 100)
-    negatives: str = option("random: drawn from them; top: the best ranked.", "random")
+    skip: int = option("Not from this many best ranked ones.", 0)
+    negatives: str = option(
+        "random: drawn from them; top: the best ranked; stratified: the teacher scores all of them, and one is drawn "
+        "from each of as many quantiles of its scores as are needed.",
+        "random",
+    )
     unlabelled: bool | None = field(
         default=None,
         metadata={
@@ -74,35 +95,89 @@ def prepare_lists(arguments: ListArguments, scored_here: bool) -> RankingLists:
     Raises:
         InputError: the data cannot be read, or give no list.
     """
+    check_selection(arguments)
     if (Path(arguments.data) / "data_report.json").is_file():
         lists = RankingLists.load(arguments.data)
         queries = lists.rows["query_id"][:]
         selected = select_queries(set(queries), arguments)
         lists.rows = lists.rows.select(np.flatnonzero([query in selected for query in queries]))
         return lists_relevant_from(lists, arguments.relevance_level)
+    embedders = load_embedders(arguments)
     collection = read_collection(arguments)
+    is_unlabelled = arguments.unlabelled or (arguments.unlabelled is None and not collection.qrels)
     if not scored_here:
-        options = {"keep_identical_ids": arguments.keep_identical_ids, "unlabelled": bool(arguments.unlabelled)}
-        return teacher_lists(collection, arguments.documents_per_query, **options)
-    kind = "own" if Path(arguments.candidates).is_file() else arguments.candidates
-    stemmer = None if arguments.bm25_stemmer == "none" else arguments.bm25_stemmer
-    bm25 = {"k1": arguments.bm25_k1, "b": arguments.bm25_b, "stemmer": stemmer, "tokenizer": arguments.bm25_tokenizer}
-    source = candidate_source(collection, kind, arguments.cache_dir, arguments.seed, **bm25)
+        size = None if is_by_score(arguments) else arguments.documents_per_query
+        return teacher_lists(
+            collection, size, keep_identical_ids=arguments.keep_identical_ids, unlabelled=bool(arguments.unlabelled)
+        )
     return training_lists(
         collection,
-        source,
+        open_candidates(collection, arguments, embedders),
         arguments.documents_per_query,
         depth=arguments.depth,
         seed=arguments.seed,
-        negatives=arguments.negatives,
+        negatives="all" if is_by_score(arguments) else arguments.negatives,
         keep_identical_ids=arguments.keep_identical_ids,
-        unlabelled=arguments.unlabelled or (arguments.unlabelled is None and not collection.qrels),
+        unlabelled=is_unlabelled,
     )
+
+
+def is_by_score(arguments: ListArguments) -> bool:
+    """Tell whether the documents of a list are chosen by their teacher scores, so that more must be scored first."""
+    return arguments.negatives == "stratified" or bool(score_filters(arguments).bounds())
+
+
+def check_selection(arguments: ListArguments) -> None:
+    """Raise InputError, before any work, for filters that cannot be and a choice of negatives that there is not."""
+    score_filters(arguments)
+    if arguments.negatives not in ("random", "top", "stratified"):
+        raise InputError(f"--negatives: expected random, top or stratified, got {arguments.negatives!r}")
+
+
+def score_filters(arguments: FilterArguments) -> ScoreFilters:
+    """Return the filters of the options."""
+    names = [field.name for field in fields(FilterArguments)]
+    return ScoreFilters(**{name: getattr(arguments, name) for name in names})
+
+
+def choose_scored(lists: RankingLists, arguments: ListArguments, scored_here: bool) -> RankingLists:
+    """Cut scored lists to the documents that are to be trained on, and print what each filter dropped.
+
+    Lists whose documents were chosen before they were scored come back as they are. Lists that the data brought with
+    their scores stand by score, and negatives are the highest unless they are to be stratified.
+
+    Raises:
+        InputError: no list is left.
+    """
+    if not is_by_score(arguments):
+        return lists
+    by_order = arguments.negatives if scored_here or arguments.negatives == "stratified" else "top"
+    filters = score_filters(arguments)
+    options = {"seed": arguments.seed, "best_is_positive": arguments.pseudo_positives}
+    chosen, filtered = choose_documents(lists, Selection(arguments.documents_per_query, by_order, filters, **options))
+    if filters.bounds():
+        print(filter_table(filters, filtered))
+    for reason in ("lists_shorter_than_k", "lists_dropped_without_negative"):
+        if count := chosen.report["lists"].get(reason):
+            logger.info("%s: %s", reason.replace("_", " "), f"{count:,}")
+    return chosen
+
+
+def filter_table(filters: ScoreFilters, filtered: Counter[str]) -> str:
+    """Return a table of what each filter dropped of the negatives that passed those before it."""
+    rows, left = [], filtered[LOOKED_AT]
+    for name, bound in {WITHOUT_SCORE: None, **filters.bounds()}.items():
+        dropped = filtered[name]
+        label = name if bound is None else f"{name} {bound:g}"
+        if bound is not None or dropped:
+            rows.append([label, f"{left:,}", f"{dropped:,}", f"{dropped / max(left, 1):.1%}"])
+        left -= dropped
+    return table(["filter by teacher score", "negatives looked at", "dropped", "share"], rows)
 
 
 def read_collection(arguments: ListArguments) -> Collection:
     """Read the collection of --data, with the lists of a file of candidates."""
-    brought = arguments.candidates if Path(arguments.candidates).is_file() else None
+    brought = list_file(arguments.candidates)
     collection = read_data(
         arguments.data,
         arguments.split,

@@ -4,9 +4,17 @@ import json
 
 import pytest
 
-from m3se.run_scripts import score_with_teacher
+from m3se.run_scripts import mine, score_with_teacher
+from m3se.run_scripts.cli import list_making
 from m3se.run_scripts.cli.app import parse
-from m3se.trainers.data import RankingLists
+from m3se.trainers.data import BM25Index, RankingLists, read_data, training_lists
+from m3se.trainers.data.united import interleave
+from m3se.trainers.errors import InputError
+from m3se.trainers.evaluation.runs import read_run
+from m3se.trainers.retrieval.embedded_collection import cached_encoding
+from m3se.trainers.retrieval.loading import load_embedder
+from m3se.trainers.retrieval.search import retrieve
+from m3se.trainers.teacher.pair_scorer import PairScorer
 from tests.worlds import tiny
 from tests.worlds.small_world import write_collection
 
@@ -70,3 +78,89 @@ def test_a_log_of_searches_needs_no_judgments_and_no_option(scored, tmp_path):
     lines = (tmp_path / "log" / "queries.jsonl").read_text(encoding="utf-8").splitlines()
     texts = {json.loads(line)["text"] for line in lines}
     assert sorted(lists.rows["query"]) == sorted(texts) and set(map(max, lists.rows["labels"])) == {0.0}
+
+
+def test_bm25_and_a_models_own_search_are_united(scored, world, caplog):
+    flags = ("--candidates", "bm25", world / "student", "--negatives", "top")
+    lists = scored(*flags)
+    collection = read_data(str(world / "words"), "train", world / "cache")
+    scorer = load_embedder(str(world / "student"))
+    encoded = cached_encoding(scorer, collection.documents, world / "cache")
+    found = retrieve(scorer, collection.queries, encoded, 12)
+    index = BM25Index.build(collection.documents, cache_dir=world / "cache")
+    for row in lists.rows:
+        (words,), _ = index.search([row["query"]], 12)
+        (positive,) = collection.qrels[row["query_id"]]
+        united = interleave([words, list(found[row["query_id"]])], [0.5, 0.5], 12)
+        negatives = [name for name in united if name != positive]
+        assert row["document_ids"] == [positive, *negatives[:3]]
+    assert lists.report["lists"]["candidates"].startswith("50% BM25 (k1 0.9")
+    assert lists.report["lists"]["candidates"].endswith(" + 50% student")
+    assert scored(*flags, name="again").rows.to_list() == lists.rows.to_list()
+
+
+def test_mined_negatives_and_bm25_make_the_next_rounds_lists_in_one_command(scored, world, tmp_path):
+    argv = ["--model", world / "student", "--data", world / "words", "--count", 5, "--cache_dir", world / "cache"]
+    mine.main(*parse(mine.make_parser(), [*map(str, argv), "--output", str(tmp_path / "mined.trec")]))
+    flags = ("--candidates", "bm25", tmp_path / "mined.trec", "--candidate_shares", 1, 2, "--negatives", "top")
+    lists = scored(*flags)
+    mined = read_run(tmp_path / "mined.trec")
+    for row in lists.rows:
+        best = list(mined[row["query_id"]])
+        assert best[0] in row["document_ids"] and row["labels"] == [1, 0, 0, 0]
+    assert lists.report["lists"]["candidates"].endswith(" + 67% mined")
+
+
+def test_stratified_lists_are_cut_from_all_scored_candidates(scored, world):
+    collection = read_data(str(world / "words"), "train", world / "cache")
+    index = BM25Index.build(collection.documents, cache_dir=world / "cache")
+    deep = training_lists(collection, index, 4, depth=12, negatives="all").rows
+    teacher = PairScorer.from_pretrained(str(world / "teacher"), dtype="float32")
+    lists = scored("--negatives", "stratified", "--unlabelled", name="stratified")
+    report = lists.report["lists"]
+    assert (report["negatives"], report["documents_per_query"], report["depth"]) == ("stratified", 4, 12)
+    for row in lists.rows:
+        assert len(row["document_ids"]) == 4
+    assert lists.rows["query_id"][:12] == deep["query_id"][:] and len(lists.rows) == 15
+    for row, candidates in zip(lists.rows, deep, strict=False):
+        positive, *negatives = row["document_ids"]
+        first, *names = candidates["document_ids"]
+        scores = teacher.score([row["query"]] * len(names), collection.documents.texts(names)).tolist()
+        by_score = dict(zip(names, scores, strict=True))
+        assert positive == first and row["teacher_scores"][1:] == pytest.approx(
+            [by_score[name] for name in negatives], abs=1e-4
+        )
+        ranked = sorted(names, key=by_score.get, reverse=True)
+        edges = [place * len(ranked) // 3 for place in range(4)]
+        for name, low, high in zip(negatives, edges, edges[1:], strict=False):
+            assert name in ranked[low:high]
+
+
+def test_filters_say_what_they_dropped(scored, capsys):
+    lists = scored("--margin", 0.1, "--max_score", 0.0, "--negatives", "top")
+    table = capsys.readouterr().out
+    for row in lists.rows:
+        positive, *negatives = row["teacher_scores"]
+        assert all(score <= min(positive - 0.1, 0.0) for score in negatives)
+    filters = lists.report["lists"]["filters"]
+    assert filters["bounds"] == {"margin": 0.1, "max_score": 0.0}
+    seen, margin = filters["dropped"]["looked at"], filters["dropped"]["margin"]
+    assert f"| margin 0.1 | {seen} | {margin} | {margin / seen:.1%} |" in table
+    assert f"| max_score 0 | {seen - margin} | {filters['dropped']['max_score']} |" in table
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--negatives", "deep"), "--negatives: expected random, top or stratified, got 'deep'"),
+        (("--candidates", "dense"), "expected auto, own, bm25, random, a file of lists, or a model, got 'dense'"),
+        (("--candidates", "outputs/no.trec"), "a file of lists, or a model, got 'outputs/no.trec'"),
+        (("--candidates", "bm25", "bm25"), "expected different sources, got bm25 bm25"),
+        (("--candidates", "bm25", "random", "--candidate_shares", 1), "a number above 0 for each of bm25, random"),
+        (("--margin", -1), "margin: expected a number, 0 or more, got -1.0"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_the_data_are_read(scored, flags, message, monkeypatch):
+    monkeypatch.setattr(list_making, "read_data", None)
+    with pytest.raises(InputError, match=message):
+        scored(*flags)

@@ -1,5 +1,6 @@
 import pytest
 
+from m3se.trainers.data.filters import ScoreFilters
 from m3se.trainers.data.mining import mine_negatives
 from m3se.trainers.errors import InputError
 
@@ -23,7 +24,10 @@ def test_the_guard_passes_over_what_the_teacher_takes_for_relevant():
     mined = mine_negatives(RUN, QRELS, 9, teacher_scores=teacher)
     assert mined.negatives["q"] == ["a", "c", "d"]  # e above the positive, f unknown to the teacher
     assert mined.counts["likely_positives_passed_over"] == 2
-    assert mine_negatives(RUN, QRELS, 9, teacher_scores=teacher, margin=1.0).negatives["q"] == ["c", "d"]
+    assert mine_negatives(RUN, QRELS, 9, teacher_scores=teacher, filters=ScoreFilters(margin=1.0)).negatives["q"] == [
+        "c",
+        "d",
+    ]
 
 
 def test_the_lowest_positive_decides_and_an_unscored_one_guards_all():
@@ -35,10 +39,8 @@ def test_the_lowest_positive_decides_and_an_unscored_one_guards_all():
 
 @pytest.mark.parametrize(
     "options",
-    [{"count": 0}, {"count": 1, "skip": -1}, {"count": 1, "margin": -1.0}, {"count": 1, "skip": 3, "depth": 3}],
+    [{"count": 0}, {"count": 1, "skip": -1}, {"count": 1, "skip": 3, "depth": 3}],
 )
 def test_options_that_fit_nothing_are_refused(options):
-    with pytest.raises(
-        InputError, match="mining: expected count ≥ 1, skip ≥ 0, margin ≥ 0 and depth > skip, got count"
-    ):
+    with pytest.raises(InputError, match="mining: expected count ≥ 1, skip ≥ 0 and depth > skip, got count"):
         mine_negatives(RUN, QRELS, **options)
