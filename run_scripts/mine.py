@@ -40,8 +40,8 @@ from m3se.trainers.retrieval.loading import load_embedder
 from m3se.trainers.retrieval.scorers import DenseScorer
 from m3se.trainers.retrieval.search import retrieve
 from m3se.trainers.storage.arrow import write_rows
-from m3se.trainers.teacher.annotate import annotate
-from m3se.trainers.teacher.pair_scorer import PairScorer
+from m3se.trainers.teacher.annotate import Teacher, annotate
+from m3se.trainers.teacher.loading import load_teacher
 
 
 logger = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class MiningArguments(CollectionArguments, SearchedArguments, FilterArguments):
     count: int = option("Negatives of a query.", 20)
     skip: int = option("Pass over this many best ranked documents.", 0)
     depth: int = option("Look at this many ranks.", 100)
-    teacher: str | None = option("Cross-encoder that guards against false negatives.")
+    teacher: str | None = option("Model that guards against false negatives, such as a cross-encoder.")
     margin: float | None = option(
         "How far below the lowest positive a negative must score (default with --teacher: 0)."
     )
@@ -84,7 +84,7 @@ def main(arguments: MiningArguments) -> None:
     """Mine negatives for every query and write them."""
     check(arguments)
     scorer = load_embedder(arguments.model, arguments.dtype, arguments.pooling)
-    teacher = PairScorer.from_pretrained(arguments.teacher) if arguments.teacher else None
+    teacher = load_teacher(arguments.teacher) if arguments.teacher else None
     collection = read_data(
         arguments.data,
         arguments.split,
@@ -143,7 +143,7 @@ def retrieve_blocks(
 
 
 def write_mined(
-    runs: Iterator[Run], collection: Collection, teacher: PairScorer | None, arguments: MiningArguments
+    runs: Iterator[Run], collection: Collection, teacher: Teacher | None, arguments: MiningArguments
 ) -> tuple[Counter[str], Counter[str]]:
     """Mine run by run into one file, which appears only when complete and not empty.
 
@@ -170,7 +170,7 @@ def write_mined(
     return counts, filtered
 
 
-def mine(run_: Run, collection: Collection, teacher: PairScorer | None, arguments: MiningArguments) -> Mined:
+def mine(run_: Run, collection: Collection, teacher: Teacher | None, arguments: MiningArguments) -> Mined:
     """Mine the negatives of the queries of one run."""
     scores = score_run(run_, collection, teacher, arguments.cache_dir) if teacher else None
     return mine_negatives(
@@ -178,7 +178,7 @@ def mine(run_: Run, collection: Collection, teacher: PairScorer | None, argument
     )
 
 
-def score_run(run_: Run, collection: Collection, teacher: PairScorer, cache_dir: str) -> Run:
+def score_run(run_: Run, collection: Collection, teacher: Teacher, cache_dir: str) -> Run:
     """Score the documents of a run and all positives with the teacher, through the score cache."""
     rows = (
         make_row(collection, query, list(dict.fromkeys([*positives(collection.qrels.get(query, {})), *scores])))

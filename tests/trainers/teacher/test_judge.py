@@ -2,6 +2,7 @@
 
 import json
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from m3se.trainers.errors import InputError
 from m3se.trainers.models.model_info import ModelInfo
 from m3se.trainers.teacher.judge import Judge
 from m3se.trainers.teacher.pair_scorer import PairScorer
+from m3se.trainers.teacher.templates import read_template
 from tests.worlds.judges import save_judge, tokenizer
 from tests.worlds.tiny import WORDS
 
@@ -183,6 +185,14 @@ def test_a_template_of_a_file_is_another_teacher(reranker, tmp_path):
     assert judge.score(QUERIES[:1], DOCUMENTS[:1]).item() == pytest.approx(expected.item(), abs=1e-4)
     same = float32(reranker, template=write_template(tmp_path, prompt=text, true="yes", false="no"))
     assert judge.fingerprint == same.fingerprint != float32(reranker).fingerprint
+
+
+def test_the_template_of_the_page_can_be_read(tmp_path):
+    page = (Path(__file__).parents[3] / "docs" / "teachers.md").read_text(encoding="utf-8")
+    (tmp_path / "prompt.yaml").write_text(page.split("```yaml\n")[1].split("```")[0], encoding="utf-8")
+    template = read_template(str(tmp_path / "prompt.yaml"))
+    assert (template.true, template.false) == ("yes", "no")
+    assert template.prompt[0].startswith("Query: {query}\nDocument: {document}\n")
 
 
 PROMPT = "Query: {query} Document: {document} Relevant:"
