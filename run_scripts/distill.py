@@ -22,11 +22,14 @@ from m3se.trainers.config import RankingConfig, parse_mapping
 from m3se.trainers.data import RankingLists, lists_relevant_from
 from m3se.trainers.errors import InputError
 from m3se.trainers.losses import NEEDS_TEACHER
+from m3se.trainers.meter import count_unusable
 from m3se.trainers.models.backbones import encoder_path
 from m3se.trainers.teacher.temperature import describe_loss, resolve_temperature
 
 
 logger = logging.getLogger(__name__)
+
+PSEUDO_POSITIVES = "score_with_teacher.py --pseudo_positives true makes the teacher's best document a positive"
 
 
 COLBERT_ARGS = (
@@ -119,7 +122,7 @@ def main(
         run_arguments,
         config,
         build_model=lambda: build_model(student, encoder),
-        read_lists=lambda: lists_relevant_from(load_lists(student, config), dev.relevance_level),
+        read_lists=lambda: read_lists(student, config, dev.relevance_level),
     )
 
 
@@ -151,6 +154,12 @@ def build_model(student: StudentArguments, arguments: EncoderArguments) -> PreTr
     return adapt(model, arguments)
 
 
+def read_lists(student: StudentArguments, config: RankingConfig, level: int) -> RankingLists:
+    """Load the training lists with labels from grade `level` on. Raises InputError when nothing can be learnt."""
+    lists = lists_relevant_from(load_lists(student, config), level)
+    return check_usable(lists, config, student.data)
+
+
 def load_lists(student: StudentArguments, config: RankingConfig) -> RankingLists:
     """Load the training lists, and choose what the loss leaves to them.
 
@@ -165,6 +174,32 @@ def load_lists(student: StudentArguments, config: RankingConfig) -> RankingLists
     config.loss_args = resolve_temperature(config.loss_args, lists)
     if config.loss in NEEDS_TEACHER and config.process_index == 0:
         logger.info(describe_loss(lists, config.loss, config.loss_args))
+    return lists
+
+
+def check_usable(lists: RankingLists, config: RankingConfig, data: str) -> RankingLists:
+    """Say how many lists the loss learns nothing from, and return the lists.
+
+    Raises:
+        InputError: it learns nothing from all of them.
+    """
+    added = config.in_batch_negatives or config.uniform_negatives > 0
+    counts = count_unusable(lists.rows, config.loss, config.one_hot_weight, added)
+    if counts["unusable"] == len(lists.rows):
+        raise InputError(
+            f"{data}: {config.loss} learns nothing from any of {len(lists.rows)} lists, of which "
+            f"{counts['without_positive']} have no positive; {PSEUDO_POSITIVES}"
+        )
+    needs_positive = config.loss not in ("mse", "softmax_distillation")
+    if config.process_index == 0 and (counts["unusable"] or (needs_positive and counts["without_positive"])):
+        logger.warning(
+            "%s of %s lists have no positive, and %s learns nothing from %s; %s",
+            f"{counts['without_positive']:,}",
+            f"{len(lists.rows):,}",
+            config.loss,
+            f"{counts['unusable']:,}",
+            PSEUDO_POSITIVES,
+        )
     return lists
 
 

@@ -162,10 +162,7 @@ class DistillationTrainer(Trainer):
 
     def usable(self, teacher_scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
         """Tell the queries that `ranking_loss` can learn from, [B] bool."""
-        usable = usable_queries(self.args.loss, teacher_scores, labels, mask)
-        if self.args.one_hot_weight:
-            usable = usable | usable_queries("softmax_ce", teacher_scores, labels, mask)
-        return usable
+        return usable_queries(self.args.loss, teacher_scores, labels, mask, self.args.one_hot_weight)
 
     def auxiliary_loss(self, batch: dict[str, Tensor]) -> Tensor | float:
         """Compute the masked-LM loss on the batch's documents, weighted (Appendix C.10)."""

@@ -176,8 +176,19 @@ LOSSES: dict[str, Loss] = {
 NEEDS_TEACHER = {"mse", "margin_mse", "m3se", "softmax_distillation", "rankdistil_b"}
 
 
-def usable_queries(name: str, teacher_scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
-    """Tell the queries that loss `name` can learn from, bool [B]: of all others value and gradient are 0."""
+def usable_queries(
+    name: str, teacher_scores: Tensor, labels: Tensor, mask: Tensor, one_hot_weight: float = 0.0
+) -> Tensor:
+    """Tell the queries that loss `name` can learn from, bool [B]: of all others value and gradient are 0.
+
+    Args:
+        name: of the loss.
+        teacher_scores, labels, mask: [B, K], as the module describes them.
+        one_hot_weight: share of `softmax_ce` in a mixture with the loss.
+    """
+    if one_hot_weight:
+        one_hot = usable_queries("softmax_ce", teacher_scores, labels, mask)
+        return one_hot | usable_queries(name, teacher_scores, labels, mask)
     scored, several = mask & ~teacher_scores.isnan(), mask.sum(dim=1) > 1
     positives, negatives = mask & (labels > 0), mask & (labels == 0)
     scored_positive, scored_negative = (scored & positives).any(dim=1), (scored & negatives).any(dim=1)

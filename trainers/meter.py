@@ -1,7 +1,44 @@
-"""Counts of a training between two logs: speed, padding, skipped queries, agreement with the teacher."""
+"""Counts of a training: lists that a loss cannot use, and between two logs speed, padding, agreement and the like."""
+
+from collections import Counter
 
 import torch
+from datasets import Dataset
 from torch import Tensor, nn
+
+from m3se.trainers.collators import ragged
+from m3se.trainers.losses import usable_queries
+
+
+def count_unusable(
+    rows: Dataset, loss: str, one_hot_weight: float = 0.0, added_negatives: bool = False
+) -> Counter[str]:
+    """Count the lists `without_positive`, and those `unusable`, which the loss learns nothing from.
+
+    Args:
+        rows: training lists.
+        loss: name of the loss.
+        one_hot_weight: share of the one-hot loss in a mixture with it.
+        added_negatives: every list will get negatives from the batch or from the collection.
+    """
+    counts: Counter[str] = Counter()
+    is_scored = "teacher_scores" in rows.column_names
+    columns = rows.select_columns(["labels", *["teacher_scores"] * is_scored])
+    for batch in columns.iter(1_000):
+        labels = ragged(batch["labels"], torch.nan, torch.float32)
+        mask = ~labels.isnan()
+        labels = labels.nan_to_num(0.0)
+        teacher_scores = torch.full_like(labels, torch.nan)
+        if is_scored:
+            teacher_scores = ragged(batch["teacher_scores"], torch.nan, torch.float32)
+        if added_negatives:
+            pad = torch.nn.functional.pad
+            labels, teacher_scores = pad(labels, (0, 1)), pad(teacher_scores, (0, 1), value=torch.nan)
+            mask = pad(mask, (0, 1), value=True)
+        usable = usable_queries(loss, teacher_scores, labels, mask, one_hot_weight)
+        counts["without_positive"] += int((~(labels > 0).any(dim=1)).sum())
+        counts["unusable"] += int((~usable).sum())
+    return counts
 
 
 class Meter:

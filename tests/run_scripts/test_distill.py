@@ -10,7 +10,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
-from m3se import ColBERT, CrossEncoder, DualEncoder, InputError, load_scorer
+from m3se import ColBERT, CrossEncoder, DualEncoder, InputError, RankingConfig, load_scorer
 from m3se.run_scripts import distill, train_teacher
 from m3se.run_scripts.cli.app import parse
 from m3se.run_scripts.publishing.build import build_folder
@@ -330,3 +330,20 @@ def test_an_automatic_temperature_is_a_number_in_the_record(world, tmp_path, cap
     with caplog.at_level("INFO"):
         distilled(world, tmp_path / "auto", loss_args=arguments)
     assert "nothing has changed since it was trained; reused" in caplog.text
+
+
+def test_lists_that_the_loss_cannot_use_are_said_before_training(tmp_path, caplog):
+    lists = tiny.ranking_lists(queries=8)
+    labels = lists.rows["labels"][:]
+    for row in range(6):
+        labels[row] = [0.0] * len(labels[row])
+    lists.rows = lists.rows.remove_columns("labels").add_column("labels", labels)
+    config = RankingConfig(output_dir=str(tmp_path), loss="softmax_ce", report_to="none")
+    assert distill.check_usable(lists, config, "log") is lists
+    assert "6 of 8 lists have no positive, and softmax_ce learns nothing from 6; score_with_teacher.py" in caplog.text
+    caplog.clear()
+    distill.check_usable(lists, RankingConfig(output_dir=str(tmp_path), report_to="none"), "log")
+    assert not caplog.text  # the softmax of the teacher's scores needs no positive
+    lists.rows = lists.rows.select(range(6))
+    with pytest.raises(InputError, match="log: softmax_ce learns nothing from any of 6 lists, of which 6 have no"):
+        distill.check_usable(lists, config, "log")

@@ -1,7 +1,8 @@
 import pytest
 import torch
+from datasets import Dataset
 
-from m3se.trainers.meter import Meter
+from m3se.trainers.meter import Meter, count_unusable
 
 
 NAN = torch.nan
@@ -43,3 +44,27 @@ def test_without_teacher_scores_there_is_no_agreement():
     scores = torch.zeros(2, 3)
     meter.add(scores, torch.full_like(scores, NAN), torch.ones(2, 3, dtype=torch.bool), torch.ones(2).bool(), 6)
     assert "teacher_top1_agreement" not in meter.read()
+
+
+@pytest.mark.parametrize(
+    ("loss", "options", "unusable"),
+    [
+        ("softmax_ce", {}, 3),  # all but the first: no positive, or nothing to rank it against
+        ("softmax_ce", {"added_negatives": True}, 2),
+        ("margin_mse", {}, 3),
+        ("m3se", {}, 2),  # the second has two negatives, for the hinge
+        ("softmax_distillation", {}, 2),
+        ("mse", {}, 1),
+        ("mse", {"one_hot_weight": 0.5, "added_negatives": True}, 0),
+    ],
+)
+def test_lists_that_a_loss_cannot_use_are_counted_before_training(loss, options, unusable):
+    rows = Dataset.from_dict(
+        {
+            "labels": [[1.0, 0.0, 0.0], [0.0, 0.0], [0.0], [1.0]],
+            "teacher_scores": [[3.0, NAN, 1.0], [2.0, 1.0], [1.0], [NAN]],
+        }
+    )
+    assert count_unusable(rows, loss, **options) == {"without_positive": 2, "unusable": unusable}
+    unscored = count_unusable(rows.remove_columns("teacher_scores"), "softmax_ce")
+    assert unscored == {"without_positive": 2, "unusable": 3}
