@@ -134,8 +134,8 @@ def write_cross_encoder(
     activation = {"activation_fn": "torch.nn.modules.linear.Identity", "version": "5.0.0"}
     fields = {"model_type": "cross_encoder", **fields}
     write_backbone(folder, state_dict, {**encoder_config, "sentence_transformers": activation}, fields)
-    # The document comes without its own [CLS].
-    write_tokenizer(folder, save_tokenizer, fields["query_length"] + fields["document_length"] - 1)
+    joint = len(fields.get("separator_ids") or ()) - (not fields.get("keep_document_start"))
+    write_tokenizer(folder, save_tokenizer, fields["query_length"] + fields["document_length"] + joint)
 
 
 def write_colbert(
@@ -165,6 +165,7 @@ def write_colbert(
     write_backbone(folder, weights, config, {"model_type": "colbert", **fields})
     write_json(folder / "artifact.metadata", metadata)
     write_tokenizer(folder, save_tokenizer, fields["document_length"])
+    swallow_space(folder / "tokenizer.json", [metadata["query_token_id"], metadata["doc_token_id"]])
 
 
 def write_custom_code(
@@ -217,6 +218,22 @@ def write_tokenizer(folder: Path, save_tokenizer: SaveTokenizer, length: int) ->
     if fast.exists():
         # Whatever the last call padded or cut to is saved with it, and older readers would apply it.
         write_json(fast, json.loads(fast.read_text(encoding="utf-8")) | {"truncation": None, "padding": None})
+
+
+def swallow_space(path: Path, markers: list[str]) -> None:
+    """Make markers take the space behind them along, where a word after a space is another token (bytes, as GPT-2).
+
+    sentence-transformers writes marker, space and text, and would begin the text with another token than in training.
+    """
+    tokenizer = json.loads(path.read_text(encoding="utf-8"))
+    if "ByteLevel" not in json.dumps(tokenizer["pre_tokenizer"]):
+        return
+    others = [token for token in tokenizer["added_tokens"] if token["content"] not in markers]
+    options = {"single_word": False, "lstrip": False, "rstrip": True, "normalized": False, "special": True}
+    ids = tokenizer["model"]["vocab"] | {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
+    added = [{"id": ids[marker], "content": marker} | options for marker in markers]
+    tokenizer["added_tokens"] = sorted([*others, *added], key=lambda token: token["id"])
+    write_json(path, tokenizer)
 
 
 def without_paths(config: dict) -> dict:

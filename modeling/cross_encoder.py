@@ -1,8 +1,10 @@
 """Cross-encoder: query and document are read together (cross-attention, the teacher of the paper)."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
 from .base import RankingModel, RankingModelConfig
 from .batching import run_in_blocks
@@ -13,12 +15,14 @@ from .repository import split_keywords
 
 
 class CrossEncoderConfig(RankingModelConfig):
-    """Lengths of query and document in tokens, special tokens included, before the two texts are joined."""
+    """Lengths of query and document in tokens, special tokens included, and how the two texts are joined."""
 
     model_type = "cross_encoder"
 
     query_length: int = 30
     document_length: int = 200
+    separator_ids: list[int] | None = None  # put between query and document; a second </s> in RoBERTa
+    keep_document_start: bool = False  # or leave out the document's first token, its [CLS], as BERT does
 
     def __post_init__(self, **kwargs):
         """Refuse prompts: a pair's texts are told apart by their places; raises ValueError."""
@@ -29,9 +33,15 @@ class CrossEncoderConfig(RankingModelConfig):
             )
         super().__post_init__(**kwargs)
 
+    @property
+    def pair_length(self) -> int:
+        """Return the most tokens of a pair."""
+        joint = len(self.separator_ids or ()) - (not self.keep_document_start)
+        return self.query_length + self.document_length + joint
+
 
 class CrossEncoder(RankingModel):
-    """A sequence classifier over `[CLS] query [SEP] document [SEP]`; the score is its raw logit.
+    """A sequence classifier over a pair, such as `[CLS] query [SEP] document [SEP]`; the score is its raw logit.
 
     Takes the same batch as the other models, so that one trainer fits teacher and students.
     """
@@ -49,6 +59,8 @@ class CrossEncoder(RankingModel):
     ) -> "CrossEncoder":
         """Wrap a pretrained encoder or classifier; a classifier keeps its head, an encoder gets a new one.
 
+        Texts are joined as the tokenizer in the same place does it.
+
         Args:
             name_or_path: Hub id or folder.
             layers: take the encoder's first layers only.
@@ -56,9 +68,12 @@ class CrossEncoder(RankingModel):
             config_fields: those of `CrossEncoderConfig`, and `revision`, `token` and the like of the Hub.
 
         Raises:
-            ValueError: as `load_encoder`, or a classifier of more than two labels.
+            ValueError: as `load_encoder`, a classifier of more than two labels, or as `pair_fields`.
         """
         hub, fields = split_keywords(config_fields)
+        if "separator_ids" not in fields:
+            tokenizer = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False, **hub)
+            fields = pair_fields(tokenizer, name_or_path) | fields
         config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=False, **hub)
         is_classifier = any("ForSequenceClassification" in name for name in config.architectures or [])
         head = {} if is_classifier else {"num_labels": 1}
@@ -94,6 +109,8 @@ class CrossEncoder(RankingModel):
             document_input_ids[document_rows],
             document_attention_mask[document_rows],
             self.config.encoder_config.pad_token_id or 0,
+            self.config.separator_ids or (),
+            self.config.keep_document_start,
         )
         scores = torch.full(document_index.shape, -torch.inf, device=document_index.device)
         if len(query_rows) == 0:
@@ -114,25 +131,59 @@ class CrossEncoder(RankingModel):
         return logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
 
 
-def join_pairs(
-    query_ids: Tensor, query_mask: Tensor, document_ids: Tensor, document_mask: Tensor, pad_token_id: int = 0
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Join right-padded texts -> input_ids, attention_mask and token_type_ids [P, Q + D - 1].
+def pair_fields(tokenizer, name: str) -> dict:
+    """Return how a tokenizer joins two texts, as fields of `CrossEncoderConfig`.
 
-    `[CLS] query [SEP]` is followed by the document without its own [CLS], as BERT's tokeniser pairs texts.
+    Raises:
+        ValueError: it does not put the document after the query, with special tokens at most between them.
+    """
+    query, document = (tokenizer(text)["input_ids"] for text in ("a query", "a document"))
+    pair = tokenizer("a query", "a document")["input_ids"]
+    special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+    for keep_start in (False, True):
+        rest = document if keep_start else document[1:]
+        separators = pair[len(query) : len(pair) - len(rest)]
+        if pair == [*query, *separators, *rest] and special.issuperset(separators):
+            return {"separator_ids": separators, "keep_document_start": keep_start}
+    raise ValueError(
+        f"{name}: its tokenizer does not pair texts as a query, then a document with special tokens between them; "
+        "it can score as a teacher but not be trained as a cross-encoder here"
+    )
+
+
+def join_pairs(
+    query_ids: Tensor,
+    query_mask: Tensor,
+    document_ids: Tensor,
+    document_mask: Tensor,
+    pad_token_id: int = 0,
+    separator_ids: Sequence[int] = (),
+    keep_document_start: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Join right-padded texts -> input_ids, attention_mask and token_type_ids [P, L].
+
+    By default `[CLS] query [SEP]` is followed by the document without its own [CLS], as BERT's tokeniser pairs texts:
+    L is Q + D - 1.
 
     Args:
         query_ids, query_mask: [P, Q].
         document_ids, document_mask: [P, D].
         pad_token_id: fills up shorter pairs; decoders find the last token of a pair by it.
+        separator_ids: tokens put between the two.
+        keep_document_start: whether the document's first token stays.
     """
+    if not keep_document_start:
+        document_ids, document_mask = document_ids[:, 1:], document_mask[:, 1:]
+    separators = torch.tensor(separator_ids, dtype=torch.long, device=query_ids.device).expand(len(query_ids), -1)
+    document_ids = torch.cat([separators, document_ids], dim=1)
+    document_mask = torch.cat([torch.ones_like(separators), document_mask], dim=1)
     query_lengths, document_lengths = query_mask.sum(dim=1, keepdim=True), document_mask.sum(dim=1, keepdim=True)
-    lengths = query_lengths + document_lengths - 1
-    positions = torch.arange(query_ids.shape[1] + document_ids.shape[1] - 1, device=query_ids.device)
+    lengths = query_lengths + document_lengths
+    positions = torch.arange(query_ids.shape[1] + document_ids.shape[1], device=query_ids.device)
     positions = positions.expand(len(query_ids), -1)
     in_query, in_pair = positions < query_lengths, positions < lengths
     from_query = query_ids.gather(1, positions.clamp(max=query_ids.shape[1] - 1))
-    in_document = (positions - query_lengths + 1).clamp(0, document_ids.shape[1] - 1)
+    in_document = (positions - query_lengths).clamp(0, document_ids.shape[1] - 1)
     input_ids = torch.where(in_query, from_query, document_ids.gather(1, in_document))
     return input_ids.masked_fill(~in_pair, pad_token_id), in_pair.long(), (in_pair & ~in_query).long()
 

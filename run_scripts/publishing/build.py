@@ -14,6 +14,7 @@ from m3se.hub_cards.results import parse_benchmark, write_eval_results
 from m3se.modeling import publishing
 from m3se.modeling.checkpoints import FIELDS_KEY
 from m3se.modeling.colbert import ColBERT
+from m3se.modeling.cross_encoder import CrossEncoder
 from m3se.modeling.dual_encoder import DualEncoder
 from m3se.run_scripts.publishing.card_values import (
     evaluation_values,
@@ -168,7 +169,16 @@ def write_layout(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedToke
         metadata = publishing.stanford_metadata(model, tokenizer)
         layouts.write_colbert(folder, weights, projection, prefix, config, fields, metadata, save_tokenizer)
     else:
+        give_token_types(model, tokenizer)
         layouts.write_cross_encoder(folder, weights, config, fields, save_tokenizer)
+
+
+def give_token_types(model: CrossEncoder, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Make a tokenizer give the types of a pair's tokens where the model has an embedding for each."""
+    names = [*tokenizer.model_input_names, "token_type_ids"]
+    has_types = model.encoder.config.to_dict().get("type_vocab_size", 1) > 1
+    if has_types and "token_type_ids" not in tokenizer.model_input_names:
+        tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = names
 
 
 def model_values(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict:

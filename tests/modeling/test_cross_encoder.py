@@ -1,10 +1,11 @@
 import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
 from transformers import BertForSequenceClassification, BertModel
 
 from m3se import CrossEncoder, CrossEncoderConfig
-from m3se.modeling.cross_encoder import join_pairs
-from tests.worlds import tiny
+from m3se.modeling.cross_encoder import join_pairs, pair_fields
+from tests.worlds import architectures, tiny
 
 
 def score(model, batch):
@@ -25,6 +26,45 @@ def test_joined_pairs_are_what_the_tokeniser_makes_of_them(lists):
     for found, name in zip(joined, ("input_ids", "attention_mask", "token_type_ids"), strict=True):
         assert torch.equal(found[:, :width], expected[name]), name
         assert not found[:, width:].any()
+
+
+@pytest.mark.parametrize(
+    ("template", "separators", "keep_start"),
+    [
+        ("<s> $A </s> </s> $B </s>", [2], False),  # RoBERTa
+        ("<s> $A </s> $B </s>", [], False),  # BERT
+        ("$A </s> $B </s>", [], True),  # T5
+        ("$A $B", [], True),  # Qwen
+        ("<s> $A <s> $B", [0], False),  # Llama
+    ],
+)
+def test_pairs_are_joined_as_the_tokenizer_does_it(template, separators, keep_start):
+    tokenizer = architectures.word_tokenizer()
+    ids = [("<s>", 0), ("</s>", 2)]
+    single = template[: template.index("$A") + 2] + " </s>" * template.endswith("</s>")
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=single, pair=template, special_tokens=ids)
+    fields = pair_fields(tokenizer, "model")
+    assert fields == {"separator_ids": separators, "keep_document_start": keep_start}
+    queries, documents = ["red", "blue tree"], ["red stone river", "salt"]
+    sides = [tokenizer(side, padding=True, return_tensors="pt") for side in (queries, documents)]
+    texts = [side[name] for side in sides for name in ("input_ids", "attention_mask")]
+    joined, mask, _ = join_pairs(*texts, tokenizer.pad_token_id, **fields)
+    expected = tokenizer(queries, documents, padding=True)["input_ids"]
+    width = len(expected[0])
+    assert joined[:, :width].tolist() == expected and not mask[:, width:].any()
+    longest = CrossEncoderConfig(query_length=texts[0].shape[1], document_length=texts[2].shape[1], **fields)
+    assert longest.pair_length == joined.shape[1]
+
+
+def test_a_tokenizer_that_puts_the_document_first_is_refused():
+    tokenizer = architectures.word_tokenizer()
+    ids = [("<s>", 0), ("</s>", 2)]
+    pair = "<s> $B </s> $A </s>"
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<s> $A </s>", pair=pair, special_tokens=ids
+    )
+    with pytest.raises(ValueError, match="model: its tokenizer does not pair texts as a query, then a document"):
+        pair_fields(tokenizer, "model")
 
 
 def test_scores_are_the_raw_logits_of_the_stock_classifier(lists, tmp_path):

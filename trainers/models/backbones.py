@@ -56,7 +56,7 @@ def check_lengths(model: PreTrainedModel) -> None:
     """Raise InputError when a text may be longer than the encoder has positions for, or has no room for a word."""
     query, document, joined = model.config.query_length, model.config.document_length, isinstance(model, CrossEncoder)
     limit = position_limit(model.config.encoder_config)
-    if min(query, document) < 3 or (query + document - 1 if joined else max(query, document)) > limit:
+    if min(query, document) < 3 or (model.config.pair_length if joined else max(query, document)) > limit:
         raise InputError(
             "query_length, document_length: expected at least 3 tokens, and at most the encoder's "
             f"{limit} positions{' for both together' if joined else ''}, got {query} and {document}"

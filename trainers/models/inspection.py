@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from m3se.modeling.base import RankingModel
 from m3se.modeling.colbert import ColBERT
-from m3se.modeling.cross_encoder import CrossEncoder
+from m3se.modeling.cross_encoder import CrossEncoder, join_pairs
 from m3se.trainers.errors import InputError, first_line, shorten
 from m3se.trainers.models.text_inputs import TextInputs
 
@@ -60,7 +60,7 @@ def inspect_model(
     refuse_made_up(tokenizer, name)
     refuse_tokens_beyond(model, tokenizer, name)
     if isinstance(model, CrossEncoder):
-        refuse_other_pairs(tokenizer, name)
+        refuse_other_pairs(model, tokenizer, name)
     if isinstance(model, RankingModel):
         refuse_long_prompts(model, tokenizer)
     share_padding(model, tokenizer, name)
@@ -124,12 +124,19 @@ def refuse_tokens_beyond(model: PreTrainedModel, tokenizer: PreTrainedTokenizerB
         )
 
 
-def refuse_other_pairs(tokenizer: PreTrainedTokenizerBase, name: str) -> None:
-    """Raise InputError for a tokenizer that pairs texts in another way than BERT's, as our CrossEncoder does."""
-    query, document = (tokenizer(text)["input_ids"] for text in ("a query", "a document"))
-    if tokenizer("a query", "a document")["input_ids"] != query + document[1:]:
+def refuse_other_pairs(model: CrossEncoder, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+    """Raise InputError for a tokenizer that pairs texts in another way than the model is told to."""
+    texts = "a query", "a document"
+    inputs = [torch.tensor([tokenizer(text)["input_ids"]]) for text in texts]
+    query, document = ((ids, torch.ones_like(ids)) for ids in inputs)
+    ids, _, types = join_pairs(
+        *query, *document, 0, model.config.separator_ids or (), model.config.keep_document_start
+    )
+    pair = tokenizer(*texts, return_token_type_ids=True)
+    has_types = model.config.encoder_config.to_dict().get("type_vocab_size", 1) > 1
+    if pair["input_ids"] != ids[0].tolist() or (has_types and pair["token_type_ids"] != types[0].tolist()):
         raise InputError(
-            f"{name} does not pair texts as [CLS] query [SEP] document [SEP]; "
+            f"{name}: its tokenizer makes a pair of other tokens or token types than the model was told to read; "
             "it can score as a teacher but not be trained as a cross-encoder here"
         )
 

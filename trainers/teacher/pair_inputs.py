@@ -25,6 +25,7 @@ class PairEncoder:
         joined: True for our own cross-encoders (both lengths are then required).
         query_length, document_length: tokens a text may have, counted with the special tokens it would get alone.
             None: no limit of its own.
+        separator_ids, keep_document_start: how texts are joined, as in `join_pairs`.
     """
 
     def __init__(
@@ -34,12 +35,15 @@ class PairEncoder:
         joined: bool,
         query_length: int | None = None,
         document_length: int | None = None,
+        separator_ids: list[int] | None = None,
+        keep_document_start: bool = False,
     ):
         self.tokenizer = tokenizer
         self.tokenizer.padding_side = "right"
         self.joined = joined
         self.pad_token_id = getattr(classifier.config, "pad_token_id", None) or 0
         self.query_length, self.document_length = query_length, document_length
+        self.separator_ids, self.keep_document_start = separator_ids or [], keep_document_start
         # A published tokeniser's own limit is that of one text.
         longest = position_limit(classifier.config)
         self.max_length = longest if joined else min(tokenizer.model_max_length, longest)
@@ -47,10 +51,13 @@ class PairEncoder:
         self._check_lengths()
 
     @property
-    def lengths(self) -> dict[str, int | bool | None]:
+    def lengths(self) -> dict:
         """Return what decides where texts are cut: part of the teacher's fingerprint."""
         lengths = {"query_length": self.query_length, "document_length": self.document_length}
-        return {"joined": self.joined, "max_length": self.max_length, **lengths}
+        lengths |= {"joined": self.joined, "max_length": self.max_length}
+        if self.separator_ids or self.keep_document_start:  # BERT's pairs came first, and were not described
+            lengths |= {"separator_ids": self.separator_ids, "keep_document_start": self.keep_document_start}
+        return lengths
 
     def __call__(self, queries: list[str], documents: list[str]) -> dict[str, Tensor]:
         """Tokenise n pairs -> right-padded input_ids, attention_mask and, where used, token_type_ids [n, L]."""
@@ -78,6 +85,8 @@ class PairEncoder:
             document_ids[document_rows],
             document_mask[document_rows],
             self.pad_token_id,  # decoders find the last token of a pair by it
+            self.separator_ids,
+            self.keep_document_start,
         )
         return dict(zip(self.names, joined, strict=False))
 
@@ -111,10 +120,11 @@ class PairEncoder:
         for name, length in (("query_length", self.query_length), ("document_length", self.document_length)):
             if length is not None and length <= special:
                 raise InputError(f"{name}: expected more than the {special} special tokens of a text, got {length}")
-        if self.joined and self.query_length + self.document_length - 1 > self.max_length:
+        joint = len(self.separator_ids) - (not self.keep_document_start)
+        if self.joined and self.query_length + self.document_length + joint > self.max_length:
             raise InputError(
-                f"query_length {self.query_length} + document_length {self.document_length} - 1 tokens exceed the "
-                f"{self.max_length} positions of the teacher"
+                f"query_length {self.query_length} + document_length {self.document_length} {joint:+} tokens exceed "
+                f"the {self.max_length} positions of the teacher"
             )
         if not (self.joined or self.tokenizer.is_fast or self.query_length is self.document_length is None):
             raise InputError("query_length and document_length need a teacher with a fast tokenizer")

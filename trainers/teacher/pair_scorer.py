@@ -115,7 +115,8 @@ class PairScorer:
         if fields is not None:
             query_length = fields["query_length"] if query_length is None else query_length
             document_length = fields["document_length"] if document_length is None else document_length
-        encoder = PairEncoder(tokenizer, classifier, fields is not None, query_length, document_length)
+        joining = {name: (fields or {}).get(name) for name in ("separator_ids", "keep_document_start")}
+        encoder = PairEncoder(tokenizer, classifier, fields is not None, query_length, document_length, **joining)
         scorer = cls(info.name, classifier, encoder, compute, device)
         inspect_model(classifier, tokenizer, info.name, scorer.probe_scores)
         if info.prompts:

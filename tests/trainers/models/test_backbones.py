@@ -153,9 +153,9 @@ def test_markers_of_colbert_can_be_chosen_on_the_command_line():
     assert options.colbert_args == {"markers": None}
 
 
-def test_a_cross_encoder_whose_tokenizer_pairs_otherwise_is_refused(tmp_path):
+def test_a_cross_encoder_whose_tokenizer_gives_no_token_types_for_its_two_is_refused(tmp_path):
     folder = architectures.save_encoder("roberta", tmp_path)
-    with pytest.raises(InputError, match=r"does not pair texts as \[CLS\] query \[SEP\] document \[SEP\]"):
+    with pytest.raises(InputError, match="makes a pair of other tokens or token types than the model"):
         inspect_model(CrossEncoder.from_encoder(folder, **LENGTHS), AutoTokenizer.from_pretrained(folder), folder)
 
 
