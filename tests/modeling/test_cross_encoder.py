@@ -57,12 +57,10 @@ def test_pairs_are_joined_as_the_tokenizer_does_it(template, separators, keep_st
 
 
 def test_a_tokenizer_that_puts_the_document_first_is_refused():
-    tokenizer = architectures.word_tokenizer()
+    tokenizer = architectures.word_tokenizer(words=["a", "query", "document"])
+    templates = {"single": "<s> $A </s>", "pair": "<s> $B </s> $A </s>"}
     ids = [("<s>", 0), ("</s>", 2)]
-    pair = "<s> $B </s> $A </s>"
-    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
-        single="<s> $A </s>", pair=pair, special_tokens=ids
-    )
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(**templates, special_tokens=ids)
     with pytest.raises(ValueError, match="model: its tokenizer does not pair texts as a query, then a document"):
         pair_fields(tokenizer, "model")
 

@@ -49,14 +49,14 @@ class Cell:
     weights: tuple[dict, dict] | None = None
 
 
-def train(root: Path, encoder: str, output: Path, kind: str, colbert_args: dict) -> None:
+def train(root: Path, encoder: str, output: Path, kind: str, pooling: str, colbert_args: dict) -> None:
     """Run distill.py for two steps, with a checkpoint after each."""
     options = {
         "data": root / "lists",
         "encoder": encoder,
         "architecture": kind,
         "colbert_args": json.dumps(colbert_args),
-        "pooling": "mean",
+        "pooling": pooling,
         "query_length": 8,
         "document_length": 16,
         "dev_queries": 0,
@@ -82,20 +82,20 @@ def stop_after_first_step(output: Path) -> None:
     shutil.rmtree(output / "checkpoint-2")
 
 
-def fill_cell(root: Path, encoder: str, kind: str) -> Cell:
+def fill_cell(root: Path, encoder: str, kind: str, pooling: str) -> Cell:
     """Train, resume and publish, in the first way that is not refused."""
     cell = Cell()
     output = root / "trained" / f"{Path(encoder).name}-{kind}"
     for colbert_args in WAYS if kind == "colbert" else WAYS[:1]:
         try:
-            train(root, encoder, output, kind, colbert_args)
+            train(root, encoder, output, kind, pooling, colbert_args)
         except InputError as error:
             assert "\n" not in str(error) and not output.exists()
             cell.refusal = str(error).replace(encoder, "it")
             continue
         first = load_file(output / "model.safetensors")
         stop_after_first_step(output)
-        train(root, encoder, output, kind, colbert_args)
+        train(root, encoder, output, kind, pooling, colbert_args)
         cell.weights = first, load_file(output / "model.safetensors")
         cell.refusal, cell.colbert_args = None, colbert_args
         example = {"example_query": QUERY, "example_documents": DOCUMENTS}
@@ -117,7 +117,7 @@ def cells(root):
     for family in FAMILIES:
         encoder = save_family(family, root / "encoders" / re.sub(r"\W+", "_", family))
         for kind in KINDS:
-            filled[family, kind] = fill_cell(root, encoder, kind)
+            filled[family, kind] = fill_cell(root, encoder, kind, FAMILIES[family].pooling)
     return filled
 
 

@@ -69,6 +69,7 @@ class Family:
         templates: post-processing of a text and of a pair; None: no special token is added.
         words: more tokens of the vocabulary.
         model: class of the model.
+        pooling: of a dual encoder.
     """
 
     kind: str
@@ -78,6 +79,7 @@ class Family:
     templates: tuple[str, str] | None
     words: list[str] = field(default_factory=list)
     model: type = AutoModel
+    pooling: str = "mean"
 
 
 FAMILIES = {
@@ -123,13 +125,14 @@ FAMILIES = {
         ("$A </s>", "$A </s> $B </s>"),
         model=T5EncoderModel,
     ),
-    "Qwen3": Family("qwen3", DECODER, byte_pairs, {"pad": "<|endoftext|>", "eos": "<|im_end|>"}, None),
+    "Qwen3": Family("qwen3", DECODER, byte_pairs, {"pad": "<|endoftext|>", "eos": "<|im_end|>"}, None, pooling="last"),
     "Llama": Family(
         "llama",
         DECODER,
         byte_pairs,
         {"bos": "<|begin_of_text|>", "eos": "<|end_of_text|>", "pad": "<|pad|>"},
         ("<|begin_of_text|> $A", "<|begin_of_text|> $A <|begin_of_text|>:1 $B:1"),
+        pooling="last",
     ),
 }
 

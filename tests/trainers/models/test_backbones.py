@@ -139,7 +139,7 @@ def test_a_model_with_code_of_its_own_is_refused_without_a_question(tmp_path, mo
 
 @pytest.mark.parametrize(("document", "fits"), [(57, True), (58, False)])
 def test_a_pair_must_fit_in_the_positions_of_any_architecture(document, fits, tmp_path):
-    folder = architectures.save_encoder("gpt2", tmp_path, AutoModelForSequenceClassification, num_labels=1)
+    folder = architectures.save_encoder("gpt2", tmp_path, AutoModelForSequenceClassification, "bert", num_labels=1)
     model = CrossEncoder.from_encoder(folder, query_length=8, document_length=document)
     if fits:
         check_lengths(model)
@@ -161,7 +161,7 @@ def test_a_cross_encoder_whose_tokenizer_gives_no_token_types_for_its_two_is_ref
 
 def test_scores_of_a_causal_classifier_are_read_at_the_last_token(tmp_path):
     """The padding between pairs of a batch has the model's own padding token, by which the last token is found."""
-    folder = architectures.save_encoder("qwen3", tmp_path, AutoModelForSequenceClassification, num_labels=1)
+    folder = architectures.save_encoder("qwen3", tmp_path, AutoModelForSequenceClassification, "bert", num_labels=1)
     model, tokenizer = CrossEncoder.from_encoder(folder, **LENGTHS).eval(), load_tokenizer(folder)
     model.config.encoder_config.pad_token_id = model.encoder.config.pad_token_id = tokenizer.pad_token_id
     batch = make_batch(tokenizer)
