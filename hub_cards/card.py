@@ -12,8 +12,8 @@ Absent and None are the same. Required of every card:
     example       {"query", "documents", "scores"}: what the snippets print was computed when the card was made
 
 Everything else may be absent: base_model, license, language, datasets, data_notes, teacher, loss, loss_args, data,
-hyperparameters, recipe, seed, versions, hardware, seconds, curve, metrics, dataset (with metrics), split, table,
-significance, pictures, paper.
+hyperparameters, score_scale, recipe, seed, versions, hardware, seconds, curve, metrics, dataset (with metrics), split,
+table, significance, pictures, paper.
 """
 
 import json

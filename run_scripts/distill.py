@@ -7,7 +7,7 @@ the same options and data is reused; an interrupted one goes on from its last ch
 """
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from peft import PeftModel
 from transformers import HfArgumentParser, PreTrainedModel
@@ -71,7 +71,7 @@ class StudentArguments:
         "(default: what the encoder's folder says, without layers; else no)."
     )
     scale: float | None = option("Factor on all scores (default: 20 for a dual encoder's cosines, else 1).")
-    learn_scale: bool = option("Learn the scale, from there on.", False)
+    learn_scale: bool | None = option("Learn the scale, from there on (default: with score_scale learned).")
     embedding_dropout: float = option("Dropout on the embedding (Appendix B).", 0.1)
     colbert_args: dict | str | None = field(
         default_factory=dict,
@@ -115,6 +115,8 @@ def main(
         run_arguments: what happens to another run in output_dir.
         config: options of the training.
     """
+    if config.score_scale == "learned" and student.learn_scale is None:
+        student = replace(student, learn_scale=True)
     train(
         student,
         encoder,

@@ -10,7 +10,7 @@ from transformers import TrainingArguments
 
 from m3se.trainers.devices import autocast_dtype
 from m3se.trainers.errors import InputError
-from m3se.trainers.losses import LOSSES, NEEDS_TEACHER
+from m3se.trainers.losses import COMPARE_NUMBERS, LOSSES, NEEDS_TEACHER
 from m3se.trainers.trainer_options import (
     MAPPINGS,
     TRAINER_RANGES,
@@ -60,6 +60,13 @@ class RankingConfig(TrainingArguments):
     )
     one_hot_weight: float = field(
         default=0.0, metadata={"help": "Share w of the one-hot loss: (1 - w) * loss + w * softmax_ce."}
+    )
+    score_scale: str | None = field(
+        default=None,
+        metadata={
+            "help": f"Of {', '.join(COMPARE_NUMBERS)}: divide the teacher's scores by a number; auto: by the ratio of "
+            "its spread to the student's before step 0; learned: start a learned scale of the student's from there."
+        },
     )
     sample_documents: int | None = field(
         default=None, metadata={"help": "Of longer lists this many documents a step, others in every epoch."}
@@ -116,6 +123,8 @@ class RankingConfig(TrainingArguments):
             self.loss_args = parse_mapping("loss_args", self.loss_args)
         self.loss_args = self.loss_args or {}
         check_loss(self.loss, self.loss_args)
+        self.score_scale = parse_score_scale(self.score_scale)
+        self.check_score_scale()
         for name, (low, high) in RANGES.items():
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
@@ -143,6 +152,15 @@ class RankingConfig(TrainingArguments):
             better = {"mode": "max" if self.greater_is_better else "min"}
             self.lr_scheduler_kwargs = better | (self.lr_scheduler_kwargs or {})
         refuse_schedule(self)
+
+    def check_score_scale(self) -> None:
+        """Raise InputError for a scale that the loss has no use for, or that nothing could be measured for."""
+        if self.score_scale is not None and self.loss not in COMPARE_NUMBERS:
+            raise InputError(
+                f"score_scale: for {', '.join(COMPARE_NUMBERS)}; {self.loss} has temperatures or no use for it"
+            )
+        if self.score_scale in ("auto", "learned") and self.train_sample_size == 0:
+            raise InputError(f"score_scale: {self.score_scale} needs train_sample_size 1 or more, to measure there")
 
     def check_best_metric(self) -> None:
         """Raise InputError for a metric that `DistillationTrainer.evaluate` does not measure, or never measures."""
@@ -217,6 +235,19 @@ def parse_mapping(name: str, text: str) -> dict:
     if not isinstance(value, dict):
         raise InputError(f"{name}: expected a JSON mapping, got {text!r}")
     return value
+
+
+def parse_score_scale(value: str | float | None) -> str | float | None:
+    """Return "auto", "learned" or None as they are and anything else as a number; raises InputError if it is none."""
+    if value in (None, "auto", "learned"):
+        return value
+    try:
+        number = float(value)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < math.inf:
+        raise InputError(f"score_scale: expected auto, learned or a number above 0, got {value!r}")
+    return number
 
 
 def check_loss(name: str, values: dict) -> None:

@@ -8,11 +8,9 @@ import torch
 from datasets import Dataset
 from torch import Tensor
 from torch.utils import data
-from transformers import EarlyStoppingCallback, EvalPrediction, PreTrainedModel, Trainer
+from transformers import EarlyStoppingCallback, EvalPrediction, Trainer
 
-from m3se.modeling.colbert import ColBERT
 from m3se.modeling.cross_encoder import CrossEncoder
-from m3se.modeling.dual_encoder import DualEncoder
 from m3se.modeling.gathering import gather_rows
 from m3se.trainers.callbacks import FiniteGradients, NewEpoch, limit_checkpoints
 from m3se.trainers.collators import RankingCollator
@@ -22,12 +20,13 @@ from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.metrics import ndcg, reciprocal_rank
 from m3se.trainers.losses import LOSSES, softmax_ce, usable_queries
 from m3se.trainers.meter import Meter
+from m3se.trainers.models.parts import document_encoder, find_ranking_model
 from m3se.trainers.negatives import add_columns, append_documents, draw_documents, negative_columns
 from m3se.trainers.regularisers import hide_tokens, masked_lm_loss
 from m3se.trainers.sampling import Rows, SampledRows, sample_rows
+from m3se.trainers.teacher.score_scale import FittedScale
 
 
-RANKING_MODELS = (ColBERT, CrossEncoder, DualEncoder)
 TARGETS = ("mask", "labels", "teacher_scores")
 UNSEEN = ("document_keys", "own_keys", "query_ids")  # batch entries that the model does not see
 
@@ -65,6 +64,8 @@ class DistillationTrainer(Trainer):
             self.add_callback(NewEpoch(self.train_dataset))
         self.draws = (-1, 0)  # optimiser step, and how often negatives were drawn in it
         self.ranking_model.chunk_size = self.args.forward_chunk_size
+        self.score_scale = FittedScale(self)
+        self.add_callback(self.score_scale)
         self.meter = Meter(self.args.device)
         for encoder in {self.ranking_model.encoder, document_encoder(self.ranking_model)}:
             self.meter.watch(encoder)
@@ -155,6 +156,7 @@ class DistillationTrainer(Trainer):
 
     def ranking_loss(self, scores: Tensor, teacher_scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
         """Compute the chosen loss, mixed with the one-hot loss by `one_hot_weight`: [B, K] each -> scalar."""
+        teacher_scores = teacher_scores / self.score_scale.teacher_divisor
         loss = LOSSES[self.args.loss](scores, teacher_scores, labels, mask, **self.args.loss_args)
         if self.args.one_hot_weight == 0:
             return loss
@@ -221,9 +223,11 @@ class DistillationTrainer(Trainer):
         return f"the loss is {loss} at step {self.state.global_step}, queries {', '.join(culprits)}"
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add what the meter saw since the last training log, which is the one with a loss."""
+        """Add what the meter saw since the last training log, which is the one with a loss, and a learned scale."""
         if "loss" in logs:
             logs = logs | self.meter.read()
+            if getattr(self.ranking_model.config, "learn_scale", False):
+                logs["scale"] = self.ranking_model.reached_scale()
         super().log(logs, start_time)
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval") -> dict[str, float]:
@@ -246,6 +250,13 @@ class DistillationTrainer(Trainer):
     def measure(self, rows: Rows, collator: Callable[[list], dict], prefix: str) -> dict[str, float]:
         """Return the mean metrics of rows, each row counted once whatever the number of processes."""
         started = time.perf_counter()
+        metrics = self.evaluation_loop(
+            self.evaluation_loader(rows, collator), prefix, metric_key_prefix=prefix
+        ).metrics
+        return metrics | {f"{prefix}_seconds": round(time.perf_counter() - started, 2)}
+
+    def evaluation_loader(self, rows: Rows, collator: Callable[[list], dict]) -> data.DataLoader:
+        """Make a loader of all rows in their order, a share of them for each process."""
         loader = data.DataLoader(
             rows,
             batch_size=self.args.eval_batch_size,
@@ -253,9 +264,7 @@ class DistillationTrainer(Trainer):
             num_workers=self.args.dataloader_num_workers,
             pin_memory=self.args.dataloader_pin_memory,
         )
-        loader = self.accelerator.prepare_data_loader(loader)
-        metrics = self.evaluation_loop(loader, prefix, metric_key_prefix=prefix).metrics
-        return metrics | {f"{prefix}_seconds": round(time.perf_counter() - started, 2)}
+        return self.accelerator.prepare_data_loader(loader)
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         """Return the metrics of each query, [B, 3], and where its loss means something, [B]."""
@@ -279,19 +288,3 @@ def mean_metrics(prediction: EvalPrediction) -> dict[str, float]:
     if prediction.label_ids.any():
         metrics["loss"] = (losses.sum() / prediction.label_ids.sum()).item()
     return metrics
-
-
-def find_ranking_model(model: torch.nn.Module) -> PreTrainedModel:
-    """Find our model inside whatever PEFT has wrapped around it; raises TypeError where there is none."""
-    for module in model.modules():
-        if isinstance(module, RANKING_MODELS):
-            return module
-    raise TypeError(
-        f"expected one of {', '.join(kind.__name__ for kind in RANKING_MODELS)}, got {type(model).__name__}"
-    )
-
-
-def document_encoder(model: PreTrainedModel) -> PreTrainedModel:
-    """Return the transformer that reads documents."""
-    untied = isinstance(model, DualEncoder) and not model.config.tied
-    return model.document_encoder if untied else model.encoder

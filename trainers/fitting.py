@@ -70,6 +70,8 @@ def fit(
     seconds = time.perf_counter() - started
     save_model(trainer, output)
     if trainer.is_world_process_zero():
+        if trainer.score_scale.spreads is not None:
+            record = record | {"score_scale": trainer.score_scale.spreads}
         queries = {"dev": len(dev.rows) if dev else 0, "train": len(trainer.train_sample)}
         write_record(output, record, trainer.state.log_history, queries, seconds, hardware(config.device))
         logger.info("wrote %s", output)

@@ -173,6 +173,7 @@ LOSSES: dict[str, Loss] = {
     loss.__name__: loss for loss in (softmax_ce, mse, margin_mse, m3se, softmax_distillation, rankdistil_b, focal)
 }
 
+COMPARE_NUMBERS = ("mse", "margin_mse", "m3se", "rankdistil_b")  # with the teacher's, not only orders or shares
 NEEDS_TEACHER = {"mse", "margin_mse", "m3se", "softmax_distillation", "rankdistil_b"}
 
 
@@ -200,6 +201,20 @@ def usable_queries(
         "rankdistil_b": scored_positive | negatives.any(dim=1),
     }
     return rules.get(name, positives.any(dim=1) & several)
+
+
+def list_variances(scores: Tensor, teacher_scores: Tensor, mask: Tensor) -> Tensor:
+    """Compute the variance of a model's and of the teacher's scores within each list: [B, K] each -> [B, 2].
+
+    Over the documents that the teacher scored; NaN for a list with fewer than two of them.
+    """
+    scored = mask & ~teacher_scores.isnan()
+    count = scored.sum(dim=1, keepdim=True)
+    variances = []
+    for values in (scores, teacher_scores):
+        mean = keep(values, scored).sum(dim=1, keepdim=True) / count
+        variances.append(keep(values - mean, scored).square().sum(dim=1, keepdim=True) / count)
+    return torch.cat(variances, dim=1).masked_fill(count < 2, torch.nan)
 
 
 def keep(values: Tensor, where: Tensor) -> Tensor:

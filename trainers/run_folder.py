@@ -44,6 +44,7 @@ HYPERPARAMETERS = (
     "warmup_steps",
     "weight_decay",
     "one_hot_weight",
+    "score_scale",
     "sample_documents",
     "in_batch_negatives",
     "uniform_negatives",

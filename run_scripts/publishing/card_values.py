@@ -26,7 +26,7 @@ def training_values(path: Path) -> dict:
     if not path.exists():
         return {}
     record = read_json(path)
-    names = ("loss", "loss_args", "recipe", "versions", "hardware", "seconds", "teacher", "seed")
+    names = ("loss", "loss_args", "recipe", "versions", "hardware", "seconds", "teacher", "seed", "score_scale")
     values = without_missing({name: record.get(name) for name in names})
     if "data" in record:
         values["data"] = data_summary(record["data"])

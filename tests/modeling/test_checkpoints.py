@@ -72,7 +72,8 @@ def save_with_sentence_transformers(folder, pooling, *, dense=(), similarity="do
         torch.nn.init.normal_(parts[-1].linear.weight)
         width = outputs
     parts += [modules.Normalize()] if normalize else []
-    model = sentence_transformers.SentenceTransformer(modules=parts, device="cpu", similarity_fn_name=similarity)
+    settings = {"similarity_fn_name": similarity, "prompts": {"query": "salt ", "document": ""}}
+    model = sentence_transformers.SentenceTransformer(modules=parts, device="cpu", **settings)
     model.save(str(folder / "saved"))
     return sentence_transformers.SentenceTransformer(str(folder / "saved"), device="cpu"), folder / "saved"
 
@@ -108,6 +109,7 @@ def test_a_dense_sentence_transformers_model_scores_and_starts_as_there(tmp_path
     start = DualEncoder.from_encoder(folder)
     torch.testing.assert_close(embed(start, TEXTS), embeddings, rtol=0, atol=0)
     assert start.reached_scale() == (20.0 if cosine else 1.0)
+    assert start.config.query_prompt == model.config.query_prompt == "salt "
 
 
 def test_only_what_is_not_chosen_is_taken_from_a_folder(tmp_path):

@@ -132,6 +132,24 @@ def dense_model(world: Path, folder: Path, pooling: str) -> Path:
     return folder
 
 
+def test_a_student_that_learns_its_scale_says_so_in_record_and_card(world, tmp_path):
+    options = {"normalize": True, "loss": "m3se", "score_scale": "learned", "train_sample_size": 8, "logging_steps": 1}
+    output = distilled(world, tmp_path / "student", **options, learning_rate=1e-3)
+    model = DualEncoder.from_pretrained(output)
+    record = json.loads((output / "training.json").read_text(encoding="utf-8"))
+    assert record["hyperparameters"]["score_scale"] == "learned"
+    ratio = model.reached_scale() / 20
+    assert record["score_scale"]["score_scale"] == pytest.approx(ratio, rel=0.3)  # two steps of .1
+    scales = [entry["scale"] for entry in record["log_history"] if "scale" in entry]
+    assert scales[-1] == model.reached_scale() != scales[0]
+    card = (build_folder(output, tmp_path / "published") / "README.md").read_text(encoding="utf-8")
+    assert f"in m3se times {model.reached_scale():.4g}, which was learned |" in card
+    teacher, student = (record["score_scale"][f"{side}_spread"] for side in ("teacher", "student"))
+    assert f"| spread of scores | {teacher:.4g} the teacher's, {student:.4g} the student's before training" in card
+    published = DualEncoder.from_pretrained(tmp_path / "published")
+    assert published.config.scale == published.reached_scale() == pytest.approx(model.reached_scale())
+
+
 @pytest.mark.parametrize("rate", [0.2, 0.0])
 def test_a_cpu_draws_cheap_masks_where_attention_is_dropped(rate, world, tmp_path, monkeypatch):
     rates = []

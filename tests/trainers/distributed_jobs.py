@@ -2,6 +2,7 @@
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -23,6 +24,11 @@ JOBS = {
     "chunks": (tiny.dual_encoder, {"in_batch_negatives": True, "forward_chunk_size": 3, **PLAIN_SGD}),
     "accumulated": (tiny.dual_encoder, {"gradient_accumulation_steps": 2, **PLAIN_SGD}),
     "checkpointed": (tiny.dual_encoder, {"in_batch_negatives": True, "gradient_checkpointing": True, **PLAIN_SGD}),
+    # a learned scale moves by a hundred times the rate
+    "learned_scale": (
+        partial(tiny.dual_encoder, normalize=True, learn_scale=True),
+        {"score_scale": "learned", "train_sample_size": 5, **MARGINS, "loss": "margin_mse", "learning_rate": 1e-6},
+    ),
     # one negative for both processes: the second draws none
     "colbert": (tiny.colbert, {"in_batch_negatives": True, "uniform_negatives": 1, **PLAIN_SGD}),
     "cross_encoder": (tiny.cross_encoder, {"in_batch_negatives": True, "uniform_negatives": 3, **PLAIN_SGD}),

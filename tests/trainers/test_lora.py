@@ -11,6 +11,7 @@ from tests.worlds import tiny
 BUILDERS = {
     "dual encoder": tiny.dual_encoder,
     "untied": lambda: tiny.dual_encoder(tied=False, projection_size=6, output_norm=True),
+    "learned scale": lambda: tiny.dual_encoder(normalize=True, learn_scale=True),
     "cross-encoder": tiny.cross_encoder,
     "colbert": tiny.colbert,
 }

@@ -5,7 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from m3se.trainers.losses import LOSSES, NEEDS_TEACHER, usable_queries
+from m3se.modeling.scoring import ScoreScale
+from m3se.trainers.losses import COMPARE_NUMBERS, LOSSES, NEEDS_TEACHER, usable_queries
 from tests.trainers.loss_cases import LABELS, VARIANTS, Case, cases
 
 
@@ -113,6 +114,37 @@ def test_losses_of_raw_scores_do_change_with_a_shift(name):
     value, _ = value_and_gradient(name, case)
     shifted, _ = value_and_gradient(name, case._replace(scores=case.scores + 10))
     assert shifted > value + 1
+
+
+@pytest.mark.parametrize(
+    ("name", "hyperparameters"),
+    [("mse", {}), ("margin_mse", {}), ("m3se", {"hinge_power": 2}), ("rankdistil_b", {})],
+    ids=str,
+)
+@given(case=cases(), ratio=st.sampled_from([0.25, 3.0, 40.0]))
+@SETTINGS
+def test_dividing_the_teachers_scores_is_multiplying_the_students_up_to_the_squared_ratio(
+    name, hyperparameters, case, ratio
+):
+    """The two ways of `score_scale`: L(s, t / c) = L(c s, t) / c², and the gradient in s is L'(c s, t) / c."""
+    divided = case._replace(teacher_scores=case.teacher_scores / ratio)
+    value, gradient = value_and_gradient(name, divided, **hyperparameters)
+    multiplied, slope = value_and_gradient(name, case._replace(scores=case.scores * ratio), **hyperparameters)
+    torch.testing.assert_close(value, multiplied / ratio**2)
+    torch.testing.assert_close(gradient, slope / ratio)
+
+
+@pytest.mark.parametrize("name", COMPARE_NUMBERS)
+@given(case=cases())
+@SETTINGS
+def test_the_gradient_of_a_learned_scale_matches_finite_differences(name, case):
+    scale = ScoreScale(2.0, learned=True).double()
+
+    def loss(scores, weight):
+        return LOSSES[name](torch.func.functional_call(scale, {"weight": weight}, scores), *case[1:])
+
+    inputs = case.scores.clone().requires_grad_(), torch.tensor([0.003], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(loss, inputs, eps=1e-7, atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize(
