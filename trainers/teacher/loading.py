@@ -1,5 +1,7 @@
 """Teachers of every kind that is loaded from a model: by pairs of texts, or by embeddings."""
 
+from hashlib import blake2b
+
 import numpy as np
 import torch
 from tqdm import tqdm
@@ -36,10 +38,11 @@ class EmbeddingTeacher:
         if isinstance(scorer, ColBERTScorer):
             model, tokenizer = scorer.model, scorer.inputs.tokenizer
             description = config_description(model.config), tokenizer_description(tokenizer), str(dtype)
-            self.fingerprint = embedder_fingerprint(model, *description)
+            self.fingerprint = embedder_fingerprint(model, *description, model.reached_scale())
             self.chunk_pairs = TOKEN_EMBEDDED
-        else:
-            self.fingerprint = scorer.fingerprint
+        else:  # embeddings, which have this fingerprint, are without the scale
+            name = f"{scorer.fingerprint} {scorer.scale!r}"
+            self.fingerprint = blake2b(name.encode(), digest_size=16).hexdigest()
             self.chunk_pairs = DENSE_PAIRS
         self.scale = f"{self.kind} {self.fingerprint}"
         self.settings = {"kind": self.kind}
@@ -55,7 +58,8 @@ class EmbeddingTeacher:
         else:
             query_side = self.scorer.encode(list(query_places), "query")[rows]
             document_side = self.scorer.encode(list(document_places), "document")[columns]
-            scores = np.einsum("nh,nh->n", query_side, document_side, dtype=np.float64).astype(np.float32)
+            products = np.einsum("nh,nh->n", query_side, document_side, dtype=np.float64)
+            scores = (products * self.scorer.scale).astype(np.float32)
         if bar is not None:
             bar.update(len(queries))
         return scores

@@ -80,7 +80,7 @@ def mxbai_ids(made, query, document):
 
 DECODERS = {
     "Qwen3-Reranker-0.6B": ("qwen3", qwen3_ids, "yes", "no", {}),
-    "bge-reranker-v2-gemma": ("gemma", bge_ids, "Yes", None, {"first": "<bos>"}),
+    "bge-reranker-v2-gemma": ("gemma", bge_ids, "Yes", None, {"first": "<bos>", "last": "</s>"}),
     "mxbai-rerank-base-v2": ("qwen2", mxbai_ids, "1", "0", {}),
 }
 
