@@ -9,6 +9,7 @@ import numpy as np
 
 from m3se.run_scripts.cli.arguments import CollectionArguments, FilterArguments, RankingArguments, option
 from m3se.run_scripts.cli.candidate_sources import list_file, load_embedders, open_candidates
+from m3se.run_scripts.cli.synthetic import make_synthetic
 from m3se.trainers.data import (
     Collection,
     RankingLists,
@@ -22,7 +23,9 @@ from m3se.trainers.data import (
     training_lists,
 )
 from m3se.trainers.data.filters import LOOKED_AT, WITHOUT_SCORE
+from m3se.trainers.data.readers.read_data import has_queries, read_without_queries
 from m3se.trainers.data.schema import hash_subset
+from m3se.trainers.data.synthetic_queries import add_queries, take_queries_out
 from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.markdown import table
 
@@ -75,6 +78,11 @@ class ListArguments(CollectionArguments, RankingArguments, FilterArguments):
     pseudo_positives: bool = option(
         "In lists without a positive, label the document that the teacher scores highest as one (grade 1).", False
     )
+    synthetic_queries: str | None = option(
+        "Also make queries of the documents: title (or heading, for the rest of its document), sentence (for its "
+        "passage without it), or a doc2query model."
+    )
+    synthetic_count: int | None = option("So many, of documents that are drawn (default: of every document).")
     max_queries: int | None = option("Only so many, the first by hash of their id.")
     skip_queries: int = option(
         "Leave out the first so many by hash: as many as train_teacher.py's --train_queries, so that the teacher "
@@ -102,15 +110,20 @@ def prepare_lists(arguments: ListArguments, scored_here: bool) -> RankingLists:
         selected = select_queries(set(queries), arguments)
         lists.rows = lists.rows.select(np.flatnonzero([query in selected for query in queries]))
         return lists_relevant_from(lists, arguments.relevance_level)
+    if arguments.synthetic_queries and not scored_here:
+        raise InputError("--synthetic_queries: expected a --teacher; nothing else can score new queries")
     embedders = load_embedders(arguments)
     collection = read_collection(arguments)
+    made = make_synthetic(collection, arguments) if arguments.synthetic_queries else None
     is_unlabelled = arguments.unlabelled or (arguments.unlabelled is None and not collection.qrels)
     if not scored_here:
         size = None if is_by_score(arguments) else arguments.documents_per_query
         return teacher_lists(
             collection, size, keep_identical_ids=arguments.keep_identical_ids, unlabelled=bool(arguments.unlabelled)
         )
-    return training_lists(
+    if made is not None:
+        collection = add_queries(collection, made)
+    lists = training_lists(
         collection,
         open_candidates(collection, arguments, embedders),
         arguments.documents_per_query,
@@ -120,6 +133,7 @@ def prepare_lists(arguments: ListArguments, scored_here: bool) -> RankingLists:
         keep_identical_ids=arguments.keep_identical_ids,
         unlabelled=is_unlabelled,
     )
+    return lists if made is None else take_queries_out(lists, made)
 
 
 def is_by_score(arguments: ListArguments) -> bool:
@@ -176,8 +190,10 @@ def filter_table(filters: ScoreFilters, filtered: Counter[str]) -> str:
 
 
 def read_collection(arguments: ListArguments) -> Collection:
-    """Read the collection of --data, with the lists of a file of candidates."""
+    """Read the collection of --data, with the lists of a file of candidates; without queries, if all are made."""
     brought = list_file(arguments.candidates)
+    if arguments.synthetic_queries and not has_queries(arguments.data, arguments.split):
+        return read_without_queries(arguments.data, arguments.split, arguments.cache_dir)
     collection = read_data(
         arguments.data,
         arguments.split,

@@ -16,7 +16,7 @@ from m3se.trainers.retrieval.loading import load_embedder
 from m3se.trainers.retrieval.search import retrieve
 from m3se.trainers.teacher.pair_scorer import PairScorer
 from tests.worlds import tiny
-from tests.worlds.small_world import write_collection
+from tests.worlds.small_world import write_collection, write_lines
 
 
 @pytest.fixture(scope="module")
@@ -164,3 +164,37 @@ def test_what_cannot_be_is_refused_before_the_data_are_read(scored, flags, messa
     monkeypatch.setattr(list_making, "read_data", None)
     with pytest.raises(InputError, match=message):
         scored(*flags)
+
+
+def test_documents_alone_are_enough(scored, world, tmp_path):
+    (tmp_path / "docs").mkdir()
+    lines = []
+    for place, words in enumerate(zip(tiny.WORDS, tiny.WORDS[1:], tiny.WORDS[2:], tiny.WORDS[3:], strict=False)):
+        lines.append({"_id": f"d{place}", "title": " ".join(words[:2]), "text": " ".join(words[1:])})
+    write_lines(tmp_path / "docs" / "corpus.jsonl", lines)
+    flags = ("--data", tmp_path / "docs", "--synthetic_queries", "title", "--documents_per_query", 2)
+    lists = scored(*flags, "--synthetic_count", 6)
+    assert len(lists.rows) == 6 and lists.report["collection"]["synthetic_queries"] == 6
+    for row in lists.rows:
+        source = lines[int(row["query_id"].removeprefix("synthetic-title:d"))]
+        assert row["query"] == source["title"] and row["labels"] == [1, 0]
+        assert lists.documents.texts(row["document_ids"][:1]) == [source["text"]]
+    with pytest.raises(InputError, match="queries.jsonl is missing"):
+        scored("--data", tmp_path / "docs")
+
+
+def test_made_queries_join_those_there_are_and_none_is_a_query_of_the_test(scored, tmp_path):
+    folder = write_collection(tmp_path / "words")
+    lines = [json.loads(line) for line in (folder / "corpus.jsonl").read_text(encoding="utf-8").splitlines()]
+    titled = [line | {"title": f"{line['text'][:9]} {line['_id']}"} for line in lines]
+    write_lines(folder / "corpus.jsonl", titled)
+    with open(folder / "queries.jsonl", "a", encoding="utf-8") as file:
+        for line in titled[:55]:
+            file.write(json.dumps({"_id": f"test-{line['_id']}", "text": line["title"].upper()}) + "\n")
+    with open(folder / "qrels" / "test.tsv", "a", encoding="utf-8") as file:
+        file.write("".join(f"test-{line['_id']}\t{line['_id']}\t1\n" for line in titled[:55]))
+    lists = scored("--data", folder, "--synthetic_queries", "title", "--negatives", "stratified")
+    made = [query for query in lists.rows["query_id"] if query.startswith("synthetic-title:")]
+    assert len(lists.rows) == 12 + len(made)
+    assert sorted(made) == sorted(f"synthetic-title:{line['_id']}" for line in titled[55:])
+    assert lists.report["collection"]["synthetic_queries_dropped_with_repeated_text"] == 55

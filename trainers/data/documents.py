@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from datasets import Dataset, Features, Value
+from datasets import Dataset, Features, Value, concatenate_datasets
 from xxhash import xxh3_64_intdigest
 
 from m3se.trainers.errors import InputError, shorten
@@ -175,6 +175,11 @@ class DocumentTable:
         description = json.loads((folder / "documents.json").read_text(encoding="utf-8"))
         table.fingerprint = description["fingerprint"]
         return table
+
+    def extended(self, ids: Sequence[str], texts: Sequence[str]) -> "DocumentTable":
+        """Return a table that has these documents too, after its own. Raises InputError when an id is taken."""
+        more = DocumentTable.from_texts(ids, texts)
+        return DocumentTable(concatenate_datasets([self._dataset, more._dataset]))
 
     def repeated(self) -> dict[str, list[int]]:
         """Find the ids that occur more than once, with their row numbers: none in any table that was opened."""

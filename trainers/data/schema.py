@@ -45,7 +45,8 @@ class Collection:
     `CANDIDATE_FEATURES` or `SCORED_CANDIDATE_FEATURES` per query, in the order of the source; others have None.
     `candidates_ranked` says that this order is best first. That of triples, top1000 and DPR's json is not, so that
     lists of these may not be cut.
-    `report` counts what the reader found and dropped, by reason.
+    `report` counts what the reader found and dropped, by reason. `other_queries` are those of the source that were not
+    read, such as the queries of its other splits.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Collection:
     report: dict = field(default_factory=dict)
     candidates: Dataset | None = None
     candidates_ranked: bool = True
+    other_queries: dict[str, str] = field(default_factory=dict)
 
     def only(self, queries: Container[str]) -> "Collection":
         """Return the collection with those of its queries whose ids are in `queries`, in their order."""

@@ -36,6 +36,8 @@ def test_agreement_by_hand():
     run = {"q0": {"d2": 5.0, "x": 4.0, "d1": 3.0}}
     assert teacher_ndcg(run, lists) == pytest.approx({"q0": value, "q1": 0.0})
     assert teacher_ndcg(run, lists, k=1)["q0"] == pytest.approx(0.5)
+    alone = {"q0": {"d2": 5.0}}  # the ideal ranking is that of the whole list
+    assert teacher_ndcg(alone, lists)["q0"] == pytest.approx(0.5 / (1 + 0.5 / math.log2(3)))
     assert teacher_ndcg({"q0": {"d0": 1.0, "d1": 1.0}}, lists, k=1)["q0"] == 0.0  # a tie counts against the run
 
 

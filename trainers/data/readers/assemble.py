@@ -80,7 +80,9 @@ def assemble(
         judged = collection.qrels.keys() | (source.judged() if source.judged is not None else set())
         extra = unlabelled_queries(queries, judged, counts)
         collection.report |= +counts  # without the zeros
-    return _judged(collection, allow_missing, extra)
+    collection = _judged(collection, allow_missing, extra)
+    collection.other_queries = {query: text for query, text in queries.items() if query not in collection.queries}
+    return collection
 
 
 def add_lists(

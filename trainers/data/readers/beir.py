@@ -31,6 +31,8 @@ def read_beir(folder: Path, split: str) -> Source:
         split=split,
         judges=lambda split: bool(_splits(folder)) if split is None else split in _splits(folder),
         judged=lambda: _judged(folder),
+        has_queries=lambda: find(folder, "queries.jsonl") is not None,
+        titles=lambda: _titles(corpus),
     )
 
 
@@ -58,6 +60,12 @@ def _judged(folder: Path) -> set[str]:
     for split in _splits(folder):
         judged |= read_qrels(_qrels_file(folder, split)).keys()
     return judged
+
+
+def _titles(corpus: Path) -> dict[str, str]:
+    """Return the titles that are not empty, by document."""
+    titles = {str(record.get("_id")): record.get("title") for _, record in read_records(corpus)}
+    return {name: title.strip() for name, title in titles.items() if title and title.strip()}
 
 
 def _entries(file: Path) -> Iterator[Entry]:

@@ -60,6 +60,7 @@ def read_msmarco(folder: Path, split: str) -> Source:
         split=split,
         judges=lambda split: any(_qrels_files(folder) if split is None else [find(folder, *_names(QRELS, split))]),
         judged=lambda: _judged(folder),
+        has_queries=lambda: find(folder, *_names(QUERIES, split)) is not None,
     )
 
 

@@ -96,6 +96,24 @@ def read_documents(source: str, cache_dir: str | Path | None = None, split: str 
     return documents
 
 
+def has_queries(source: str, split: str) -> bool:
+    """Tell whether a data source has queries. Raises InputError when it is of no known format."""
+    return source == "pydocs" or find_source(source, split).has_queries()
+
+
+def read_without_queries(source: str, split: str, cache_dir: str | Path | None = None) -> Collection:
+    """Read the documents of a source as a collection without queries. Raises InputError as `read_documents` does."""
+    description = find_source(source, split)
+    documents, counts = cache_documents(description.documents, cache_dir)
+    report = {"source": description.name, "format": description.format, "documents": len(documents), **counts}
+    return Collection(description.name, documents, {}, {}, report)
+
+
+def read_titles(source: str, split: str) -> dict[str, str]:
+    """Read the titles that stand at the beginning of a source's documents, by document id; some sources tell none."""
+    return {} if source == "pydocs" else find_source(source, split).titles()
+
+
 def summary(collection: Collection) -> str:
     """Say what was read in one line, with all that was dropped or is empty."""
     report = collection.report

@@ -67,7 +67,8 @@ class Source:
     along; `ranked` says that their order is best first. Judgments from elsewhere may be "optional" to a source,
     "required" because it has none, or "refused" because no other file knows its ids. `judges` tells whether a split
     has judgments (None: any split), and `judged` names the queries that any split judges; sources whose queries are
-    those of one split have neither.
+    those of one split have neither. `has_queries` tells whether there are queries at all, and `titles` are those that
+    stand at the beginning of documents, by id.
     """
 
     name: str
@@ -81,6 +82,8 @@ class Source:
     split: str | None = None
     judges: Callable[[str | None], bool] | None = None
     judged: Callable[[], set[str]] | None = None
+    has_queries: Callable[[], bool] = lambda: True
+    titles: Callable[[], dict[str, str]] = dict
 
 
 def source_from_rows(
