@@ -8,7 +8,7 @@ Absent and None are the same. Required of every card:
     name          title of the card
     load_id       what the usage snippets load: Hub id, or folder name
     fields        our config's fields: lengths, pooling …
-    architecture  {"backbone", "layers", "parameters", "width"}
+    architecture  {"backbone", "layers", "parameters", "width"}, and "auto_class" where it is not AutoModel
     example       {"query", "documents", "scores"}: what the snippets print was computed when the card was made
 
 Everything else may be absent: base_model, license, language, datasets, data_notes, teacher, loss, loss_args, data,

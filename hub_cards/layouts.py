@@ -242,9 +242,14 @@ def without_paths(config: dict) -> dict:
 
 
 def write_weights(folder: Path, state_dict: dict[str, Tensor]) -> None:
-    """Write model.safetensors, readable for everybody."""
+    """Write model.safetensors, readable for everybody; of weights that are one tensor by two names, the first name."""
     path = folder / "model.safetensors"
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}
+    tensors, seen = {}, set()
+    for name, tensor in state_dict.items():
+        place = tensor.device, tensor.data_ptr(), tensor.shape
+        if tensor.numel() == 0 or place not in seen:
+            tensors[name] = tensor.detach().cpu().contiguous()
+        seen.add(place)
     save_file(tensors, path, metadata={"format": "pt"})
     path.chmod(0o644)  # safetensors keeps it from everybody else
 

@@ -16,7 +16,7 @@ from .batching import run_in_blocks
 from .checkpoints import starting_prompts
 from .colbert_checkpoints import Checkpoint, layout, read_checkpoint
 from .colbert_inputs import add_mask_tokens, insert_marker, token_fields, truncate
-from .encoders import freeze_poolers, load_encoder, set_dropout
+from .encoders import freeze_poolers, load_encoder, make_encoder, set_dropout
 from .gathering import gather_tokens
 from .outputs import RankingOutput
 from .repository import split_keywords
@@ -65,7 +65,7 @@ class ColBERT(RankingModel):
 
     def __init__(self, config: ColBERTConfig):
         super().__init__(config)
-        self.encoder = AutoModel.from_config(config.encoder_config)
+        self.encoder = make_encoder(config.encoder_config)
         self.projection = None
         if config.projection_size:
             width = config.encoder_config.hidden_size

@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModel
 from .base import RankingModel, RankingModelConfig
 from .batching import run_in_blocks
 from .checkpoints import published_fields, read_projection, starting_fields, starting_prompts
-from .encoders import freeze_poolers, load_encoder
+from .encoders import freeze_poolers, load_encoder, make_encoder
 from .gathering import gather_rows
 from .outputs import RankingOutput
 from .repository import split_keywords
@@ -79,8 +79,8 @@ class DualEncoder(RankingModel):
     def __init__(self, config: DualEncoderConfig):
         super().__init__(config)
         width = config.projection_size or config.encoder_config.hidden_size
-        self.encoder = AutoModel.from_config(config.encoder_config)
-        self.document_encoder = None if config.tied else AutoModel.from_config(config.encoder_config)
+        self.encoder = make_encoder(config.encoder_config)
+        self.document_encoder = None if config.tied else make_encoder(config.encoder_config)
         self.projection = self.document_projection = None
         if config.projection_size:
             self.projection = nn.Linear(config.encoder_config.hidden_size, width)

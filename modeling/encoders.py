@@ -4,12 +4,13 @@ import inspect
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding, PreTrainedConfig, PreTrainedModel
 
 from .repository import hub_arguments
 
 
 NO_LIMIT = torch.iinfo(torch.int32).max  # positions of a model without a table of them; tokenizers accept it
+ENCODER_HALVES = {"t5", "mt5", "umt5"}  # encoder-decoders whose encoder is a model of its own
 # The first positions of these belong to padding: a table of 514 holds texts of 512 tokens.
 OFFSET_POSITIONS = {
     "altclip_text_model",
@@ -27,12 +28,23 @@ OFFSET_POSITIONS = {
 }
 
 
+def encoder_class(config: PreTrainedConfig) -> type:
+    """Return the auto class that makes a text encoder of a config: AutoModel, but for half of an encoder-decoder."""
+    return AutoModelForTextEncoding if config.model_type in ENCODER_HALVES else AutoModel
+
+
+def make_encoder(config: PreTrainedConfig) -> PreTrainedModel:
+    """Make a text encoder of random weights."""
+    return encoder_class(config).from_config(config)
+
+
 def load_encoder(
     auto_class: type, name_or_path: str, layers: int | None = None, dropout: float | None = None, **config_fields
 ) -> PreTrainedModel:
     """Load a pretrained model by its auto class, in float32 whatever its weights are saved in.
 
-    Pickled weights and code of the repository are never read.
+    `AutoModel` stands for the encoder half of T5 and its like. Pickled weights and code of the repository are never
+    read.
 
     Args:
         auto_class: `AutoModel` or another auto class of transformers.
@@ -54,6 +66,8 @@ def load_encoder(
         raise ValueError(
             f"{name_or_path} is a {config.model_type} checkpoint, not an encoder: publish.py makes it one"
         )
+    if auto_class is AutoModel and config.model_type in ENCODER_HALVES:
+        auto_class, config.is_encoder_decoder = encoder_class(config), False
     if auto_class is AutoModel and config.is_encoder_decoder:
         raise ValueError(f"{name_or_path} is a {config.model_type} encoder-decoder; expected an encoder")
     if layers is not None:

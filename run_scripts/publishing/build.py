@@ -16,6 +16,7 @@ from m3se.modeling.checkpoints import FIELDS_KEY
 from m3se.modeling.colbert import ColBERT
 from m3se.modeling.cross_encoder import CrossEncoder
 from m3se.modeling.dual_encoder import DualEncoder
+from m3se.modeling.encoders import encoder_class
 from m3se.run_scripts.publishing.card_values import (
     evaluation_values,
     example_scores,
@@ -196,6 +197,7 @@ def model_values(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> 
         "fields": fields,
         "architecture": {
             "backbone": config.model_type,
+            "auto_class": encoder_class(config).__name__,
             "layers": config.num_hidden_layers,
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
             "width": fields.get("projection_size") or config.hidden_size,

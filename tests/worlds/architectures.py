@@ -15,6 +15,8 @@ POSITIONS = {"max_position_embeddings": 64}
 ROBERTA = SIZES | {"max_position_embeddings": 66, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
 DECODER = SIZES | POSITIONS | {"num_key_value_heads": 2, "head_dim": 16, "pad_token_id": 2}
 DEBERTA = {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 16, "type_vocab_size": 0}
+BART = POSITIONS | {"d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "pad_token_id": 1}
+BART |= {f"{part}_attention_heads": 2 for part in ("encoder", "decoder")}
 FIELDS = {
     "bert": SIZES | POSITIONS,
     "roberta": ROBERTA,
