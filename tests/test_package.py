@@ -130,7 +130,6 @@ def test_an_editable_installation_works_from_the_root_and_can_be_followed_by_typ
     linked = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert linked == product_files(checkout)
     code = "import m3se.trainers.errors as errors; print(errors.__file__)"
-    for command in (["-c", code], ["run_scripts/encode.py", "--help"]):
-        done = run_python(python, *command, cwd=checkout)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.startswith((str(folder), "usage: encode.py"))
+    done = run_python(python, "-c", code, cwd=checkout)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(str(folder))

@@ -15,7 +15,7 @@ def disturbed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("disturbed")
     save_cross_encoder(folder / "teacher")
     tiny_lists(queries=60, documents=8).save(folder / "lists")
-    return disturb(folder, kills=5)
+    return disturb(folder, kills=3)
 
 
 def expect_as_undisturbed(disturbed, finished):
@@ -26,13 +26,13 @@ def expect_as_undisturbed(disturbed, finished):
 
 def test_a_run_killed_at_any_moment_ends_with_the_bytes_of_an_undisturbed_one(disturbed):
     assert disturbed["undisturbed"]["status"] == 0
-    assert len(disturbed["killed"]) == 5
+    assert len(disturbed["killed"]) == 3
     for killed in disturbed["killed"]:
         assert killed["first"]["status"] == -9
         assert killed["first"]["files"] in ({}, disturbed["undisturbed"]["files"])
         expect_as_undisturbed(disturbed, killed["second"])
         assert killed["second"]["shards"] == disturbed["undisturbed"]["shards"]  # none was computed twice
-    assert sum(0 < killed["first"]["shards"] < killed["second"]["shards"] for killed in disturbed["killed"]) >= 3
+    assert sum(0 < killed["first"]["shards"] < killed["second"]["shards"] for killed in disturbed["killed"]) >= 2
 
 
 @pytest.mark.parametrize(("signal", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
