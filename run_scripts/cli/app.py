@@ -30,7 +30,21 @@ LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", 
 
 
 def run(make_parser: Callable[[], HfArgumentParser], main: Callable) -> None:
-    """Parse the command line and call `main` with the parsed dataclasses.
+    """Parse the command line and call `main` with the parsed dataclasses, as `run_explained` runs it."""
+
+    def work() -> None:
+        """Read the command line and do what it says."""
+        parser = make_parser()
+        shape_help(parser, everything=ALL in sys.argv)
+        arguments = parse(parser, sys.argv[1:])
+        use_all_cores()
+        main(*arguments)
+
+    run_explained(work)
+
+
+def run_explained(work: Callable[[], None]) -> None:
+    """Do the work of a process, with logging and an end that users understand.
 
     What the user can mend (InputError, an unknown option, a value of the wrong type) ends the program with one line
     on stderr and status 2; so does a process of the same launch that has ended, and a training that diverged. Ctrl-C
@@ -44,11 +58,7 @@ def run(make_parser: Callable[[], HfArgumentParser], main: Callable) -> None:
     transformers_logging.disable_progress_bar()
     try:
         with handle_stop_signals(), end_with_reader():
-            parser = make_parser()
-            shape_help(parser, everything=ALL in sys.argv)
-            arguments = parse(parser, sys.argv[1:])
-            use_all_cores()
-            main(*arguments)
+            work()
     except KeyboardInterrupt as stopped:
         say(HOW_TO_GO_ON)
         sys.exit(stopped.status if isinstance(stopped, Stopped) else 130)

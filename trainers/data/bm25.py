@@ -125,6 +125,13 @@ class BM25Index:
                 ", ".join(without[:3]) + (", …" if len(without) > 3 else ""),
             )
 
+    def scores(self, queries: Sequence[str], documents: Sequence[Sequence[str]]) -> Iterator[list[float]]:
+        """Yield the scores of the documents listed for each query, by id; 0 for one that shares no word with it."""
+        words = self._tokenizer.tokenize(list(queries), update_vocab=False, allow_empty=False, return_as="stream")
+        for query, ids in zip(words, documents, strict=True):
+            rows = self.documents.positions(ids)
+            yield self._engine.get_scores(query)[rows].tolist() if query else [0.0] * len(ids)
+
     def positions(self, queries: Sequence[str], depth: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield, as `search` finds them, row numbers in the document table (int64) and scores (float32) per query."""
         words = self._tokenizer.tokenize(list(queries), update_vocab=False, allow_empty=False, return_as="stream")

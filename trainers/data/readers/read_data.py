@@ -81,6 +81,18 @@ def read_data(
     return collection
 
 
+def has_split(source: str, split: str) -> bool:
+    """Tell whether a data source has judgments of a split.
+
+    Raises:
+        InputError: the source is of no known format or cannot be read.
+    """
+    if source == "pydocs":
+        return split in SPLITS
+    judges = find_source(source, None).judges
+    return judges is not None and judges(split)
+
+
 def read_documents(source: str, cache_dir: str | Path | None = None, split: str | None = None) -> DocumentTable:
     """Read the documents of a data source alone, prepared once in `cache_dir`.
 

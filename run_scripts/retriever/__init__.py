@@ -1,0 +1,1 @@
+"""The stages of make_retriever.py that no other command has."""

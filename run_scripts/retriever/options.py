@@ -1,0 +1,105 @@
+"""The options of make_retriever.py, and the places of its files."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from m3se.run_scripts.cli.arguments import REQUIRED, RankingArguments, ReadingArguments, option
+from m3se.trainers.errors import InputError
+from m3se.trainers.models.backbones import encoder_path
+from m3se.trainers.models.model_info import ModelInfo
+
+
+TRAIN, START, BM25 = "train", "start", "bm25"  # as names of teachers
+
+
+@dataclass(kw_only=True)
+class RetrieverArguments(ReadingArguments, RankingArguments):
+    """What a retriever is made of."""
+
+    data: str = option("Your documents and queries, with judgments if there are any (docs/data.md).", REQUIRED)
+    output: str = option("Folder for everything that is made; the model is in its folder `model`.", REQUIRED)
+    encoder: str = option("What you start from: an encoder or retriever, Hub id, path or 'demo'.", "demo")
+    pooling: str | None = option("cls, mean or last, for a bare encoder (default: mean).")
+    teacher: list[str] = field(
+        default_factory=lambda: [TRAIN],
+        metadata={
+            "help": "What ranks better than the start: folders or Hub ids of rerankers or other rankers. Several are "
+            "averaged. Three words stand for what is at hand: train, a cross-encoder that is trained on the judgments "
+            "first; start, the start encoder itself; bm25."
+        },
+    )
+    hours: float = option("Time for all of it on this machine, about; more time means more lists and students.", 1.0)
+    test_queries: int = option("Held out to the end, for the verdict: at most so many.", 400)
+    dev_queries: int = option("Held out for all choices: at most so many.", 200)
+    train_queries: int | None = option("Lists that the students learn from, at most (default: what the time allows).")
+    teacher_queries: int | None = option("Queries that a teacher is trained on (default: a third of those judged).")
+    relevance_level: int = option("Grade from which a document is a positive.", 1)
+    documents_per_query: int = option("K: the documents of a training list.", 8)
+    depth: int = option("Candidates of a training query, from BM25 and from the start encoder in turns.", 50)
+    held_out_depth: int = option("Candidates of a held-out query, all of which the teacher ranks.", 20)
+    negatives: str = option(
+        "random: drawn from the candidates; top: the best ranked; stratified: drawn across the scores of the teacher, "
+        "which scores all candidates first.",
+        "random",
+    )
+    query_length: int = option("Query tokens kept.", 32)
+    document_length: int = option("Document tokens kept.", 128)
+    batch_size: int = option("Queries of a training step.", 8)
+    pseudo_positives: bool = option("Take the teacher's best document as a positive where none is judged.", False)
+    anyway: bool = option("Go on though the teacher is not better than the start.", False)
+    require_better: bool = option("End with status 1 unless the student is better than the start.", False)
+    overwrite: bool = option("Replace models in the folder that were made from other data or options.", False)
+    license: str | None = option("Licence of the published model, such as apache-2.0.")
+    language: str | None = option("Language of the texts, such as en.")
+    base_model: str | None = option("Hub id of the encoder, for the card.")
+    seed: int = option("Of everything that is drawn.", 0)
+
+    def __post_init__(self):
+        for name in ("test_queries", "dev_queries", "documents_per_query", "depth", "held_out_depth", "batch_size"):
+            if getattr(self, name) < 2:
+                raise InputError(f"--{name}: expected at least 2, got {getattr(self, name)}")
+        if not self.hours > 0:
+            raise InputError(f"--hours: expected more than 0, got {self.hours}")
+
+    @property
+    def folder(self) -> Path:
+        """Return the folder of everything that is made."""
+        return Path(self.output)
+
+    @property
+    def start(self) -> Path:
+        """Return the folder of the student before it is trained."""
+        return self.folder / "start"
+
+    @property
+    def bm25_scores(self) -> Path:
+        """Return the file of BM25's scores of all pairs of the lists."""
+        return self.folder / "bm25.txt"
+
+    @property
+    def teachers(self) -> list[str]:
+        """Return the folders, files or Hub ids of the teachers."""
+        places = {TRAIN: self.folder / "teacher", START: self.start, BM25: self.bm25_scores}
+        return [str(places.get(name, name)) for name in self.teacher]
+
+    @property
+    def start_pooling(self) -> str | None:
+        """Return the pooling of a bare encoder; None for a model that has its own."""
+        is_bare = ModelInfo.read(encoder_path(self.encoder)).kind == "encoder"
+        return (self.pooling or "mean") if is_bare else None
+
+    def lists(self, part: str) -> Path:
+        """Return the folder of a part's lists: "teacher", "train", "dev" or "test"."""
+        return self.folder / "lists" / part
+
+    def scored(self, part: str) -> Path:
+        """Return the folder of a part's lists with teacher scores."""
+        return self.folder / "scored" / part
+
+    def dev_lists(self, is_judged: bool) -> Path:
+        """Return the folder of the lists that are measured while training."""
+        return self.scored("dev") if is_judged else self.folder / "lists" / "dev_by_teacher"
+
+    def student(self, name: str) -> Path:
+        """Return the folder of a student."""
+        return self.folder / "students" / name

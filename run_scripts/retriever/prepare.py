@@ -1,0 +1,180 @@
+"""The queries of a retriever, divided into those to train on, to choose by and to hold out, and the lists of each."""
+
+import logging
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+
+from m3se.modeling.dual_encoder import DualEncoder
+from m3se.run_scripts.retriever.options import BM25, TRAIN, RetrieverArguments
+from m3se.trainers.data import (
+    BM25Index,
+    Collection,
+    RankingLists,
+    candidate_lists,
+    hash_subset,
+    read_data,
+    relevant_from,
+    training_lists,
+)
+from m3se.trainers.data.readers.read_data import has_split
+from m3se.trainers.data.schema import positives
+from m3se.trainers.data.united import UnitedCandidates
+from m3se.trainers.errors import InputError
+from m3se.trainers.evaluation.runs import check_ids
+from m3se.trainers.models.backbones import as_input_errors, check_lengths, encoder_path
+from m3se.trainers.models.inspection import inspect_model, load_tokenizer
+from m3se.trainers.retrieval.dense_candidates import DenseCandidates
+from m3se.trainers.retrieval.embedded_collection import cached_encoding
+from m3se.trainers.retrieval.loading import load_embedder
+from m3se.trainers.storage.atomic import complete_file, complete_folder, write_json
+
+
+logger = logging.getLogger(__name__)
+
+QUERIES = "queries.json"
+LEAST_QUERIES = 20  # fewer held-out queries could not tell two systems apart
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Disjoint queries over the same documents. Those of `train` may be without judgments; so may all be."""
+
+    teacher: Collection
+    train: Collection
+    dev: Collection
+    test: Collection
+
+
+def prepare(arguments: RetrieverArguments) -> None:
+    """Write the start model, the lists of every part, and `queries.json`: how many queries, and how many are judged.
+
+    Raises:
+        InputError: the data or the start encoder cannot be read, or there are too few queries.
+    """
+    write_start(arguments)
+    scorer = load_embedder(arguments.start)
+    parts = divide(arguments)
+    documents = parts.train.documents
+    bm25 = BM25Index.build(documents, cache_dir=arguments.cache_dir, tokenizer=arguments.bm25_tokenizer)
+    encoded = cached_encoding(scorer, documents, arguments.cache_dir)
+    source = UnitedCandidates([bm25, DenseCandidates(scorer, encoded, Path(arguments.encoder).name)])
+    options = {"depth": arguments.depth, "seed": arguments.seed, "keep_identical_ids": arguments.keep_identical_ids}
+    stratified = arguments.negatives == "stratified"
+    negatives = "all" if stratified else arguments.negatives
+    size = arguments.documents_per_query
+    counts = {"documents": len(documents)}
+    for name in ("teacher", "train"):
+        part = getattr(parts, name)
+        if part.queries:
+            own = {"negatives": negatives, "unlabelled": True} if name == "train" else {"negatives": "random"}
+            training_lists(part, source, size, **options, **own).save(arguments.lists(name))
+    for name in ("dev", "test"):
+        part = getattr(parts, name)
+        lists = candidate_lists(
+            part, source, arguments.held_out_depth, keep_identical_ids=arguments.keep_identical_ids
+        )
+        lists.save(arguments.lists(name))
+        write_json(arguments.folder / f"qrels.{name}.json", part.qrels)
+    for name in ("teacher", "train", "dev", "test"):
+        counts[name] = describe(getattr(parts, name))
+    if BM25 in arguments.teacher:
+        write_scores(bm25, arguments)
+    write_json(arguments.folder / QUERIES, counts)
+
+
+def write_start(arguments: RetrieverArguments) -> None:
+    """Save the student as it is before training, with its tokenizer.
+
+    Raises:
+        InputError: the encoder cannot be used.
+    """
+    path = encoder_path(arguments.encoder)
+    fields = {"query_length": arguments.query_length, "document_length": arguments.document_length}
+    if arguments.start_pooling is not None:
+        fields["pooling"] = arguments.start_pooling
+    tokenizer = load_tokenizer(path)
+    with as_input_errors(arguments.encoder):
+        model = DualEncoder.from_encoder(path, **fields)
+        check_lengths(model)
+        inspect_model(model, tokenizer, arguments.encoder)
+    with complete_folder(arguments.start) as folder:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+
+def write_scores(bm25: BM25Index, arguments: RetrieverArguments) -> None:
+    """Write BM25's score of every pair that a teacher is going to score, as lines `query document score`."""
+    with complete_file(arguments.bm25_scores) as new, open(new, "w", encoding="utf-8") as file:
+        for part in ("train", "dev", "test"):
+            rows = RankingLists.load(arguments.lists(part)).rows
+            check_ids(rows["query_id"], chain.from_iterable(rows["document_ids"]), "a file of scores")
+            scores = bm25.scores(rows["query"][:], rows["document_ids"][:])
+            for query, ids, values in zip(rows["query_id"], rows["document_ids"], scores, strict=True):
+                file.writelines(f"{query} {name} {value!r}\n" for name, value in zip(ids, values, strict=True))
+
+
+def divide(arguments: RetrieverArguments) -> Parts:
+    """Divide the queries: a split of the data where it has one, and else a part of its training queries, by hash.
+
+    Dev and test queries are judged ones, unless there are none.
+
+    Raises:
+        InputError: the data cannot be read, or leave too few queries for a part.
+    """
+    train = read(arguments, "train", unlabelled=True)
+    held_out, most = {}, len(train.queries) // 5  # of the training queries in either part
+    for name, count in (("test", arguments.test_queries), ("dev", arguments.dev_queries)):
+        if has_split(arguments.data, name):
+            part = read(arguments, name, unlabelled=False)
+            queries = hash_subset(judged_queries(part), count)
+        else:
+            part, queries = train, hash_subset(judged_queries(train) or train.queries, min(count, most))
+            train = train.only(train.queries.keys() - queries)
+        held_out[name] = restrict(part, queries)
+        if len(queries) < LEAST_QUERIES:
+            raise InputError(
+                f"{arguments.data}: expected at least {LEAST_QUERIES} queries for the {name} part, got {len(queries)}"
+            )
+    teacher_queries: set[str] = set()
+    if TRAIN in arguments.teacher:
+        labelled = judged_queries(train)
+        count = len(labelled) // 3 if arguments.teacher_queries is None else arguments.teacher_queries
+        teacher_queries = hash_subset(labelled, count)
+        if len(teacher_queries) < LEAST_QUERIES:
+            raise InputError(
+                f"--teacher train: expected at least {LEAST_QUERIES} queries with judgments to train it on, got "
+                f"{len(teacher_queries)}; name a reranker instead"
+            )
+    students = hash_subset(train.queries.keys() - teacher_queries, arguments.train_queries)
+    if not students:
+        raise InputError(f"{arguments.data}: no query is left to train a student on")
+    return Parts(restrict(train, teacher_queries), restrict(train, students), held_out["dev"], held_out["test"])
+
+
+def read(arguments: RetrieverArguments, split: str, unlabelled: bool) -> Collection:
+    """Read a split of the data, prepared once in the cache."""
+    collection = read_data(
+        arguments.data,
+        split,
+        cache_dir=arguments.cache_dir,
+        allow_missing=arguments.allow_missing,
+        unlabelled=unlabelled,
+    )
+    return relevant_from(collection, arguments.relevance_level)
+
+
+def judged_queries(collection: Collection) -> list[str]:
+    """List the queries with a relevant document."""
+    return [query for query in collection.queries if positives(collection.qrels.get(query, {}))]
+
+
+def restrict(collection: Collection, queries: set[str]) -> Collection:
+    """Return the collection with these queries and their judgments alone."""
+    part = collection.only(queries)
+    return replace(part, qrels={query: judged for query, judged in part.qrels.items() if query in queries})
+
+
+def describe(part: Collection) -> dict[str, int]:
+    """Count the queries of a part, and those with judgments."""
+    return {"queries": len(part.queries), "judged": len(judged_queries(part))}

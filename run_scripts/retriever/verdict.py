@@ -1,0 +1,145 @@
+"""The end: systems on the queries that nothing was chosen by, one table, and one line for the student."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from m3se.run_scripts.retriever import measure, trials
+from m3se.run_scripts.retriever.gain import GAIN, bm25_run
+from m3se.run_scripts.retriever.measure import MEASURE, Difference
+from m3se.run_scripts.retriever.options import START, RetrieverArguments
+from m3se.run_scripts.retriever.trials import TRIALS
+from m3se.trainers.data import RankingLists
+from m3se.trainers.evaluation.reranking import run_from_scores
+from m3se.trainers.evaluation.run_metrics import Evaluation
+from m3se.trainers.evaluation.runs import Run
+from m3se.trainers.retrieval.embedded_collection import cached_encoding
+from m3se.trainers.retrieval.loading import load_embedder
+from m3se.trainers.retrieval.search import retrieve
+from m3se.trainers.storage.atomic import write_json, write_text
+
+
+VERDICT = "verdict.json"
+TABLE = "table.md"
+FOUND = 100  # documents of a query that a search returns
+SMALL_GAIN = 0.02
+EASY_LISTS = 0.85
+WIDE_GAP = 0.2
+
+
+def judge(arguments: RetrieverArguments, trained: list[str], best: str) -> None:
+    """Measure all systems on the test lists, write verdict.json and table.md, and print both.
+
+    The published model of the best trial is in the folder `model`. Its embeddings of the collection stay in the cache,
+    where search.py looks for them.
+
+    Args:
+        arguments: the options.
+        trained: names of the trials.
+        best: the one that was chosen.
+    """
+    scored = RankingLists.load(arguments.scored("test"))
+    qrels = measure.read_qrels(arguments, "test")
+    is_judged = qrels is not None
+    systems = system_folders(arguments, trained, best)
+    reranked: dict[str, Run] = {"BM25": bm25_run(arguments, scored, qrels or {})}
+    searched: dict[str, Run] = {"BM25": reranked["BM25"]}
+    queries = dict(zip(scored.rows["query_id"][:], scored.rows["query"][:], strict=True))
+    for name, folder in systems.items():
+        scorer = load_embedder(folder)
+        reranked[name] = run_from_scores(scored, scorer.score_lists(scored))
+        if is_judged:
+            encoded = cached_encoding(scorer, scored.documents, arguments.cache_dir)
+            searched[name] = retrieve(scorer, queries, encoded, FOUND)
+    reranked["teacher"] = measure.teacher_run(scored)
+    tasks = {"re-ranking": measure.evaluate(arguments, reranked, qrels, scored)}
+    if is_judged:
+        tasks["search"] = measure.evaluate(arguments, searched, qrels, scored)
+    chosen = trials.find(best).title
+    task = "search" if is_judged else "re-ranking"
+    gain = measure.difference(tasks[task][chosen], tasks[task][START])
+    line = verdict_line(arguments, tasks[task], chosen, gain, is_judged)
+    write(arguments, tasks, line, gain, best, is_judged)
+
+
+def system_folders(arguments: RetrieverArguments, trained: list[str], best: str) -> dict[str, str]:
+    """Return the folder of each system that embeds, by the name of its row."""
+    folders = {START: str(arguments.start)}
+    for trial in TRIALS:
+        if trial.name in trained:
+            folder = arguments.folder / "model" if trial.name == best else arguments.student(trial.name)
+            folders[trial.title] = str(folder)
+    return folders
+
+
+def verdict_line(
+    arguments: RetrieverArguments, evaluations: dict[str, Evaluation], chosen: str, gain: Difference, is_judged: bool
+) -> str:
+    """Say in a line whether the student is better than the start, and if not, the likeliest reason.
+
+    Args:
+        arguments: where the records of this run are.
+        evaluations: of the task that decides.
+        chosen: the row of the chosen student.
+        gain: its difference to the start.
+        is_judged: the queries have judgments.
+    """
+    student, start = (evaluations[row].values[MEASURE] for row in (chosen, START))
+    name = MEASURE if is_judged else measure.AGREEMENT
+    words = "BETTER than the start" if gain.is_better else "NOT BETTER than the start"
+    line = f"{words}: {name} {student:.3f} against {start:.3f} ({gain})"
+    return line if gain.is_better else f"{line}. Likeliest reason: {likeliest_reason(arguments, chosen)}"
+
+
+def likeliest_reason(arguments: RetrieverArguments, chosen: str) -> str:
+    """Find in the records of this run why a student gained nothing."""
+    gain = json.loads((arguments.folder / GAIN).read_text(encoding="utf-8"))
+    room = gain["teacher_minus_start"]["mean"]
+    if room < SMALL_GAIN:
+        return f"the teacher is barely better than the start ({room:+.3f} on the dev queries)"
+    calibration = json.loads((arguments.scored("train") / "calibration.json").read_text(encoding="utf-8"))
+    share = calibration["targets"]["top_probability"]
+    if share > EASY_LISTS:
+        return f"the lists are too easy (the teacher gives their best document {share:.2f} of its softmax on average)"
+    trial = next(trial for trial in TRIALS if trial.title == chosen)
+    train, dev = last_values(arguments.student(trial.name))
+    if train - dev > WIDE_GAP:
+        return f"too few training queries ({MEASURE} {train:.2f} on them, {dev:.2f} on dev queries)"
+    return "too little training for the gain that there is; give it more --hours, or a stronger teacher"
+
+
+def last_values(student: Path) -> tuple[float, float]:
+    """Return the last nDCG@10 of a student on its sample of training queries and on dev queries."""
+    record = json.loads((student / "training.json").read_text(encoding="utf-8"))
+    last = [entry for entry in record["log_history"] if f"eval_{MEASURE}" in entry][-1]
+    return last[f"train_{MEASURE}"], last[f"eval_{MEASURE}"]
+
+
+def write(
+    arguments: RetrieverArguments,
+    tasks: dict[str, dict[str, Evaluation]],
+    line: str,
+    gain: Difference,
+    best: str,
+    is_judged: bool,
+) -> None:
+    """Write verdict.json and table.md, and print the table and the line.
+
+    Args:
+        arguments: the options.
+        tasks: evaluations by task and system.
+        line: the verdict in words.
+        gain: the difference that it states.
+        best: name of the chosen trial.
+        is_judged: the queries have judgments.
+    """
+    cells, values = [], {}
+    for task, evaluations in tasks.items():
+        cells += measure.rows(evaluations, task, is_judged)
+        values[task] = {name: evaluation.values for name, evaluation in evaluations.items()}
+    text = measure.results_table(cells, is_judged)
+    queries = len(next(iter(next(iter(tasks.values())).values())).per_query)
+    print(f"\n{queries} held-out queries\n\n{text}\n\n{line}\n")
+    write_text(arguments.folder / TABLE, f"{text}\n\n{line}\n")
+    verdict = {"line": line, "is_better": gain.is_better, "difference": asdict(gain), "chosen": best}
+    write_json(arguments.folder / VERDICT, verdict | {"queries": queries, "is_judged": is_judged, "values": values})

@@ -1,0 +1,177 @@
+"""make_retriever.py on a small collection: with judgments and a teacher of its own, and without any judgment."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from m3se import DualEncoder, InputError, load_scorer
+from m3se.run_scripts import make_retriever
+from m3se.run_scripts.retriever import measure, prepare, verdict
+from m3se.run_scripts.retriever.options import RetrieverArguments
+from m3se.trainers.data import RankingLists
+from m3se.trainers.evaluation.run_metrics import evaluate_run
+from tests.worlds import small_world
+from tests.worlds.small_world import write_collection, write_encoder
+
+
+ROOT = Path(__file__).parents[2]
+SMALL = {
+    "query_length": 8,
+    "document_length": 16,
+    "depth": 10,
+    "held_out_depth": 8,
+    "documents_per_query": 4,
+    "test_queries": 20,
+    "dev_queries": 20,
+}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    root = tmp_path_factory.mktemp("retriever")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(small_world, "QUERIES", {"train": 72, "dev": 20, "test": 20})
+        write_collection(root / "data", documents=120)
+    write_encoder(root / "encoder")
+    without = shutil.copytree(root / "data", root / "without")
+    shutil.rmtree(without / "qrels")
+    return root
+
+
+def options(world: Path, output: str = "out", **changes) -> dict:
+    places = {"data": str(world / "data"), "encoder": str(world / "encoder"), "output": str(world / output)}
+    return places | SMALL | {"cache_dir": str(world / "cache")} | changes
+
+
+def run_script(**values) -> subprocess.CompletedProcess:
+    words = [f"--{name}={value}" for name, value in values.items()]
+    command = [sys.executable, "run_scripts/make_retriever.py", *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+
+
+@pytest.fixture(scope="module")
+def finished(world):
+    ended = run_script(**options(world, anyway=True, hours=0.02, license="apache-2.0"))
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    return ended
+
+
+@pytest.mark.slow
+def test_the_verdict_is_of_queries_that_nothing_was_chosen_by(world, finished):
+    result = json.loads((world / "out" / "verdict.json").read_text())
+    queries = {}
+    for part in ("teacher", "train", "dev", "test"):
+        queries[part] = set(RankingLists.load(world / "out" / "lists" / part).rows["query_id"])
+    everything = [query for part in queries.values() for query in part]
+    assert len(everything) == len(set(everything))
+    assert queries["test"] == {query for query in everything if query.startswith("test")}
+    assert result["queries"] == 20 and result["is_judged"]
+    assert result["line"].startswith(("BETTER than the start: nDCG@10", "NOT BETTER than the start: nDCG@10"))
+    assert result["line"] in finished.stdout
+
+
+@pytest.mark.slow
+def test_the_rows_are_what_the_published_model_gives(world, finished):
+    result = json.loads((world / "out" / "verdict.json").read_text())
+    lists = RankingLists.load(world / "out" / "scored" / "test")
+    scorer = load_scorer(world / "out" / "model")
+    run = {}
+    for row, scores in zip(lists.rows, scorer.score_lists(lists, progress=False), strict=True):
+        run[row["query_id"]] = dict(zip(row["document_ids"], scores, strict=True))
+    qrels = json.loads((world / "out" / "qrels.test.json").read_text())
+    expected = evaluate_run(run, qrels).values
+    row = verdict.trials.find(result["chosen"]).title
+    assert result["values"]["re-ranking"][row]["nDCG@10"] == pytest.approx(expected["nDCG@10"], abs=1e-9)
+    assert {"BM25", "start", row, "teacher"} <= result["values"]["re-ranking"].keys()
+    assert "teacher" not in result["values"]["search"]
+
+
+@pytest.mark.slow
+def test_the_card_holds_the_verdict_and_the_next_commands_are_printed(world, finished):
+    line = json.loads((world / "out" / "verdict.json").read_text())["line"]
+    assert line.split(" (")[0] in (world / "out" / "model" / "README.md").read_text()
+    assert f"m3se search --model {world / 'out' / 'model'} --data {world / 'data'}" in finished.stdout
+    assert DualEncoder.from_pretrained(world / "out" / "model").config.query_length == 8
+
+
+@pytest.mark.slow
+def test_without_judgments_the_teacher_is_agreed_with_and_a_pipeline_can_require_more(world, finished):
+    values = options(world, "agreed", data=str(world / "without"), teacher=str(world / "out" / "teacher"))
+    ended = run_script(**values, require_better=True, hours=0.02, anyway=True)
+    assert ended.returncode in (0, 1), ended.stderr[-2000:]
+    result = json.loads((world / "agreed" / "verdict.json").read_text())
+    dev = RankingLists.load(world / "agreed" / "lists" / "dev_by_teacher")
+    best = int(np.argmax(dev.rows[0]["teacher_scores"]))
+    assert dev.rows[0]["labels"][best] == 1 and 0 in dev.rows[0]["labels"]
+    assert not result["is_judged"] and result["values"].keys() == {"re-ranking"}
+    assert result["values"]["re-ranking"]["teacher"]["nDCG@10"] == pytest.approx(1.0)
+    assert "nDCG@10 with the teacher's scores as gains" in result["line"]
+    assert ended.returncode == int(not result["is_better"])
+
+
+def test_queries_of_missing_splits_are_held_out_of_training(world, tmp_path):
+    data = shutil.copytree(world / "data", tmp_path / "data")
+    for split in ("dev", "test"):
+        (data / "qrels" / f"{split}.tsv").unlink()  # their queries are unlabelled ones now
+    changes = {"data": str(data), "teacher": ["elsewhere"], "dev_queries": 100, "test_queries": 100}
+    parts = prepare.divide(RetrieverArguments(**options(world, **changes)))
+    queries = [*parts.test.queries, *parts.dev.queries, *parts.train.queries]
+    assert len(queries) == len(set(queries)) and len(parts.teacher.queries) == 0
+    assert len(parts.test.queries) == len(parts.dev.queries) == len(queries) // 5  # a fifth each, of judged ones
+    for part in (parts.test, parts.dev):
+        assert part.qrels.keys() == part.queries.keys() and all(query.startswith("train") for query in part.queries)
+    assert any(not query.startswith("train") for query in parts.train.queries)
+
+
+def test_a_teacher_needs_judgments_to_be_trained_on(world):
+    with pytest.raises(InputError, match="--teacher train: expected at least 20 queries with judgments"):
+        prepare.divide(RetrieverArguments(**options(world, data=str(world / "without"))))
+
+
+def test_a_difference_is_that_of_the_means_with_a_paired_test():
+    first = {f"q{number}": {"nDCG@10": 0.5 + 0.1 * (number % 2)} for number in range(40)}
+    second = {f"q{number}": {"nDCG@10": 0.4} for number in range(40)}
+    evaluation = measure.Evaluation
+    gain = measure.difference(evaluation({}, first, 0), evaluation({}, second, 0))
+    assert gain.mean == pytest.approx(0.15) and gain.low < 0.15 < gain.high
+    assert gain.is_better and str(gain).startswith("+0.150 [+0.1") and str(gain).endswith("p < .001")
+    assert not measure.difference(evaluation({}, second, 0), evaluation({}, first, 0)).is_better
+
+
+def test_the_likeliest_reason_is_read_from_the_records(world, tmp_path):
+    arguments = RetrieverArguments(**options(world, output=str(tmp_path)))
+    chosen = verdict.trials.TRIALS[0]
+    history = [{"eval_nDCG@10": 0.5, "train_nDCG@10": 0.9}]
+    write(tmp_path / "students" / chosen.name / "training.json", {"log_history": history})
+    for room, share, expected in ((0.01, 0.9, "barely"), (0.1, 0.9, "too easy"), (0.1, 0.5, "too few")):
+        write(tmp_path / "gain.json", {"teacher_minus_start": {"mean": room}})
+        write(tmp_path / "scored" / "train" / "calibration.json", {"targets": {"top_probability": share}})
+        assert expected in verdict.likeliest_reason(arguments, chosen.title)
+
+
+def write(path: Path, value: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value))
+
+
+def test_the_plan_of_a_run_stands_when_it_goes_on(world, tmp_path):
+    arguments = RetrieverArguments(**options(world, output=str(tmp_path), hours=1.0))
+    write(tmp_path / "queries.json", {"train": {"queries": 50_000, "judged": 50_000}})
+    measured = {"seconds_per_text": 0.01, "seconds_per_pair": 0.02}
+    # 3600 · .75 − 300 seconds for lists of 4 pairs and two students of 5 texts, three times as long as forward alone
+    expected = int((3600 * 0.75 - 300) / (4 * 0.02 + 2 * 5 * 0.01 * 3))
+    lists, planned = make_retriever.plan(arguments, measured, spent=300)
+    assert lists == expected
+    assert make_retriever.plan(arguments, measured, spent=2000) == (lists, planned)
+    assert make_retriever.plan(RetrieverArguments(**vars(arguments) | {"hours": 90.0}), measured, 0)[0] == 50_000
+
+
+@pytest.mark.parametrize("change", [{"hours": 0}, {"depth": 1}, {"dev_queries": 0}])
+def test_an_option_that_cannot_be_is_refused(world, change):
+    with pytest.raises(InputError, match=f"--{next(iter(change))}: expected"):
+        RetrieverArguments(**options(world, **change))
