@@ -194,7 +194,9 @@ def check_models(models: list[str], dtype: str, pooling: str | None, template: s
     choose_dtype(dtype, "cpu")
     infos = list(map(ModelInfo.read, models))
     for info in infos:
-        check_kind(info, own_pooling(info, pooling), template)
+        check_kind(info, own_pooling(info, pooling, template), template)
+    if template is not None and not any(info.generates for info in infos):
+        raise InputError("--template is for language models; none of these models is one")
     if pooling is not None and all(info.kind != "encoder" for info in infos):
         raise InputError("--pooling is for bare encoders; each of these models has its own")
     return infos
@@ -203,12 +205,12 @@ def check_models(models: list[str], dtype: str, pooling: str | None, template: s
 def load(model: str, dtype: str, pooling: str | None, template: str | None = None) -> Scorer:
     """Load a scorer, passing `pooling` only to a bare encoder."""
     info = ModelInfo.read(model)
-    return load_scorer(info, dtype, own_pooling(info, pooling), template=template)
+    return load_scorer(info, dtype, own_pooling(info, pooling, template), template=template)
 
 
-def own_pooling(info: ModelInfo, pooling: str | None) -> str | None:
+def own_pooling(info: ModelInfo, pooling: str | None, template: str | None = None) -> str | None:
     """Return the pooling for a bare encoder, None for a model that has one or reads both texts at once."""
-    return pooling if info.kind == "encoder" and not judges(info) else None
+    return pooling if info.kind == "encoder" and not judges(info, template) else None
 
 
 def row_names(arguments: EvaluationArguments) -> list[str]:

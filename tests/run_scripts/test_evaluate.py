@@ -11,6 +11,8 @@ from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.run_metrics import evaluate_run
 from m3se.trainers.evaluation.runs import read_run, write_run
 from m3se.trainers.storage.arrow import write_rows
+from m3se.trainers.teacher.judge import Judge
+from tests.worlds import judges
 from tests.worlds import words as tiny
 
 
@@ -96,6 +98,16 @@ def test_a_bare_encoder_takes_its_pooling_beside_models_that_have_their_own(mode
     (alone,) = evaluate("--model", models[1], *arguments[:-2])[1:]
     assert student.run == alone.run
     assert bare.run.keys() == student.run.keys()
+
+
+def test_a_language_model_reranks_by_its_prompt(beir, tmp_path):
+    folder = judges.save_judge(tmp_path / "llm", "qwen3")
+    arguments = ["--data", beir, "--depth", 3, "--dtype", "float32", "--output", tmp_path / "out"]
+    *_, judged = evaluate("--model", folder, "--template", "qwen3-reranker", *arguments)
+    judge = Judge.from_pretrained(folder, "float32", template="qwen3-reranker")
+    for query, scores in judged.run.items():
+        texts = [tiny.DOCUMENTS[name] for name in scores]
+        assert list(scores.values()) == pytest.approx(judge.score([tiny.QUERIES[query]] * len(texts), texts), abs=1e-4)
 
 
 def test_candidates_of_a_run_file_bound_what_can_be_reached(models, beir, tmp_path):
@@ -200,6 +212,7 @@ def test_max_queries_takes_the_same_queries_whatever_the_models(beir, tmp_path):
         (["--model", "{model}", "--pooling", "mean"], "each of these models has its own"),
         (["--model", "{encoder}"], "is a bare encoder: say how to pool its tokens"),
         (["--model", "{encoder}", "--pooling", "max"], "--pooling: expected cls, mean, last, got 'max'"),
+        (["--model", "{model}", "--template", "monot5"], "--template is for language models; none of these models is"),
         (["--model", "{model}", "--dtype", "float8"], "expected auto, float32 or bfloat16, got 'float8'"),
         (["--model", "{data}"], "it has no config.json"),
         (["--split", "dev"], "no split 'dev'"),

@@ -8,7 +8,7 @@ import numpy as np
 # Share of the softmax that the best document of a list has on average, at the temperature of `auto`: enough order
 # among the others to learn from (a share of 1 is what labels say too), and a best document still.
 TOP_SHARE = 0.6
-STEPS = 60  # of bisection: the temperature is then exact in float64
+STEPS = 48  # of bisection: the temperature is then exact to twelve digits
 RANGE = 1e-6, 1e6  # of temperatures, in multiples of the spread of the scores
 
 

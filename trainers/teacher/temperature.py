@@ -12,6 +12,8 @@ from m3se.trainers.teacher.targets import TOP_SHARE, find_temperature
 
 logger = logging.getLogger(__name__)
 
+SCALED = "score_scale auto brings them to the student's spread"
+
 
 def resolve_temperature(loss_args: dict, lists: RankingLists) -> dict:
     """Return the hyperparameters of a loss with a number for `teacher_temperature: auto`.
@@ -61,7 +63,7 @@ def describe_meaning(calibration: Calibration, loss: str) -> str:
             f"{loss}: the student has to reach the teacher's margins, {margin} on average; cosines differ by 2 at most"
         )
     scores = f"{calibration.mean:.3g} on average, from {calibration.minimum:.3g} to {calibration.maximum:.3g}"
-    return f"{loss}: the student has to reach the teacher's scores themselves, {scores}"
+    return f"{loss}: the student has to reach the teacher's scores themselves, {scores}; {SCALED}"
 
 
 def describe_sharpness(calibration: Calibration) -> str:
