@@ -42,8 +42,9 @@ class RankingModelConfig(PreTrainedConfig):
 
     def check_scale(self) -> None:
         """Raise ValueError for a `scale` that scores cannot be multiplied by."""
-        if self.scale is not None and not 0 < self.scale < math.inf:
-            raise ValueError(f"scale must be a number above 0, got {self.scale}")
+        is_number = isinstance(self.scale, (int, float)) and not isinstance(self.scale, bool)
+        if self.scale is not None and not (is_number and 0 < self.scale < math.inf):
+            raise ValueError(f"scale must be a number above 0, got {self.scale!r}")
 
 
 class RankingModel(PreTrainedModel):

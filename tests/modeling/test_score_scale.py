@@ -80,7 +80,7 @@ def test_a_colbert_is_trained_further_from_the_scale_it_has_reached(lists, tmp_p
 
 
 @pytest.mark.parametrize("build", [tiny.dual_encoder, tiny.colbert])
-@pytest.mark.parametrize("scale", [0.0, -1.0, math.inf, math.nan])
+@pytest.mark.parametrize("scale", [0.0, -1.0, math.inf, math.nan, "20", True])
 def test_a_scale_that_cannot_be_is_refused(build, scale):
-    with pytest.raises(ValueError, match=f"scale must be a number above 0, got {scale}"):
+    with pytest.raises(ValueError, match=f"scale must be a number above 0, got {scale!r}"):
         build(scale=scale)
