@@ -228,11 +228,11 @@ def swallow_space(path: Path, markers: list[str]) -> None:
     tokenizer = json.loads(path.read_text(encoding="utf-8"))
     if "ByteLevel" not in json.dumps(tokenizer["pre_tokenizer"]):
         return
-    others = [token for token in tokenizer["added_tokens"] if token["content"] not in markers]
+    added = [token for token in tokenizer["added_tokens"] if token["content"] not in markers]
     options = {"single_word": False, "lstrip": False, "rstrip": True, "normalized": False, "special": True}
     ids = tokenizer["model"]["vocab"] | {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
-    added = [{"id": ids[marker], "content": marker} | options for marker in markers]
-    tokenizer["added_tokens"] = sorted([*others, *added], key=lambda token: token["id"])
+    added += [{"id": ids[marker], "content": marker} | options for marker in markers]
+    tokenizer["added_tokens"] = sorted(added, key=lambda token: token["id"])
     write_json(path, tokenizer)
 
 

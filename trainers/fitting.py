@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from m3se.modeling.base import RankingModelConfig
 from m3se.modeling.cpu_dropout import use_cpu_dropout
 from m3se.trainers.callbacks import SummedCheckpoints
 from m3se.trainers.collators import RankingCollator
@@ -45,6 +46,7 @@ def fit(
         publish: called by the first process with output_dir, once everything has been written there.
     """
     log_precision(config)
+    log_prompts(model.config)
     if replaced := replaced_sharding(config):
         logger.warning(replaced)
     exchange_dropout(model, config.device)
@@ -94,6 +96,12 @@ def shut_down(trainer: DistillationTrainer) -> None:
     trainer.model_wrapped = trainer.model
     trainer.accelerator.free_memory()  # collects garbage too
     trainer.end()
+
+
+def log_prompts(config: RankingModelConfig) -> None:
+    """Log what is put before the texts of each side, if anything is."""
+    if config.query_prompt or config.document_prompt:
+        logger.info("queries begin with %r, documents with %r", config.query_prompt, config.document_prompt)
 
 
 def log_precision(config: RankingConfig) -> None:

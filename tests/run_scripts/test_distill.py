@@ -1,6 +1,7 @@
 """distill.py in this process, and once in two: what its options make of the folder it writes."""
 
 import json
+import logging
 import shutil
 from pathlib import Path
 
@@ -195,13 +196,15 @@ def test_training_with_prompts_is_training_on_texts_that_begin_with_them(archite
     torch.testing.assert_close(*weights, atol=0, rtol=0)
 
 
-def test_a_start_with_prompts_is_trained_and_published_with_them(world, tmp_path):
+def test_a_start_with_prompts_is_trained_and_published_with_them(world, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
     start = dense_model(world, tmp_path / "start", "mean_tokens")
     settings = {"prompts": {"query": "salt ", "passage": "iron light "}, "default_prompt_name": None}
     (start / "config_sentence_transformers.json").write_text(json.dumps(settings), encoding="utf-8")
     student = distilled(world, tmp_path / "student", encoder=start)
     record = json.loads((student / "training.json").read_text(encoding="utf-8"))
     assert record["prompts"] == {"query": "salt ", "document": "iron light "}
+    assert "queries begin with 'salt ', documents with 'iron light '" in caplog.text
     published = build_folder(student, tmp_path / "published")
     query, documents = "red tree", ["red stone", "blue green river stone salt", "iron light night"]
     model = SentenceTransformer(str(published), device="cpu")
