@@ -4,8 +4,8 @@ r"""Mine hard negatives: what a trained dual encoder ranks high for the training
         --output outputs/quickstart/mined.trec
 
 Writes a TREC run of the negatives, hardest first, that score_with_teacher.py takes as `--candidates FILE
---negatives top`. With --teacher, documents that it scores above the query's lowest positive minus --margin are taken
-for positives that nobody judged, and passed over.
+--negatives top`, or united with others as `--candidates bm25 FILE`. With --teacher, documents that it scores above the
+query's lowest positive minus --margin are taken for positives that nobody judged, and passed over.
 """
 
 import logging

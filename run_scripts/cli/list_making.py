@@ -179,13 +179,13 @@ def choose_scored(lists: RankingLists, arguments: ListArguments, scored_here: bo
 
 def filter_table(filters: ScoreFilters, filtered: Counter[str]) -> str:
     """Return a table of what each filter dropped of the negatives that passed those before it."""
-    rows, left = [], filtered[LOOKED_AT]
+    rows, remaining = [], filtered[LOOKED_AT]
     for name, bound in {WITHOUT_SCORE: None, **filters.bounds()}.items():
         dropped = filtered[name]
         label = name if bound is None else f"{name} {bound:g}"
         if bound is not None or dropped:
-            rows.append([label, f"{left:,}", f"{dropped:,}", f"{dropped / max(left, 1):.1%}"])
-        left -= dropped
+            rows.append([label, f"{remaining:,}", f"{dropped:,}", f"{dropped / max(remaining, 1):.1%}"])
+        remaining -= dropped
     return table(["filter by teacher score", "negatives looked at", "dropped", "share"], rows)
 
 

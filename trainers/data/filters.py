@@ -55,9 +55,8 @@ class ScoreFilters:
                 a query without a positive.
             counts: `LOOKED_AT`, and what each bound drops of the scores that passed those before it.
         """
-        known = ~np.isnan(scores)
         passing = np.ones(len(scores), dtype=bool)
-        tests = {WITHOUT_SCORE: known}
+        tests = {WITHOUT_SCORE: ~np.isnan(scores)}
         if positive is not None:
             tests["margin"] = scores <= positive - (self.margin or 0)
             tests["relative_margin"] = scores <= positive - (self.relative_margin or 0) * abs(positive)

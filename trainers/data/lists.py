@@ -172,6 +172,13 @@ def teacher_lists(
     it is judged relevant or `keep_identical_ids`. With `unlabelled`, queries of which no positive is known stay, with
     label 0 for every document.
 
+    Args:
+        collection: the queries, their judgments and their scored candidates.
+        documents_per_query: K.
+        path: file that the rows are streamed to.
+        keep_identical_ids: keep documents with the id of their query.
+        unlabelled: keep queries of which no positive is known.
+
     Raises:
         InputError: the candidates have no teacher scores, K is below 2, or no query is left.
     """

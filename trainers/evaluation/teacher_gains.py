@@ -32,9 +32,9 @@ def teacher_gains(lists: RankingLists) -> RankingLists:
     gains, places = [], []
     for place, row_scores in enumerate(lists.rows["teacher_scores"]):
         scores = np.asarray(row_scores, dtype=np.float64)
-        known = scores[~np.isnan(scores)]
-        if len(known) > 1 and known.min() < known.max():
-            scaled = (scores - known.min()) / (known.max() - known.min())
+        numbers = scores[~np.isnan(scores)]
+        if len(numbers) > 1 and numbers.min() < numbers.max():
+            scaled = (scores - numbers.min()) / (numbers.max() - numbers.min())
             gains.append(np.nan_to_num(scaled, nan=0.0).tolist())
             places.append(place)
     if not places:
