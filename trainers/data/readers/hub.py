@@ -10,6 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 from m3se.trainers.data.readers.hub_columns import (
@@ -103,17 +104,18 @@ class JudgedSplits:
 
     def judges(self, split: str | None) -> bool:
         """Tell whether a split has judgments (None: any)."""
-        part = self._part()
+        part = self._part
         return part is not None and (split is None or part.split_name(split) is not None)
 
     def judged(self) -> set[str]:
         """Return the ids of the queries that any split judges."""
-        part = self._part()
+        part = self._part
         judged: set[str] = set()
         for split in part.splits if part is not None else ():
             judged |= _qrels(part, split, Counter()).keys()
         return judged
 
+    @cached_property
     def _part(self) -> Part | None:
         part = _first(self._parts, "qrels")
         return part if part is not None or Path(self._name).exists() else _qrels_elsewhere(self._name)
