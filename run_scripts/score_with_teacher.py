@@ -32,12 +32,10 @@ from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.runs import check_ids
 from m3se.trainers.processes import connect_processes
 from m3se.trainers.storage.atomic import complete_folder
-from m3se.trainers.storage.query_hashes import read_query_hashes
 from m3se.trainers.teacher.annotate import ProcessShare, Teacher, annotate, check_teachers, fill_cache
 from m3se.trainers.teacher.calibration import Calibration, calibrate
-from m3se.trainers.teacher.cross_fitting import CrossFitted, fold_folders, log_trained
+from m3se.trainers.teacher.cross_fitting import log_trained
 from m3se.trainers.teacher.loading import load_teacher
-from m3se.trainers.teacher.run_teacher import RunTeacher
 from m3se.trainers.teacher.temperature import describe_meanings
 
 
@@ -102,7 +100,9 @@ def load_teachers(arguments: ScoringArguments) -> list[Teacher]:
     Raises:
         InputError: a teacher cannot be loaded, one is missing, or an option is for none of them.
     """
-    teachers = [load_one(name, arguments) for name in arguments.teacher]
+    options = arguments.dtype, arguments.query_length, arguments.document_length
+    options += arguments.teacher_template, arguments.rank_targets
+    teachers = [load_teacher(name, *options) for name in arguments.teacher]
     kinds = {teacher.kind for teacher in teachers}
     if arguments.teacher_template and "judge" not in kinds:
         raise InputError("--teacher_template is for language models; no --teacher is one")
@@ -113,18 +113,6 @@ def load_teachers(arguments: ScoringArguments) -> list[Teacher]:
     elif arguments.data == "pydocs":
         raise InputError("--teacher: expected a model or a run; only data that brings teacher scores needs none")
     return teachers
-
-
-def load_one(name: str, arguments: ScoringArguments) -> Teacher:
-    """Load a teacher: a run, the folds of one, or a model."""
-    if Path(name).is_file():
-        return RunTeacher(name, arguments.rank_targets)
-    options = arguments.dtype, arguments.query_length, arguments.document_length, arguments.teacher_template
-    folders = fold_folders(name)
-    if not folders:
-        return load_teacher(name, *options)
-    members = [load_teacher(str(folder), *options) for folder in folders]
-    return CrossFitted(name, members, [read_query_hashes(folder) for folder in folders])
 
 
 def check_output(output: Path) -> None:

@@ -12,6 +12,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from m3se.trainers.errors import InputError, shorten
 from m3se.trainers.storage.query_hashes import HASHES, hash_queries, read_query_hashes
@@ -54,6 +55,16 @@ class CrossFitted:
         for member, chosen in zip(self.members, unseen, strict=True):
             if chosen.any():
                 yield member, chosen
+
+    def score(self, queries: list[str], documents: list[str], bar: tqdm | None = None) -> np.ndarray:
+        """Score pair i = (queries[i], documents[i]) -> float32 [n]; `bar` is advanced by each teacher."""
+        total, count = np.zeros(len(queries)), np.zeros(len(queries))
+        for member, chosen in self.parts(queries):
+            rows = np.flatnonzero(chosen)
+            pairs = [queries[row] for row in rows], [documents[row] for row in rows]
+            total[rows] += member.score(*pairs, bar=bar)
+            count[rows] += 1
+        return (total / count).astype(np.float32)
 
 
 def fold_folders(name: str) -> list[Path]:

@@ -1,6 +1,7 @@
-"""Teachers of every kind that is loaded from a model: by pairs of texts, or by embeddings."""
+"""Teachers of every kind, loaded by name."""
 
 from hashlib import blake2b
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,9 +12,12 @@ from m3se.trainers.errors import InputError
 from m3se.trainers.models.model_info import ModelInfo
 from m3se.trainers.retrieval.loading import load_scorer
 from m3se.trainers.retrieval.scorers import TOKEN_EMBEDDED, ColBERTScorer, DenseScorer
+from m3se.trainers.storage.query_hashes import read_query_hashes
+from m3se.trainers.teacher.cross_fitting import CrossFitted, fold_folders
 from m3se.trainers.teacher.fingerprint import config_description, embedder_fingerprint, tokenizer_description
 from m3se.trainers.teacher.judge import Judge
 from m3se.trainers.teacher.pair_scorer import PairScorer
+from m3se.trainers.teacher.run_teacher import RunTeacher
 
 
 DENSE_PAIRS = 8_192  # pairs of a chunk, whose embeddings are in memory: 50 MB at a width of 768
@@ -71,17 +75,37 @@ def load_teacher(
     query_length: int | None = None,
     document_length: int | None = None,
     template: str | None = None,
-) -> PairScorer | EmbeddingTeacher:
-    """Load any model that ranks as a teacher.
+    rank_targets: str | None = None,
+) -> PairScorer | EmbeddingTeacher | CrossFitted | RunTeacher:
+    """Load anything that ranks as a teacher: a run, the folds of a teacher, or a model.
 
     Args:
-        name: folder or Hub id of a cross-encoder, a language model that judges, or whatever `load_scorer` takes.
+        name: a file of scores or ranks, a folder of `train_teacher.py --folds`, or folder or Hub id of a model.
         dtype: "float32" or "bfloat16" (default: bfloat16 where the processor multiplies in it).
         query_length, document_length: tokens of a text, for models that read pairs.
         template: prompt of a language model, a name or a file; other models do not need it.
+        rank_targets: rule that makes scores of a file's ranks.
 
     Raises:
-        InputError: no such model, one that cannot rank, or an option that is not for its kind.
+        InputError: no such model or file, one that cannot rank, or an option that is not for its kind.
+    """
+    if Path(name).is_file():
+        return RunTeacher(name, rank_targets)
+    options = dtype, query_length, document_length, template
+    folders = fold_folders(name)
+    if not folders:
+        return load_model(name, *options)
+    members = [load_model(str(folder), *options) for folder in folders]
+    return CrossFitted(name, members, [read_query_hashes(folder) for folder in folders])
+
+
+def load_model(
+    name: str, dtype: str | None, query_length: int | None, document_length: int | None, template: str | None
+) -> PairScorer | EmbeddingTeacher:
+    """Load a cross-encoder, a language model that judges, or whatever else `load_scorer` takes.
+
+    Args:
+        name: folder or Hub id. The other arguments are those of `load_teacher`.
     """
     info = ModelInfo.read(name)
     if info.generates:

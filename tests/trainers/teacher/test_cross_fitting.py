@@ -49,6 +49,8 @@ def test_a_query_is_scored_by_the_teachers_that_do_not_know_it(lists, tmp_path):
     for number, member in enumerate(members):
         assert lists.rows[number]["query"] not in member.queries
     assert scored.report["teachers"][0]["folds"] == 3
+    queries = lists.rows["query"][:4]
+    np.testing.assert_allclose(teacher.score(queries, ["x 2"] * 4), 2 * np.array(factors[:4]))
 
 
 def test_processes_fill_the_cache_for_all_folds(lists, tmp_path):
