@@ -22,9 +22,13 @@ def scores_one_by_one(model, lists):
         return [model(**tiny.model_inputs(tiny.batch(lists, [i]))).scores[0] for i in range(len(lists.rows))]
 
 
+COSINE = partial(tiny.dual_encoder, normalize=True, learn_scale=True)
+
+
+@pytest.mark.parametrize("build", [tiny.dual_encoder, COSINE], ids=["inner product", "cosine"])
 @pytest.mark.parametrize("loss", LOSSES)
-def test_every_loss_gives_every_weight_in_use_a_gradient(loss, lists, tmp_path):
-    trainer = tiny.make_trainer(tiny.dual_encoder(), lists, tmp_path, loss=loss)
+def test_every_loss_gives_every_weight_in_use_a_gradient(loss, build, lists, tmp_path):
+    trainer = tiny.make_trainer(build(), lists, tmp_path, loss=loss)
     trainer.compute_loss(trainer.model.train(), tiny.batch(lists)).backward()
     for name, weight in trainer.model.named_parameters():
         in_use = "pooler" not in name and "key.bias" not in name  # a key's bias shifts all attention alike: no effect
