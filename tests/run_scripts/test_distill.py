@@ -133,6 +133,14 @@ def dense_model(world: Path, folder: Path, pooling: str) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("architecture", ["dual_encoder", "colbert"])
+def test_a_student_has_the_scale_asked_for(architecture, world, tmp_path):
+    options = {"architecture": architecture, "scale": 3, "learn_scale": True}
+    student, model_arguments, *_ = parse(distill.make_parser(), flags(world, tmp_path, **options))
+    model = distill.build_model(student, model_arguments)
+    assert (model.reached_scale(), model.config.learn_scale) == (3.0, True)
+
+
 def test_a_student_that_learns_its_scale_says_so_in_record_and_card(world, tmp_path):
     options = {"normalize": True, "loss": "m3se", "score_scale": "learned", "train_sample_size": 8, "logging_steps": 1}
     output = distilled(world, tmp_path / "student", **options, learning_rate=1e-3)
