@@ -16,11 +16,8 @@ from m3se.trainers.storage.query_hashes import read_query_hashes
 from m3se.trainers.teacher.cross_fitting import CrossFitted, fold_folders
 from m3se.trainers.teacher.fingerprint import config_description, embedder_fingerprint, tokenizer_description
 from m3se.trainers.teacher.judge import Judge
-from m3se.trainers.teacher.pair_scorer import PairScorer
+from m3se.trainers.teacher.pair_scorer import CHUNK_PAIRS, PairScorer
 from m3se.trainers.teacher.run_teacher import RunTeacher
-
-
-DENSE_PAIRS = 8_192  # pairs of a chunk, whose embeddings are in memory: 50 MB at a width of 768
 
 
 class EmbeddingTeacher:
@@ -47,7 +44,7 @@ class EmbeddingTeacher:
         else:  # embeddings, which have this fingerprint, are without the scale
             name = f"{scorer.fingerprint} {scorer.scale!r}"
             self.fingerprint = blake2b(name.encode(), digest_size=16).hexdigest()
-            self.chunk_pairs = DENSE_PAIRS
+            self.chunk_pairs = CHUNK_PAIRS.get(scorer.device.type, CHUNK_PAIRS["cuda"])
         self.scale = f"{self.kind} {self.fingerprint}"
         self.settings = {"kind": self.kind}
 

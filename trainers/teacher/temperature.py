@@ -59,9 +59,7 @@ def describe_meaning(calibration: Calibration, loss: str) -> str:
         if calibration.mean_margin is None:
             return f"{loss}: needs lists with a positive and a negative, and these have none"
         margin = f"{calibration.mean_margin:.3g}"
-        return (
-            f"{loss}: the student has to reach the teacher's margins, {margin} on average; cosines differ by 2 at most"
-        )
+        return f"{loss}: the student has to reach the teacher's margins, {margin} on average; {SCALED}"
     scores = f"{calibration.mean:.3g} on average, from {calibration.minimum:.3g} to {calibration.maximum:.3g}"
     return f"{loss}: the student has to reach the teacher's scores themselves, {scores}; {SCALED}"
 

@@ -179,7 +179,7 @@ def test_the_report_says_what_the_scores_mean_for_the_loss_in_use():
     assert at_2.startswith("softmax_distillation: at teacher_temperature 2 the best document has 0.75")
     assert "auto takes 5.42, where it has 0.6" in at_2
     assert "the best document has 0.90" in describe_loss(lists, "softmax_distillation", {})
-    assert "the teacher's margins, 2.2 on average" in describe_loss(lists, "m3se", {})
+    assert "the teacher's margins, 2.2 on average; score_scale auto" in describe_loss(lists, "m3se", {})
     assert "scores themselves, 1.1 on average, from 0 to 2.2" in describe_loss(lists, "mse", {})
     assert "needs lists with a positive and a negative" in describe_loss(
         make_lists(([1, 1], [1, 0])), "margin_mse", {}
