@@ -1,7 +1,7 @@
 r"""Show why a dual encoder lags behind its teacher: the paper's figures for any models, with the numbers behind them.
 
-    python run_scripts/diagnose.py --model CA=outputs/quickstart/teacher DE=outputs/quickstart/de_one_hot \
-        DIST=outputs/quickstart/de_m3se --data pydocs --output outputs/diagnostics
+    python run_scripts/diagnose.py --model CA=outputs/stages/teacher DE=outputs/stages/de_one_hot \
+        DIST=outputs/stages/de_m3se --data pydocs --output outputs/diagnostics
 
 The first model is the teacher, the last two are compared side by side. Writes diagnostics.md, which shows the pictures
 and tables, and beside each of them its data as parquet. --stage CA@0=DIR … adds earlier checkpoints (Figure 7);

@@ -1,6 +1,6 @@
 """Distil a teacher's scores into a student: a dual encoder, ColBERT or a smaller cross-encoder.
 
-    accelerate launch run_scripts/distill.py --recipe run_scripts/recipes/quickstart/de_m3se.yaml
+    accelerate launch run_scripts/distill.py --recipe run_scripts/recipes/stages/de_m3se.yaml
 
 `--data` is a folder of lists that score_with_teacher.py wrote. Flags after the recipe override it. A second run with
 the same options and data is reused; an interrupted one goes on from its last checkpoint.

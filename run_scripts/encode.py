@@ -1,6 +1,6 @@
 """Embed every document of a collection; processes share the work, and stopping loses at most a shard of each.
 
-    accelerate launch run_scripts/encode.py --model outputs/quickstart/de-m3se --data pydocs --number_format float16
+    accelerate launch run_scripts/encode.py --model outputs/quickstart/model --data pydocs --number_format float16
 
 Without --output the shards go where evaluate.py --retrieve and search.py look for them. Run it again to go on where it
 stopped.

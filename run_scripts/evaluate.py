@@ -1,7 +1,7 @@
 r"""Measure rankers, re-ranking the same candidate lists or searching a whole collection: one table, and a run file and
 metrics for each.
 
-    python run_scripts/evaluate.py --model outputs/quickstart/teacher outputs/quickstart/de-m3se --name CA "DE M3SE" \
+    python run_scripts/evaluate.py --model outputs/stages/teacher outputs/quickstart/model --name CA "DE M3SE" \
         --data pydocs --split test --candidates bm25 --depth 50 --output outputs/evaluation
 
 A single model without a --name leaves its files in the output folder itself, every other row in a folder of its name.

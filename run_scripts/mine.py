@@ -1,7 +1,7 @@
 r"""Mine hard negatives: what a trained dual encoder ranks high for the training queries although it is not relevant.
 
-    python run_scripts/mine.py --model outputs/quickstart/de-m3se --data pydocs --split train --count 20 \
-        --output outputs/quickstart/mined.trec
+    python run_scripts/mine.py --model outputs/quickstart/model --data pydocs --split train --count 20 \
+        --output outputs/stages/mined.trec
 
 Writes a TREC run of the negatives, hardest first, that score_with_teacher.py takes as `--candidates FILE
 --negatives top`, or united with others as `--candidates bm25 FILE`. With --teacher, documents that it scores above the

@@ -1,7 +1,7 @@
 r"""Score ranking lists with a teacher, or with the mean of several: what students are distilled from.
 
-    accelerate launch run_scripts/score_with_teacher.py --teacher outputs/quickstart/teacher --data pydocs \
-        --split train --documents_per_query 8 --depth 50 --output outputs/quickstart/scored
+    accelerate launch run_scripts/score_with_teacher.py --teacher outputs/stages/teacher --data pydocs \
+        --split train --documents_per_query 8 --depth 50 --output outputs/stages/scored
 
 --data is a collection (its lists are then the positives and negatives of every query) or a folder of ranking lists.
 Scores are cached under --cache_dir by teacher and text: stop it whenever you like, run it again, and only what is

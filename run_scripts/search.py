@@ -1,6 +1,6 @@
 """Search a collection with a dual encoder.
 
-    python run_scripts/search.py --model outputs/quickstart/de-m3se --data pydocs "eigenvalues of a matrix"
+    python run_scripts/search.py --model outputs/quickstart/model --data pydocs "eigenvalues of a matrix"
 
 The first search embeds the collection and keeps that; from then on an answer takes seconds.
 """

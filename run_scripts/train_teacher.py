@@ -1,6 +1,6 @@
 """Train the teacher: a cross-encoder, by one-hot softmax cross-entropy over positives and BM25 negatives.
 
-    accelerate launch run_scripts/train_teacher.py --recipe run_scripts/recipes/quickstart/teacher.yaml
+    accelerate launch run_scripts/train_teacher.py --recipe run_scripts/recipes/stages/teacher.yaml
 
 Writes a checkpoint that score_with_teacher.py, evaluate.py and publish.py read. Beside it lie training.json,
 data_report.json, which counts what was read and left out, and train_queries.npy, by which its queries are known again.

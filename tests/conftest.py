@@ -39,7 +39,7 @@ def cross_encoder():
 
 def pytest_collection_modifyitems(items):
     """Put the longest file first, beside which the other workers do all the rest; skip what only Linux can do."""
-    items.sort(key=lambda item: item.path.name != "test_quickstart.py")
+    items.sort(key=lambda item: item.path.name != "test_make_retriever.py")
     if sys.platform != "linux":
         for item in items:
             if item.get_closest_marker("linux"):

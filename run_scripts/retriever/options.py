@@ -44,7 +44,7 @@ class RetrieverArguments(ReadingArguments, RankingArguments):
     )
     query_length: int = option("Query tokens kept.", 32)
     document_length: int = option("Document tokens kept.", 128)
-    batch_size: int = option("Queries of a training step.", 8)
+    batch_size: int = option("Queries of a training step; their documents are negatives of each other.", 16)
     pseudo_positives: bool = option("Take the teacher's best document as a positive where none is judged.", False)
     anyway: bool = option("Go on though the teacher is not better than the start.", False)
     require_better: bool = option("End with status 1 unless the student is better than the start.", False)

@@ -28,12 +28,13 @@ class Trial:
     needs_labels: bool = False
 
 
-DISTILLATION = {"loss": "softmax_distillation", "learning_rate": RATE}
+SHARED = {"learning_rate": RATE, "in_batch_negatives": True}
+DISTILLATION = SHARED | {"loss": "softmax_distillation", "loss_args": {"teacher_temperature": "auto"}}
 TRIALS = (
-    Trial("distilled", "student, distilled", DISTILLATION),
-    Trial("labels", "student, labels only", {"loss": "softmax_ce", "learning_rate": RATE}, needs_labels=True),
-    Trial("mixed", "student, distilled and labels", DISTILLATION | {"one_hot_weight": 0.3}, needs_labels=True),
-    Trial("slower", "student, distilled at 2e-5", DISTILLATION | {"learning_rate": 2e-5}),
+    Trial("mixed", "student, teacher and labels", DISTILLATION | {"one_hot_weight": 0.5}, needs_labels=True),
+    Trial("labels", "student, labels only", SHARED | {"loss": "softmax_ce"}, needs_labels=True),
+    Trial("distilled", "student, teacher only", DISTILLATION),
+    Trial("slower", "student, teacher only, at 2e-5", DISTILLATION | {"learning_rate": 2e-5}),
 )
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from transformers import AutoModel, AutoTokenizer
 
 from m3se import DualEncoder, InputError, load_scorer
 from m3se.run_scripts import make_retriever
@@ -15,6 +17,7 @@ from m3se.run_scripts.retriever import measure, prepare, verdict
 from m3se.run_scripts.retriever.options import RetrieverArguments
 from m3se.trainers.data import RankingLists
 from m3se.trainers.evaluation.run_metrics import evaluate_run
+from tests.reliability.forked import Run
 from tests.worlds import small_world
 from tests.worlds.small_world import write_collection, write_encoder
 
@@ -97,6 +100,31 @@ def test_the_card_holds_the_verdict_and_the_next_commands_are_printed(world, fin
     assert line.split(" (")[0] in (world / "out" / "model" / "README.md").read_text()
     assert f"m3se search --model {world / 'out' / 'model'} --data {world / 'data'}" in finished.stdout
     assert DualEncoder.from_pretrained(world / "out" / "model").config.query_length == 8
+
+
+@pytest.mark.slow
+def test_plain_automodel_gives_the_embeddings_of_the_chosen_student(world, finished):
+    chosen = json.loads((world / "out" / "verdict.json").read_text())["chosen"]
+    published = AutoModel.from_pretrained(world / "out" / "model")
+    trained = DualEncoder.from_pretrained(world / "out" / "students" / chosen).eval()
+    tokenizer = AutoTokenizer.from_pretrained(world / "out" / "model")
+    inputs = tokenizer(["red river", "stone"], padding=True, return_tensors="pt")
+    ids, mask = inputs["input_ids"], inputs["attention_mask"]
+    hidden = published(input_ids=ids, attention_mask=mask).last_hidden_state
+    mean = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+    torch.testing.assert_close(mean, trained.embed(ids, mask))
+
+
+@pytest.mark.slow
+@pytest.mark.linux
+def test_a_second_run_reuses_what_is_unchanged_and_says_so(world, finished):
+    weights = (world / "out" / "model" / "model.safetensors").read_bytes()
+    second = Run("make_retriever", options(world, anyway=True, hours=0.02, license="apache-2.0"), world).finish()
+    assert second["status"] == 0, second["lines"]
+    plan = json.loads((world / "out" / "plan.json").read_text())
+    for place in ("teacher", *(f"students/{name}" for name in plan["trials"])):
+        assert f"{world / 'out' / place}: nothing has changed since it was trained; reused" in second["lines"]
+    assert (world / "out" / "model" / "model.safetensors").read_bytes() == weights
 
 
 @pytest.mark.slow

@@ -1,13 +1,13 @@
 import pytest
 
 from m3se import InputError, RankingConfig
-from m3se.run_scripts import distill, evaluate, score_with_teacher, train_teacher
+from m3se.run_scripts import distill, evaluate, make_retriever, score_with_teacher, train_teacher
 from m3se.run_scripts.cli.app import parse
 from m3se.run_scripts.cli.recipe import expand_recipe
 from tests.worlds.small_world import RECIPES
 
 
-SCRIPTS = {"teacher": train_teacher, "scores": score_with_teacher, "evaluate": evaluate}
+SCRIPTS = {"teacher": train_teacher, "scores": score_with_teacher, "evaluate": evaluate, "quickstart": make_retriever}
 
 
 FLAGS = sorted({*RECIPES.rglob("*.yaml")} - {*RECIPES.rglob("study.yaml"), RECIPES / "scales.yaml"})

@@ -4,10 +4,8 @@ import json
 import random
 from pathlib import Path
 
-import yaml
 from transformers import BertModel
 
-from m3se.run_scripts.cli.recipe import read_recipe
 from tests.worlds import tiny
 
 
@@ -42,37 +40,3 @@ def write_encoder(folder: Path) -> Path:
 
 def write_lines(path: Path, rows: list[dict]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-
-
-def shrink_quickstart(root: Path) -> Path:
-    """The quickstart's own recipes, on the small collection and encoder, writing below `root`."""
-    collection, encoder = write_collection(root / "words"), write_encoder(root / "encoder")
-    smaller = {
-        "data": str(collection),
-        "dev_data": str(collection),
-        "encoder": str(encoder),
-        "cache_dir": str(root / "cache"),
-        "depth": 10,
-        "documents_per_query": 4,
-        "query_length": 8,
-        "document_length": 16,
-        "dev_queries": 4,
-        "train_sample_size": 4,
-        "per_device_train_batch_size": 4,
-    }
-    folder = root / "recipes"
-    folder.mkdir()
-    for path in (RECIPES / "quickstart").glob("*.yaml"):
-        recipe = {name: elsewhere(value, root) for name, value in read_recipe(path).items()}
-        kept = {name: value for name, value in smaller.items() if name in recipe or name == "cache_dir"}
-        if recipe["data"] != "pydocs":  # the students read the scored lists
-            kept.pop("data")
-        (folder / path.name).write_text(yaml.safe_dump(recipe | kept), encoding="utf-8")
-    return folder
-
-
-def elsewhere(value, root: Path):
-    """A recipe's value with `outputs/quickstart` moved to `root`."""
-    if isinstance(value, list):
-        return [elsewhere(one, root) for one in value]
-    return value.replace("outputs/quickstart", str(root)) if isinstance(value, str) else value

@@ -48,18 +48,15 @@ def entry(page: str, option: str) -> str:
 def test_text_of_the_script_keeps_its_lines(shown):
     page = shown("distill", "--help")
     assert page.startswith("usage: distill.py [--recipe FILE] [--option value ...]\n\nDistil a teacher's scores")
-    assert (
-        "\n    accelerate launch run_scripts/distill.py --recipe run_scripts/recipes/quickstart/de_m3se.yaml\n" in page
-    )
-    assert (
-        "run_scripts/mine.py --model outputs/quickstart/de-m3se --data pydocs --split train --count 20 \\\n"
-        in shown("mine", "--help")
+    assert "\n    accelerate launch run_scripts/distill.py --recipe run_scripts/recipes/stages/de_m3se.yaml\n" in page
+    assert "run_scripts/mine.py --model outputs/quickstart/model --data pydocs --split train --count 20 \\\n" in shown(
+        "mine", "--help"
     )
     assert "[--option value ...] query ...\n" in shown("search", "--help")
 
 
 @pytest.mark.parametrize(("recipe", "script"), SCRIPTS.items())
-@pytest.mark.parametrize("folder", ["quickstart", "paper"])
+@pytest.mark.parametrize("folder", ["stages", "paper"])
 def test_what_recipes_set_is_shown(recipe, script, folder, shown):
     assert set(read_recipe(RECIPES / folder / recipe)) <= set(options(shown(script, "--help")))
 

@@ -32,8 +32,8 @@ def test_what_the_paper_does_not_have_is_refused(text, message):
 
 
 def test_the_recipe_of_a_run_is_named_by_folder_and_file(tmp_path):
-    recipe = recipe_name(["--recipe", "/home/me/run_scripts/recipes/quickstart/de_m3se.yaml", "--seed", "1"])
-    assert recipe == "quickstart/de_m3se.yaml"
+    recipe = recipe_name(["--recipe", "/home/me/run_scripts/recipes/stages/de_m3se.yaml", "--seed", "1"])
+    assert recipe == "stages/de_m3se.yaml"
     assert recipe_name(["--seed", "1"]) is None
     (tmp_path / "training.json").write_text(json.dumps({"loss": "m3se", "recipe": recipe}))
-    assert training_values(tmp_path / "training.json")["recipe"] == "quickstart/de_m3se.yaml"
+    assert training_values(tmp_path / "training.json")["recipe"] == "stages/de_m3se.yaml"
