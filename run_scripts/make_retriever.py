@@ -22,7 +22,7 @@ from m3se.run_scripts.cli.app import run
 from m3se.run_scripts.cli.stages import run_command, run_function
 from m3se.run_scripts.publishing.build import build_folder
 from m3se.run_scripts.retriever import gain, prepare, trials, verdict
-from m3se.run_scripts.retriever.options import BM25, START, TRAIN, RetrieverArguments
+from m3se.run_scripts.retriever.options import BM25, QUERIES, START, TRAIN, RetrieverArguments
 from m3se.run_scripts.retriever.trials import Trial
 from m3se.trainers.models.backbones import encoder_path
 from m3se.trainers.models.model_info import ModelInfo
@@ -172,7 +172,7 @@ def plan(arguments: RetrieverArguments, measured: dict, spent: float) -> tuple[i
 
     The plan of an earlier run with the same options stands, so that this one goes on where that one ended.
     """
-    counts, options = read(arguments, prepare.QUERIES)["train"], vars(arguments)
+    counts, options = read(arguments, QUERIES)["train"], vars(arguments)
     if (arguments.folder / PLAN).is_file():
         earlier = read(arguments, PLAN)
         if earlier["options"] == options:

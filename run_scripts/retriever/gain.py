@@ -47,7 +47,7 @@ def measure_gain(arguments: RetrieverArguments) -> None:
     gain = measure.difference(evaluations["teacher"], evaluations["start"])
     is_better = gain.is_better if is_judged else evaluations["start"].values[measure.MEASURE] < SAME_ORDER
     cells = measure.rows(evaluations, "re-ranking", is_judged)
-    print(f"\n{len(scored.rows)} held-out queries\n\n{measure.results_table(cells, is_judged)}\n")
+    print(f"\n{measure.describe_queries(arguments, len(scored.rows))}\n\n{measure.results_table(cells, is_judged)}\n")
     write_json(
         arguments.folder / GAIN,
         {

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from m3se.run_scripts.retriever.options import RetrieverArguments
+from m3se.run_scripts.retriever.options import QUERIES, RetrieverArguments
 from m3se.trainers.data import RankingLists
 from m3se.trainers.evaluation.markdown import escaped, table
 from m3se.trainers.evaluation.run_metrics import Evaluation, Qrels, evaluate_run
@@ -55,6 +55,12 @@ def difference(first: Evaluation, second: Evaluation, measure: str = MEASURE) ->
 def read_qrels(arguments: RetrieverArguments, part: str) -> Qrels | None:
     """Return the judgments of a part's queries, None where nothing is judged."""
     return json.loads((arguments.folder / f"qrels.{part}.json").read_text(encoding="utf-8")) or None
+
+
+def describe_queries(arguments: RetrieverArguments, count: int) -> str:
+    """Say how many held-out queries there are, and if they were made of the documents."""
+    queries = json.loads((arguments.folder / QUERIES).read_text(encoding="utf-8"))
+    return f"{count} held-out queries{', made of the documents' if queries['held_out_are_synthetic'] else ''}"
 
 
 def teacher_run(lists: RankingLists) -> Run:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from m3se.run_scripts.cli.arguments import REQUIRED, RankingArguments, ReadingArguments, option
 from m3se.trainers.errors import InputError
@@ -9,12 +10,15 @@ from m3se.trainers.models.backbones import encoder_path
 from m3se.trainers.models.model_info import ModelInfo
 
 
+QUERIES = "queries.json"  # how many of each part
 TRAIN, START, BM25 = "train", "start", "bm25"  # as names of teachers
 
 
 @dataclass(kw_only=True)
 class RetrieverArguments(ReadingArguments, RankingArguments):
     """What a retriever is made of."""
+
+    split: ClassVar[str] = "train"  # that queries are made for
 
     data: str = option("Your documents and queries, with judgments if there are any (docs/data.md).", REQUIRED)
     output: str = option("Folder for everything that is made; the model is in its folder `model`.", REQUIRED)
@@ -45,6 +49,10 @@ class RetrieverArguments(ReadingArguments, RankingArguments):
     query_length: int = option("Query tokens kept.", 32)
     document_length: int = option("Document tokens kept.", 128)
     batch_size: int = option("Queries of a training step; their documents are negatives of each other.", 16)
+    synthetic_queries: str | None = option(
+        "Make queries of the documents too: title, sentence, or a doc2query model; where there are no others, all are."
+    )
+    synthetic_count: int | None = option("So many, of documents that are drawn (default: of every document).")
     pseudo_positives: bool = option("Take the teacher's best document as a positive where none is judged.", False)
     anyway: bool = option("Go on though the teacher is not better than the start.", False)
     require_better: bool = option("End with status 1 unless the student is better than the start.", False)

@@ -6,7 +6,8 @@ from itertools import chain
 from pathlib import Path
 
 from m3se.modeling.dual_encoder import DualEncoder
-from m3se.run_scripts.retriever.options import BM25, TRAIN, RetrieverArguments
+from m3se.run_scripts.cli.synthetic import make_synthetic
+from m3se.run_scripts.retriever.options import BM25, QUERIES, TRAIN, RetrieverArguments
 from m3se.trainers.data import (
     BM25Index,
     Collection,
@@ -17,8 +18,9 @@ from m3se.trainers.data import (
     relevant_from,
     training_lists,
 )
-from m3se.trainers.data.readers.read_data import has_split
+from m3se.trainers.data.readers.read_data import has_queries, has_split, read_without_queries
 from m3se.trainers.data.schema import positives
+from m3se.trainers.data.synthetic_queries import SyntheticQueries, add_queries, take_queries_out
 from m3se.trainers.data.united import UnitedCandidates
 from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.runs import check_ids
@@ -32,7 +34,6 @@ from m3se.trainers.storage.atomic import complete_file, complete_folder, write_j
 
 logger = logging.getLogger(__name__)
 
-QUERIES = "queries.json"
 LEAST_QUERIES = 20  # fewer held-out queries could not tell two systems apart
 
 
@@ -54,7 +55,7 @@ def prepare(arguments: RetrieverArguments) -> None:
     """
     write_start(arguments)
     scorer = load_embedder(arguments.start)
-    parts = divide(arguments)
+    parts, made = divide(arguments)
     documents = parts.train.documents
     bm25 = BM25Index.build(documents, cache_dir=arguments.cache_dir, tokenizer=arguments.bm25_tokenizer)
     encoded = cached_encoding(scorer, documents, arguments.cache_dir)
@@ -63,12 +64,14 @@ def prepare(arguments: RetrieverArguments) -> None:
     stratified = arguments.negatives == "stratified"
     negatives = "all" if stratified else arguments.negatives
     size = arguments.documents_per_query
-    counts = {"documents": len(documents)}
+    counts = {"documents": len(documents), "synthetic": 0 if made is None else len(made.queries)}
+    counts["held_out_are_synthetic"] = made is not None and parts.test.queries.keys() <= made.queries.keys()
     for name in ("teacher", "train"):
         part = getattr(parts, name)
         if part.queries:
             own = {"negatives": negatives, "unlabelled": True} if name == "train" else {"negatives": "random"}
-            training_lists(part, source, size, **options, **own).save(arguments.lists(name))
+            lists = training_lists(part, source, size, **options, **own)
+            (lists if made is None else take_queries_out(lists, made)).save(arguments.lists(name))
     for name in ("dev", "test"):
         part = getattr(parts, name)
         lists = candidate_lists(
@@ -114,45 +117,61 @@ def write_scores(bm25: BM25Index, arguments: RetrieverArguments) -> None:
                 file.writelines(f"{query} {name} {value!r}\n" for name, value in zip(ids, values, strict=True))
 
 
-def divide(arguments: RetrieverArguments) -> Parts:
+def divide(arguments: RetrieverArguments) -> tuple[Parts, SyntheticQueries | None]:
     """Divide the queries: a split of the data where it has one, and else a part of its training queries, by hash.
 
-    Dev and test queries are judged ones, unless there are none.
+    Dev and test queries are judged ones, else others that people wrote, else synthetic ones without their judgments.
+
+    Returns:
+        The parts, and the queries that were made.
 
     Raises:
         InputError: the data cannot be read, or leave too few queries for a part.
     """
-    train = read(arguments, "train", unlabelled=True)
+    people = read_training_queries(arguments)
+    made = make_synthetic(people, arguments) if arguments.synthetic_queries else None
+    train = people if made is None else add_queries(people, made)
+    eligible = set(judged_queries(people) or people.queries or train.queries)
     held_out, most = {}, len(train.queries) // 5  # of the training queries in either part
     for name, count in (("test", arguments.test_queries), ("dev", arguments.dev_queries)):
-        if has_split(arguments.data, name):
-            part = read(arguments, name, unlabelled=False)
+        if has_queries(arguments.data, "train") and has_split(arguments.data, name):
+            part = read(arguments, name)
             queries = hash_subset(judged_queries(part), count)
         else:
-            part, queries = train, hash_subset(judged_queries(train) or train.queries, min(count, most))
+            part, queries = train, hash_subset(eligible & train.queries.keys(), min(count, most))
             train = train.only(train.queries.keys() - queries)
-        held_out[name] = restrict(part, queries)
-        if len(queries) < LEAST_QUERIES:
-            raise InputError(
-                f"{arguments.data}: expected at least {LEAST_QUERIES} queries for the {name} part, got {len(queries)}"
-            )
+        held_out[name] = restrict(part, queries, judged=bool(people.queries))
+        refuse_few(queries, f"{arguments.data}: expected at least {LEAST_QUERIES} queries for the {name} part")
     teacher_queries: set[str] = set()
     if TRAIN in arguments.teacher:
         labelled = judged_queries(train)
         count = len(labelled) // 3 if arguments.teacher_queries is None else arguments.teacher_queries
         teacher_queries = hash_subset(labelled, count)
-        if len(teacher_queries) < LEAST_QUERIES:
-            raise InputError(
-                f"--teacher train: expected at least {LEAST_QUERIES} queries with judgments to train it on, got "
-                f"{len(teacher_queries)}; name a reranker instead"
-            )
+        refuse_few(
+            teacher_queries,
+            f"--teacher train: name a reranker, or judge queries; expected at least {LEAST_QUERIES} for its training",
+        )
     students = hash_subset(train.queries.keys() - teacher_queries, arguments.train_queries)
     if not students:
         raise InputError(f"{arguments.data}: no query is left to train a student on")
-    return Parts(restrict(train, teacher_queries), restrict(train, students), held_out["dev"], held_out["test"])
+    parts = Parts(restrict(train, teacher_queries), restrict(train, students), held_out["dev"], held_out["test"])
+    return parts, made
 
 
-def read(arguments: RetrieverArguments, split: str, unlabelled: bool) -> Collection:
+def refuse_few(queries: set[str], expectation: str) -> None:
+    """Raise InputError when a part has too few queries for what it is for."""
+    if len(queries) < LEAST_QUERIES:
+        raise InputError(f"{expectation}, got {len(queries)}")
+
+
+def read_training_queries(arguments: RetrieverArguments) -> Collection:
+    """Read the training queries, judged or not; only the documents where all queries are to be made."""
+    if arguments.synthetic_queries and not has_queries(arguments.data, "train"):
+        return read_without_queries(arguments.data, "train", arguments.cache_dir)
+    return read(arguments, "train", unlabelled=True)
+
+
+def read(arguments: RetrieverArguments, split: str, unlabelled: bool = False) -> Collection:
     """Read a split of the data, prepared once in the cache."""
     collection = read_data(
         arguments.data,
@@ -169,10 +188,11 @@ def judged_queries(collection: Collection) -> list[str]:
     return [query for query in collection.queries if positives(collection.qrels.get(query, {}))]
 
 
-def restrict(collection: Collection, queries: set[str]) -> Collection:
-    """Return the collection with these queries and their judgments alone."""
+def restrict(collection: Collection, queries: set[str], judged: bool = True) -> Collection:
+    """Return the collection with these queries alone, and with their judgments if `judged`."""
     part = collection.only(queries)
-    return replace(part, qrels={query: judged for query, judged in part.qrels.items() if query in queries})
+    named = queries if judged else set()
+    return replace(part, qrels={query: grades for query, grades in part.qrels.items() if query in named})
 
 
 def describe(part: Collection) -> dict[str, int]:

@@ -139,7 +139,8 @@ def write(
         values[task] = {name: evaluation.values for name, evaluation in evaluations.items()}
     text = measure.results_table(cells, is_judged)
     queries = len(next(iter(next(iter(tasks.values())).values())).per_query)
-    print(f"\n{queries} held-out queries\n\n{text}\n\n{line}\n")
-    write_text(arguments.folder / TABLE, f"{text}\n\n{line}\n")
+    heading = measure.describe_queries(arguments, queries)
+    print(f"\n{heading}\n\n{text}\n\n{line}\n")
+    write_text(arguments.folder / TABLE, f"{text}\n\n{heading}. {line}\n")
     verdict = {"line": line, "is_better": gain.is_better, "difference": asdict(gain), "chosen": best}
     write_json(arguments.folder / VERDICT, verdict | {"queries": queries, "is_judged": is_judged, "values": values})

@@ -147,7 +147,7 @@ def test_queries_of_missing_splits_are_held_out_of_training(world, tmp_path):
     for split in ("dev", "test"):
         (data / "qrels" / f"{split}.tsv").unlink()  # their queries are unlabelled ones now
     changes = {"data": str(data), "teacher": ["elsewhere"], "dev_queries": 100, "test_queries": 100}
-    parts = prepare.divide(RetrieverArguments(**options(world, **changes)))
+    parts, _ = prepare.divide(RetrieverArguments(**options(world, **changes)))
     queries = [*parts.test.queries, *parts.dev.queries, *parts.train.queries]
     assert len(queries) == len(set(queries)) and len(parts.teacher.queries) == 0
     assert len(parts.test.queries) == len(parts.dev.queries) == len(queries) // 5  # a fifth each, of judged ones
@@ -156,8 +156,23 @@ def test_queries_of_missing_splits_are_held_out_of_training(world, tmp_path):
     assert any(not query.startswith("train") for query in parts.train.queries)
 
 
+def test_queries_that_are_made_of_the_documents_are_trained_on_and_no_judgments_of_them_are_held_out(world, tmp_path):
+    data = tmp_path / "documents"
+    data.mkdir()
+    shutil.copy(world / "data" / "corpus.jsonl", data)
+    lines = [json.loads(line) for line in (data / "corpus.jsonl").read_text().splitlines()]
+    long = [line | {"text": f"{line['text']} river. {line['text']} stone."} for line in lines]
+    small_world.write_lines(data / "corpus.jsonl", long)
+    changes = {"data": str(data), "teacher": ["elsewhere"], "synthetic_queries": "sentence"}
+    parts, made = prepare.divide(RetrieverArguments(**options(world, **changes)))
+    assert len(made.queries) > 80
+    assert not parts.test.qrels and not parts.dev.qrels
+    assert parts.train.qrels.keys() == parts.train.queries.keys() <= made.queries.keys()
+    assert not parts.train.queries.keys() & (parts.test.queries.keys() | parts.dev.queries.keys())
+
+
 def test_a_teacher_needs_judgments_to_be_trained_on(world):
-    with pytest.raises(InputError, match="--teacher train: expected at least 20 queries with judgments"):
+    with pytest.raises(InputError, match="--teacher train: name a reranker, or judge queries; expected at least 20"):
         prepare.divide(RetrieverArguments(**options(world, data=str(world / "without"))))
 
 
