@@ -68,7 +68,7 @@ def check_data_files() -> None:
 
     from m3se.run_scripts.cli.recipe import read_recipe
 
-    recipe = read_recipe(files("m3se.run_scripts") / "recipes" / "quickstart" / "de_m3se.yaml")
+    recipe = read_recipe(files("m3se.run_scripts") / "recipes" / "stages" / "de_m3se.yaml")
     expect(recipe["loss"] == "m3se", f"the recipe says {recipe}")
     with files("m3se.trainers.evaluation") as folder:
         metric = evaluate.load(str(folder / "ranking_metric"), cache_dir=tempfile.mkdtemp())
