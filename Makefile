@@ -5,11 +5,11 @@ INSTALLED = $(VENV)/.installed
 FILES = $(VENV)/.files
 PIP = $(VENV)/bin/python -m pip install --quiet -c constraints.txt
 
-.PHONY: quickstart test lint format help list
+.PHONY: quickstart test test_all lint format help list
 
 help:
-	@echo "make quickstart   train a teacher, distil it, evaluate, write a model folder (CPU, no account)"
-	@echo "make test         run every test"
+	@echo "make quickstart   make a retriever for the documentation of the installed libraries (CPU, no account)"
+	@echo "make test         run the tests;  make test_all: also those that take a minute each"
 	@echo "make lint         check style;  make format: apply it"
 
 # torch goes in by itself: resolved together with the rest, pip may fetch several builds of it to compare.
@@ -31,6 +31,9 @@ quickstart: $(INSTALLED)
 	$(VENV)/bin/python run_scripts/quickstart.py
 
 test: $(INSTALLED)
+	$(VENV)/bin/python -m pytest -n auto --dist loadfile -m "not long"
+
+test_all: $(INSTALLED)
 	$(VENV)/bin/python -m pytest -n auto --dist loadfile
 
 lint: $(INSTALLED)

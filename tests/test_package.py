@@ -110,6 +110,7 @@ def test_the_version_is_the_same_wherever_it_is_written(wheel):
     assert VERSION in headings[:2] and {headings[0]} <= {"Unreleased", VERSION}
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_wheel_works_in_a_new_environment_without_the_checkout(wheel, tmp_path):
     python, libraries = new_environment(tmp_path / "environment")
@@ -120,6 +121,7 @@ def test_the_wheel_works_in_a_new_environment_without_the_checkout(wheel, tmp_pa
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_an_editable_installation_works_from_the_root_and_can_be_followed_by_type_checkers(checkout, tmp_path):
     """They do not run the finder of a usual editable installation; a strict one is a folder on `sys.path`."""

@@ -21,7 +21,7 @@ from tests.worlds import tiny
 from tests.worlds.families import FAMILIES, save_family
 
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 PAGE = Path(__file__).parents[2] / "docs" / "architectures.md"
 KINDS = {"dual_encoder": "dual encoder", "colbert": "ColBERT", "cross_encoder": "cross-encoder"}
 CELLS = list(product(FAMILIES, KINDS))
