@@ -13,6 +13,7 @@ import json
 import logging
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 from transformers import HfArgumentParser
@@ -23,7 +24,7 @@ from m3se.run_scripts.cli.stages import run_command, run_function
 from m3se.run_scripts.publishing.build import build_folder
 from m3se.run_scripts.retriever import gain, prepare, trials, verdict
 from m3se.run_scripts.retriever.options import BM25, QUERIES, START, TRAIN, RetrieverArguments
-from m3se.run_scripts.retriever.trials import Trial
+from m3se.run_scripts.retriever.trials import Plan, Trial, make_plan
 from m3se.trainers.models.backbones import encoder_path
 from m3se.trainers.models.model_info import ModelInfo
 from m3se.trainers.run_folder import RECORD
@@ -32,7 +33,7 @@ from m3se.trainers.storage.atomic import refuse_unwritable, write_json
 
 logger = logging.getLogger(__name__)
 
-PLAN = "plan.json"
+PLAN_FILE = "plan.json"
 HOUR = 3600.0
 RESERVE = 0.25  # of the time, for all but scoring and training
 
@@ -59,11 +60,11 @@ def main(arguments: RetrieverArguments) -> None:
     if not measured["is_better"] and not arguments.anyway:
         print("Stopped before any student is trained; --anyway true goes on.")
         sys.exit(int(arguments.require_better))
-    lists, planned = plan(arguments, measured, time.perf_counter() - started)
-    say("4/7", f"teacher scores of {lists:,} lists")
-    score(arguments, "train", lists)
+    planned = plan(arguments, measured, time.perf_counter() - started)
+    say("4/7", f"teacher scores of {planned.lists:,} lists")
+    score(arguments, "train", planned.lists)
     say("5/7", "students")
-    trained = train_students(arguments, planned, lists, started)
+    trained = train_students(arguments, planned, started)
     best = trained[0].name
     say("6/7", "the published folder")
     run_function(publish, arguments, best, None)
@@ -130,20 +131,21 @@ def teacher_options(arguments: RetrieverArguments) -> list[str]:
     return flags(**training_options(arguments) | own)
 
 
-def student_options(arguments: RetrieverArguments, trial: Trial, lists: int) -> list[str]:
+def student_options(arguments: RetrieverArguments, trial: Trial, planned: Plan) -> list[str]:
     """Return the options of distill.py for a trial."""
+    part = round(1 / planned.evaluations, 4)
     own = {
         "data": str(arguments.scored("train")),
-        "train_rows": lists,
+        "train_rows": planned.lists,
         "dev_data": str(arguments.dev_lists(read(arguments, gain.GAIN)["is_judged"])),
         "dev_queries": arguments.dev_queries,
         "eval_strategy": "steps",
-        "eval_steps": 0.2,
+        "eval_steps": part,
         "save_strategy": "steps",
-        "save_steps": 0.2,
+        "save_steps": part,
         "save_total_limit": 1,
         "load_best_model_at_end": True,
-        "early_stopping_patience": 3,
+        "early_stopping_patience": 2,
         "pooling": arguments.start_pooling,
         "embedding_dropout": 0.0,
         "output_dir": str(arguments.student(trial.name)),
@@ -167,47 +169,40 @@ def score(arguments: RetrieverArguments, part: str, lists: int | None = None) ->
     run_command(score_with_teacher, options)
 
 
-def plan(arguments: RetrieverArguments, measured: dict, spent: float) -> tuple[int, list[Trial]]:
-    """Decide how many lists and which students the time allows, and say what they will cost.
+def plan(arguments: RetrieverArguments, measured: dict, spent: float) -> Plan:
+    """Make the plan of the time that is left, and say what it will cost.
 
     The plan of an earlier run with the same options stands, so that this one goes on where that one ended.
+
+    Args:
+        arguments: the options.
+        measured: what gain.json says.
+        spent: seconds since the start.
     """
-    counts, options = read(arguments, QUERIES)["train"], vars(arguments)
-    if (arguments.folder / PLAN).is_file():
-        earlier = read(arguments, PLAN)
+    options = vars(arguments)
+    if (arguments.folder / PLAN_FILE).is_file():
+        earlier = read(arguments, PLAN_FILE)
         if earlier["options"] == options:
-            return earlier["lists"], [trials.find(name) for name in earlier["trials"]]
-    text, pair = measured["seconds_per_text"], measured["seconds_per_pair"]
-    pairs = arguments.depth if arguments.negatives == "stratified" else arguments.documents_per_query
+            return Plan(**earlier["plan"])
+    queries = read(arguments, QUERIES)
     seconds = max(arguments.hours * HOUR * (1 - RESERVE) - spent, 0)
-    is_judged = counts["judged"] > 0
-    each = pairs * pair + trials.student_seconds(arguments, 1, text) * (2 if is_judged else 1)
-    lists = min(counts["queries"], max(prepare.LEAST_QUERIES, int(seconds / each)))
-    planned = trials.choose_trials(arguments, is_judged, lists, seconds - lists * pairs * pair, text)
-    logger.info(
-        "plan: %s of %s training queries; about %.0f minutes for scoring and %.0f for each of %d students%s",
-        f"{lists:,}",
-        f"{counts['queries']:,}",
-        lists * pairs * pair / 60,
-        trials.student_seconds(arguments, lists, text) / 60,
-        len(planned),
-        "; more --hours would use more queries" if lists < counts["queries"] else "",
-    )
-    names = [trial.name for trial in planned]
-    write_json(arguments.folder / PLAN, {"options": options, "lists": lists, "trials": names})
-    return lists, planned
+    planned, cost = make_plan(arguments, measured, queries, seconds)
+    logger.info("%s", cost)
+    write_json(arguments.folder / PLAN_FILE, {"options": options, "plan": asdict(planned)})
+    return planned
 
 
-def train_students(arguments: RetrieverArguments, planned: list[Trial], lists: int, started: float) -> list[Trial]:
+def train_students(arguments: RetrieverArguments, planned: Plan, started: float) -> list[Trial]:
     """Train the students while the time lasts, the best on the dev queries first; at least one."""
     trained: list[Trial] = []
-    for trial in planned:
+    for name in planned.trials:
+        trial = trials.find(name)
         is_done = (arguments.student(trial.name) / RECORD).is_file()
         if trained and not is_done and time.perf_counter() - started > arguments.hours * HOUR:
             logger.info("the time is over: %s is left out", trial.title)
             continue
         logger.info("\n%s", trial.title)
-        run_command(distill, student_options(arguments, trial, lists))
+        run_command(distill, student_options(arguments, trial, planned))
         trained.append(trial)
     trained.sort(key=lambda trial: -trials.best_value(arguments, trial))
     for trial in trained:

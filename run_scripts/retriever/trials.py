@@ -9,6 +9,9 @@ from m3se.run_scripts.retriever.options import RetrieverArguments
 
 RATE = 5e-5
 BACKWARD = 3.0  # forward and backward pass, in forward passes
+LEAST_LISTS = 20
+FEWEST, MOST = 2, 10  # evaluations of a student
+SECONDS_APART = 120  # they are
 
 
 @dataclass(frozen=True)
@@ -38,26 +41,45 @@ TRIALS = (
 )
 
 
-def choose_trials(
-    arguments: RetrieverArguments, is_judged: bool, lists: int, seconds: float, text: float
-) -> list[Trial]:
-    """Select the trials that fit into the time, at least the first.
+@dataclass(frozen=True)
+class Plan:
+    """What is trained: how many lists, the names of the trials, and how often each is measured on the dev lists."""
+
+    lists: int
+    trials: list[str]
+    evaluations: int
+
+
+def make_plan(arguments: RetrieverArguments, measured: dict, queries: dict, seconds: float) -> tuple[Plan, str]:
+    """Decide how many lists and which students the time allows, and describe what they will cost.
+
+    Two students are always made room for, one where nothing is judged; further ones are tried if time is left.
 
     Args:
         arguments: the options.
-        is_judged: training queries have judgments.
-        lists: lists of an epoch.
-        seconds: the time that is left.
-        text: seconds that the encoder takes for a text.
+        measured: seconds a text and a pair take, as in gain.json.
+        queries: how many there are, as in queries.json.
+        seconds: the time for scoring and training.
     """
-    trials = [trial for trial in TRIALS if is_judged or not trial.needs_labels]
-    each = student_seconds(arguments, lists, text)
-    return trials[: max(1, int(seconds / each))]
-
-
-def student_seconds(arguments: RetrieverArguments, lists: int, text: float) -> float:
-    """Estimate how long a student of so many lists takes, with `text` seconds for a forward pass of one text."""
-    return lists * (arguments.documents_per_query + 1) * text * BACKWARD
+    text, pair = measured["seconds_per_text"], measured["seconds_per_pair"]
+    available, is_judged = queries["train"]["queries"], queries["train"]["judged"] > 0
+    pairs = arguments.depth if arguments.negatives == "stratified" else arguments.documents_per_query
+    training = (arguments.documents_per_query + 1) * text * BACKWARD  # a list
+    evaluation = queries["dev"]["queries"] * (arguments.held_out_depth + 1) * text
+    students = 2 if is_judged else 1
+    left = seconds - students * FEWEST * evaluation
+    lists = min(available, max(LEAST_LISTS, int(left / (pairs * pair + students * training))))
+    evaluations = max(FEWEST, min(MOST, int(lists * training / SECONDS_APART)))
+    each = lists * training + evaluations * evaluation
+    count = max(students, int((seconds - lists * pairs * pair) / each))
+    names = [trial.name for trial in TRIALS if is_judged or not trial.needs_labels][:count]
+    cost = (
+        f"plan: {lists:,} of {available:,} training queries; about {lists * pairs * pair / 60:.0f} minutes for "
+        f"scoring and {each / 60:.0f} for each of {len(names)} students"
+    )
+    if lists < available:
+        cost += "; more --hours would use more queries"
+    return Plan(lists, names, evaluations), cost
 
 
 def find(name: str) -> Trial:

@@ -15,6 +15,7 @@ from m3se import DualEncoder, InputError, load_scorer
 from m3se.run_scripts import make_retriever
 from m3se.run_scripts.retriever import measure, prepare, verdict
 from m3se.run_scripts.retriever.options import RetrieverArguments
+from m3se.run_scripts.retriever.trials import make_plan
 from m3se.trainers.data import RankingLists
 from m3se.trainers.evaluation.run_metrics import evaluate_run
 from tests.reliability.forked import Run
@@ -122,7 +123,7 @@ def test_a_second_run_reuses_what_is_unchanged_and_says_so(world, finished):
     second = Run("make_retriever", options(world, anyway=True, hours=0.02, license="apache-2.0"), world).finish()
     assert second["status"] == 0, second["lines"]
     plan = json.loads((world / "out" / "plan.json").read_text())
-    for place in ("teacher", *(f"students/{name}" for name in plan["trials"])):
+    for place in ("teacher", *(f"students/{name}" for name in plan["plan"]["trials"])):
         assert f"{world / 'out' / place}: nothing has changed since it was trained; reused" in second["lines"]
     assert (world / "out" / "model" / "model.safetensors").read_bytes() == weights
 
@@ -202,16 +203,29 @@ def write(path: Path, value: dict) -> None:
     path.write_text(json.dumps(value))
 
 
+def test_the_plan_fits_the_time(world):
+    arguments = RetrieverArguments(**options(world))
+    queries = {"train": {"queries": 50_000, "judged": 50_000}, "dev": {"queries": 20, "judged": 20}}
+    measured = {"seconds_per_text": 0.01, "seconds_per_pair": 0.02}
+    planned, cost = make_plan(arguments, measured, queries, 2400)
+    # two students are measured twice on 20 queries of 9 texts; a list of 5 texts takes three forward passes
+    lists = int((2400 - 2 * 2 * 20 * 9 * 0.01) / (4 * 0.02 + 2 * 5 * 0.01 * 3))
+    assert planned.lists == lists and planned.evaluations == int(lists * 0.15 / 120) == 7
+    assert planned.trials == ["mixed", "labels"]
+    assert f"plan: {lists:,} of 50,000 training queries" in cost and "for each of 2 students; more --hours" in cost
+    unlabelled = queries | {"train": {"queries": 300, "judged": 0}}
+    planned, cost = make_plan(arguments, measured, unlabelled, 2400)
+    assert planned.lists == 300 and planned.trials == ["distilled", "slower"] and "more --hours" not in cost
+
+
 def test_the_plan_of_a_run_stands_when_it_goes_on(world, tmp_path):
     arguments = RetrieverArguments(**options(world, output=str(tmp_path), hours=1.0))
-    write(tmp_path / "queries.json", {"train": {"queries": 50_000, "judged": 50_000}})
+    part = {"queries": 50_000, "judged": 50_000}
+    write(tmp_path / "queries.json", {"train": part, "dev": part | {"queries": 20}})
     measured = {"seconds_per_text": 0.01, "seconds_per_pair": 0.02}
-    # 3600 · .75 − 300 seconds for lists of 4 pairs and two students of 5 texts, three times as long as forward alone
-    expected = int((3600 * 0.75 - 300) / (4 * 0.02 + 2 * 5 * 0.01 * 3))
-    lists, planned = make_retriever.plan(arguments, measured, spent=300)
-    assert lists == expected
-    assert make_retriever.plan(arguments, measured, spent=2000) == (lists, planned)
-    assert make_retriever.plan(RetrieverArguments(**vars(arguments) | {"hours": 90.0}), measured, 0)[0] == 50_000
+    planned = make_retriever.plan(arguments, measured, spent=300)
+    assert make_retriever.plan(arguments, measured, spent=2000) == planned
+    assert make_retriever.plan(RetrieverArguments(**vars(arguments) | {"hours": 90.0}), measured, 0).lists == 50_000
 
 
 @pytest.mark.parametrize("change", [{"hours": 0}, {"depth": 1}, {"dev_queries": 0}])
