@@ -19,7 +19,9 @@ class ScoreScale(nn.Module):
 
     A learned one is start · exp(100 p) with a weight p that begins at 0. AdamW moves any weight by about the learning
     rate in a step: at 2e-5 a factor of 20 that is itself the weight would stand still, this one changes by 0.2%. It
-    also stays above 0. It is a module, and not a bare weight, because adapters name the modules that they train whole.
+    also stays above 0. The gradient of p is that of the factor's logarithm, not a hundred times as much, so that it
+    does not take over where gradients are clipped together. It is a module, and not a bare weight, because adapters
+    name the modules that they train whole.
     """
 
     def __init__(self, start: float, learned: bool):
@@ -31,9 +33,13 @@ class ScoreScale(nn.Module):
         """Multiply scores of any shape; -inf, where there is no document, stays and gives the scale no gradient."""
         if self.weight is None and self.start == 1:
             return scores
-        factor = self.start if self.weight is None else self.start * (STEPS_PER_RATE * self.weight).exp()
+        factor = self.start if self.weight is None else self.start * self.logarithm().exp()
         absent = scores == -torch.inf
         return (scores.masked_fill(absent, 0.0) * factor).masked_fill(absent, -torch.inf)
+
+    def logarithm(self) -> Tensor:
+        """Return the logarithm of what the start is multiplied by, [1], with the gradient 1 for the weight."""
+        return self.weight + (STEPS_PER_RATE - 1) * self.weight.detach()
 
     @torch.no_grad()
     def multiply(self, ratio: float) -> None:
