@@ -67,8 +67,8 @@ def make_plan(arguments: RetrieverArguments, measured: dict, queries: dict, seco
     training = (arguments.documents_per_query + 1) * text * BACKWARD  # a list
     evaluation = queries["dev"]["queries"] * (arguments.held_out_depth + 1) * text
     students = 2 if is_judged else 1
-    left = seconds - students * FEWEST * evaluation
-    lists = min(available, max(LEAST_LISTS, int(left / (pairs * pair + students * training))))
+    unmeasured = seconds - students * FEWEST * evaluation
+    lists = min(available, max(LEAST_LISTS, int(unmeasured / (pairs * pair + students * training))))
     evaluations = max(FEWEST, min(MOST, int(lists * training / SECONDS_APART)))
     each = lists * training + evaluations * evaluation
     count = max(students, int((seconds - lists * pairs * pair) / each))

@@ -61,8 +61,8 @@ class CrossFitted:
         total, count = np.zeros(len(queries)), np.zeros(len(queries))
         for member, chosen in self.parts(queries):
             rows = np.flatnonzero(chosen)
-            pairs = [queries[row] for row in rows], [documents[row] for row in rows]
-            total[rows] += member.score(*pairs, bar=bar)
+            unseen = [queries[row] for row in rows]
+            total[rows] += member.score(unseen, [documents[row] for row in rows], bar=bar)
             count[rows] += 1
         return (total / count).astype(np.float32)
 
