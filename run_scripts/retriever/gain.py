@@ -11,9 +11,9 @@ from m3se.run_scripts.retriever.options import RetrieverArguments
 from m3se.trainers.data import BM25Index, RankingLists
 from m3se.trainers.data.candidates import ranked_candidates
 from m3se.trainers.data.schema import Collection
-from m3se.trainers.evaluation.reranking import run_from_scores
 from m3se.trainers.evaluation.runs import Run
 from m3se.trainers.evaluation.teacher_gains import teacher_gains
+from m3se.trainers.retrieval.embedded_collection import cached_encoding
 from m3se.trainers.retrieval.loading import load_embedder
 from m3se.trainers.retrieval.scorers import DenseScorer
 from m3se.trainers.storage.atomic import write_json
@@ -40,7 +40,7 @@ def measure_gain(arguments: RetrieverArguments) -> None:
     start = load_embedder(arguments.start)
     runs = {
         "BM25": bm25_run(arguments, scored, qrels or {}),
-        "start": run_from_scores(scored, start.score_lists(scored)),
+        "start": measure.encoded_run(start, cached_encoding(start, scored.documents, arguments.cache_dir), scored),
         "teacher": measure.teacher_run(scored),
     }
     evaluations = measure.evaluate(arguments, runs, qrels, scored)

@@ -66,6 +66,11 @@ class RetrieverArguments(ReadingArguments, RankingArguments):
         for name in ("test_queries", "dev_queries", "documents_per_query", "depth", "held_out_depth", "batch_size"):
             if getattr(self, name) < 2:
                 raise InputError(f"--{name}: expected at least 2, got {getattr(self, name)}")
+        if self.synthetic_queries in ("title", "sentence") and {START, BM25} & set(self.teacher):
+            raise InputError(
+                f"--teacher start, bm25: cannot score the documents that --synthetic_queries {self.synthetic_queries} "
+                "takes its queries out of; name a reranker"
+            )
         if not self.hours > 0:
             raise InputError(f"--hours: expected more than 0, got {self.hours}")
 
@@ -79,15 +84,14 @@ class RetrieverArguments(ReadingArguments, RankingArguments):
         """Return the folder of the student before it is trained."""
         return self.folder / "start"
 
-    @property
-    def bm25_scores(self) -> Path:
-        """Return the file of BM25's scores of all pairs of the lists."""
-        return self.folder / "bm25.txt"
+    def scores(self, name: str) -> Path:
+        """Return the file of the scores that the start or BM25 gives to all pairs of the lists."""
+        return self.folder / f"{name}.txt"
 
     @property
     def teachers(self) -> list[str]:
         """Return the folders, files or Hub ids of the teachers."""
-        places = {TRAIN: self.folder / "teacher", START: self.start, BM25: self.bm25_scores}
+        places = {TRAIN: self.folder / "teacher", START: self.scores(START), BM25: self.scores(BM25)}
         return [str(places.get(name, name)) for name in self.teacher]
 
     @property

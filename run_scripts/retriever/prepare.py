@@ -1,13 +1,17 @@
 """The queries of a retriever, divided into those to train on, to choose by and to hold out, and the lists of each."""
 
 import logging
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
+from datasets import Dataset
+
 from m3se.modeling.dual_encoder import DualEncoder
 from m3se.run_scripts.cli.synthetic import make_synthetic
-from m3se.run_scripts.retriever.options import BM25, QUERIES, TRAIN, RetrieverArguments
+from m3se.run_scripts.retriever.measure import encoded_scores
+from m3se.run_scripts.retriever.options import BM25, QUERIES, START, TRAIN, RetrieverArguments
 from m3se.trainers.data import (
     BM25Index,
     Collection,
@@ -82,7 +86,9 @@ def prepare(arguments: RetrieverArguments) -> None:
     for name in ("teacher", "train", "dev", "test"):
         counts[name] = describe(getattr(parts, name))
     if BM25 in arguments.teacher:
-        write_scores(bm25, arguments)
+        write_scores(arguments, BM25, lambda rows: bm25.scores(rows["query"][:], rows["document_ids"][:]))
+    if START in arguments.teacher:
+        write_scores(arguments, START, lambda rows: encoded_scores(scorer, encoded, documents, rows))
     write_json(arguments.folder / QUERIES, counts)
 
 
@@ -106,15 +112,22 @@ def write_start(arguments: RetrieverArguments) -> None:
         tokenizer.save_pretrained(folder)
 
 
-def write_scores(bm25: BM25Index, arguments: RetrieverArguments) -> None:
-    """Write BM25's score of every pair that a teacher is going to score, as lines `query document score`."""
-    with complete_file(arguments.bm25_scores) as new, open(new, "w", encoding="utf-8") as file:
+def write_scores(
+    arguments: RetrieverArguments, name: str, score: Callable[[Dataset], Iterable[Iterable[float]]]
+) -> None:
+    """Write the scores of all pairs that a teacher is going to score, as lines `query document score`.
+
+    Args:
+        arguments: the options.
+        name: of the ranker.
+        score: gives the scores of each row's documents.
+    """
+    with complete_file(arguments.scores(name)) as new, open(new, "w", encoding="utf-8") as file:
         for part in ("train", "dev", "test"):
             rows = RankingLists.load(arguments.lists(part)).rows
             check_ids(rows["query_id"], chain.from_iterable(rows["document_ids"]), "a file of scores")
-            scores = bm25.scores(rows["query"][:], rows["document_ids"][:])
-            for query, ids, values in zip(rows["query_id"], rows["document_ids"], scores, strict=True):
-                file.writelines(f"{query} {name} {value!r}\n" for name, value in zip(ids, values, strict=True))
+            for query, ids, values in zip(rows["query_id"], rows["document_ids"], score(rows), strict=True):
+                file.writelines(f"{query} {document} {value!r}\n" for document, value in zip(ids, values, strict=True))
 
 
 def divide(arguments: RetrieverArguments) -> tuple[Parts, SyntheticQueries | None]:

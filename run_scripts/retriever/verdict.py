@@ -47,9 +47,12 @@ def judge(arguments: RetrieverArguments, trained: list[str], best: str) -> None:
     queries = dict(zip(scored.rows["query_id"][:], scored.rows["query"][:], strict=True))
     for name, folder in systems.items():
         scorer = load_embedder(folder)
-        reranked[name] = run_from_scores(scored, scorer.score_lists(scored))
+        if name not in (START, trials.find(best).title):  # the others are not worth a whole collection
+            reranked[name] = run_from_scores(scored, scorer.score_lists(scored))
+            continue
+        encoded = cached_encoding(scorer, scored.documents, arguments.cache_dir)
+        reranked[name] = measure.encoded_run(scorer, encoded, scored)
         if is_judged:
-            encoded = cached_encoding(scorer, scored.documents, arguments.cache_dir)
             searched[name] = retrieve(scorer, queries, encoded, FOUND)
     reranked["teacher"] = measure.teacher_run(scored)
     tasks = {"re-ranking": measure.evaluate(arguments, reranked, qrels, scored)}

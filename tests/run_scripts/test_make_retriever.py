@@ -16,8 +16,9 @@ from m3se.run_scripts import make_retriever
 from m3se.run_scripts.retriever import measure, prepare, verdict
 from m3se.run_scripts.retriever.options import RetrieverArguments
 from m3se.run_scripts.retriever.trials import make_plan
-from m3se.trainers.data import RankingLists
+from m3se.trainers.data import BM25Index, RankingLists
 from m3se.trainers.evaluation.run_metrics import evaluate_run
+from m3se.trainers.teacher.run_teacher import read_scores
 from tests.reliability.forked import Run
 from tests.worlds import small_world
 from tests.worlds.small_world import write_collection, write_encoder
@@ -33,6 +34,7 @@ SMALL = {
     "test_queries": 20,
     "dev_queries": 20,
 }
+LABELLED = {"teacher": ["train", "start", "bm25"], "anyway": True, "hours": 0.02, "license": "apache-2.0"}
 
 
 @pytest.fixture(scope="module")
@@ -53,14 +55,13 @@ def options(world: Path, output: str = "out", **changes) -> dict:
 
 
 def run_script(**values) -> subprocess.CompletedProcess:
-    words = [f"--{name}={value}" for name, value in values.items()]
-    command = [sys.executable, "run_scripts/make_retriever.py", *words]
+    command = [sys.executable, "run_scripts/make_retriever.py", *make_retriever.flags(**values)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
 
 
 @pytest.fixture(scope="module")
 def finished(world):
-    ended = run_script(**options(world, anyway=True, hours=0.02, license="apache-2.0"))
+    ended = run_script(**options(world, **LABELLED))
     assert ended.returncode == 0, ended.stderr[-3000:]
     return ended
 
@@ -120,7 +121,7 @@ def test_plain_automodel_gives_the_embeddings_of_the_chosen_student(world, finis
 @pytest.mark.linux
 def test_a_second_run_reuses_what_is_unchanged_and_says_so(world, finished):
     weights = (world / "out" / "model" / "model.safetensors").read_bytes()
-    second = Run("make_retriever", options(world, anyway=True, hours=0.02, license="apache-2.0"), world).finish()
+    second = Run("make_retriever", options(world, **LABELLED), world).finish()
     assert second["status"] == 0, second["lines"]
     plan = json.loads((world / "out" / "plan.json").read_text())
     for place in ("teacher", *(f"students/{name}" for name in plan["plan"]["trials"])):
@@ -228,7 +229,25 @@ def test_the_plan_of_a_run_stands_when_it_goes_on(world, tmp_path):
     assert make_retriever.plan(RetrieverArguments(**vars(arguments) | {"hours": 90.0}), measured, 0).lists == 50_000
 
 
+@pytest.mark.slow
+def test_the_start_and_bm25_score_every_pair_of_the_lists_as_they_do_alone(world, finished):
+    lists = RankingLists.load(world / "out" / "lists" / "test")
+    start, bm25 = (read_scores(world / "out" / f"{name}.txt") for name in ("start", "bm25"))
+    expected = load_scorer(world / "out" / "start").score_lists(lists, progress=False)
+    index = BM25Index.build(lists.documents)
+    for row, scores in zip(lists.rows, expected, strict=True):
+        assert list(start[row["query_id"]].values()) == pytest.approx(scores, abs=1e-4)
+        (ids,), (values,) = index.search([row["query"]], 60)
+        found = dict(zip(ids, values, strict=True))
+        assert bm25[row["query_id"]] == {name: found.get(name, 0.0) for name in row["document_ids"]}
+
+
 @pytest.mark.parametrize("change", [{"hours": 0}, {"depth": 1}, {"dev_queries": 0}])
 def test_an_option_that_cannot_be_is_refused(world, change):
     with pytest.raises(InputError, match=f"--{next(iter(change))}: expected"):
         RetrieverArguments(**options(world, **change))
+
+
+def test_the_words_of_synthetic_queries_cannot_be_scored_in_documents_that_have_lost_them(world):
+    with pytest.raises(InputError, match="--teacher start, bm25: cannot score the documents"):
+        RetrieverArguments(**options(world, teacher=["bm25"], synthetic_queries="title"))
