@@ -29,6 +29,7 @@ from m3se.trainers.models.backbones import encoder_path
 from m3se.trainers.models.model_info import ModelInfo
 from m3se.trainers.run_folder import RECORD
 from m3se.trainers.storage.atomic import refuse_unwritable, write_json
+from m3se.trainers.teacher.ensembles import check_weights
 
 
 logger = logging.getLogger(__name__)
@@ -78,6 +79,7 @@ def main(arguments: RetrieverArguments) -> None:
 def check(arguments: RetrieverArguments) -> None:
     """Raise InputError, before any work, for models that are not there and a folder that cannot be written."""
     refuse_unwritable(arguments.folder)
+    check_weights(arguments.teacher_weights, len(arguments.teacher))
     ModelInfo.read(encoder_path(arguments.encoder))
     for name in arguments.teacher:
         if name not in (TRAIN, START, BM25) and not Path(name).is_file():
@@ -158,6 +160,7 @@ def score(arguments: RetrieverArguments, part: str, lists: int | None = None) ->
     chosen = part == "train" and arguments.negatives == "stratified"
     options = flags(
         teacher=arguments.teachers,
+        teacher_weights=list(map(str, arguments.teacher_weights)) or None,
         data=str(arguments.lists(part)),
         output=str(arguments.scored(part)),
         max_queries=lists,

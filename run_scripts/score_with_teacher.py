@@ -35,6 +35,7 @@ from m3se.trainers.storage.atomic import complete_folder
 from m3se.trainers.teacher.annotate import ProcessShare, Teacher, annotate, check_teachers, fill_cache
 from m3se.trainers.teacher.calibration import Calibration, calibrate
 from m3se.trainers.teacher.cross_fitting import log_trained
+from m3se.trainers.teacher.ensembles import check_weights
 from m3se.trainers.teacher.loading import load_teacher
 from m3se.trainers.teacher.temperature import describe_meanings
 
@@ -53,6 +54,7 @@ class ScoringArguments(ListArguments):
         "Prompt of a language model: a file with prompt, true and false, or a built-in name (default: its own)."
     )
     rank_targets: str | None = option("Scores that a run's ranks stand for: reciprocal or linear (default: its own).")
+    teacher_weights: list[float] = option("How much each of several teachers counts (default: the same).", list)
     dtype: str | None = option("float32 or bfloat16 (default: bfloat16 where the processor multiplies in it).")
     query_length: int | None = option("Query tokens (default: the teacher's own).")
     document_length: int | None = option("Document tokens (default: the same).")
@@ -73,6 +75,7 @@ def main(arguments: ScoringArguments) -> None:
         check_export(arguments)
     else:
         logging.disable(logging.INFO)
+    check_weights(arguments.teacher_weights, len(arguments.teacher))
     teachers = load_teachers(arguments)
     with state.main_process_first():  # it prepares collection and index, which the others only open
         lists = prepare_lists(arguments, scored_here=bool(teachers))
@@ -87,7 +90,11 @@ def main(arguments: ScoringArguments) -> None:
     state.wait_for_everyone()
     state.destroy_process_group()
     if state.is_main_process:
-        annotated = annotate(lists, teachers, cache, arguments.shard_seconds) if teachers else lists
+        annotated = (
+            annotate(lists, teachers, cache, arguments.shard_seconds, weights=arguments.teacher_weights or None)
+            if teachers
+            else lists
+        )
         chosen = choose_scored(annotated, arguments, scored_here=bool(teachers))
         calibration = calibrate(chosen)  # before labels are taken from the scores that it compares with labels
         write(label_best(chosen) if arguments.pseudo_positives else chosen, calibration, arguments)

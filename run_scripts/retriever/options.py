@@ -32,6 +32,7 @@ class RetrieverArguments(ReadingArguments, RankingArguments):
             "first; start, the start encoder itself; bm25."
         },
     )
+    teacher_weights: list[float] = option("How much each of several teachers counts (default: the same).", list)
     hours: float = option("Time for all of it on this machine, about; more time means more lists and students.", 1.0)
     test_queries: int = option("Held out to the end, for the verdict: at most so many.", 400)
     dev_queries: int = option("Held out for all choices: at most so many.", 200)

@@ -50,6 +50,7 @@ def annotate(
     cache_dir: str | Path,
     shard_seconds: float = SHARD_SECONDS,
     progress: bool = True,
+    weights: Sequence[float] | None = None,
 ) -> RankingLists:
     """Return the lists with a column `teacher_scores`: the score of the teacher, or the mean over several teachers.
 
@@ -63,6 +64,7 @@ def annotate(
         cache_dir: folder of the score cache.
         shard_seconds: how often new scores reach the disk.
         progress: show a bar for each teacher.
+        weights: of several teachers; None: all count the same.
 
     Raises:
         InputError: no teacher, the same one twice, unknown documents, a score that is not finite (query and document
@@ -72,7 +74,7 @@ def annotate(
     columns = []
     for teacher in teachers:
         columns.append(teacher_column(lists, teacher, cache_dir, shard_seconds, progress))
-    combined, combination = combine(columns, [teacher.scale for teacher in teachers], list_sizes(lists.rows))
+    combined, combination = combine(columns, [teacher.scale for teacher in teachers], list_sizes(lists.rows), weights)
     scores = {"teacher_scores": combined}
     report = lists.report | {"teachers": [describe_teacher(teacher) for teacher in teachers]}
     if len(teachers) > 1:
