@@ -140,7 +140,7 @@ def student_options(arguments: RetrieverArguments, trial: Trial, planned: Plan) 
         "data": str(arguments.scored("train")),
         "train_rows": planned.lists,
         "dev_data": str(arguments.dev_lists(read(arguments, gain.GAIN)["is_judged"])),
-        "dev_queries": arguments.dev_queries,
+        "dev_queries": arguments.measured_queries,
         "eval_strategy": "steps",
         "eval_steps": part,
         "save_strategy": "steps",

@@ -35,7 +35,8 @@ class RetrieverArguments(ReadingArguments, RankingArguments):
     teacher_weights: list[float] = option("How much each of several teachers counts (default: the same).", list)
     hours: float = option("Time for all of it on this machine, about; more time means more lists and students.", 1.0)
     test_queries: int = option("Held out to the end, for the verdict: at most so many.", 400)
-    dev_queries: int = option("Held out for all choices: at most so many.", 200)
+    dev_queries: int = option("Held out for all choices: at most so many.", 400)
+    measured_queries: int = option("Of them, those that a student is measured on while it is trained.", 100)
     train_queries: int | None = option("Lists that the students learn from, at most (default: what the time allows).")
     teacher_queries: int | None = option("Queries that a teacher is trained on (default: a third of those judged).")
     relevance_level: int = option("Grade from which a document is a positive.", 1)
@@ -64,7 +65,15 @@ class RetrieverArguments(ReadingArguments, RankingArguments):
     seed: int = option("Of everything that is drawn.", 0)
 
     def __post_init__(self):
-        for name in ("test_queries", "dev_queries", "documents_per_query", "depth", "held_out_depth", "batch_size"):
+        for name in (
+            "test_queries",
+            "dev_queries",
+            "measured_queries",
+            "documents_per_query",
+            "depth",
+            "held_out_depth",
+            "batch_size",
+        ):
             if getattr(self, name) < 2:
                 raise InputError(f"--{name}: expected at least 2, got {getattr(self, name)}")
         if self.synthetic_queries in ("title", "sentence") and {START, BM25} & set(self.teacher):

@@ -65,7 +65,8 @@ def make_plan(arguments: RetrieverArguments, measured: dict, queries: dict, seco
     available, is_judged = queries["train"]["queries"], queries["train"]["judged"] > 0
     pairs = arguments.depth if arguments.negatives == "stratified" else arguments.documents_per_query
     training = (arguments.documents_per_query + 1) * text * BACKWARD  # a list
-    evaluation = queries["dev"]["queries"] * (arguments.held_out_depth + 1) * text
+    measured_queries = min(queries["dev"]["queries"], arguments.measured_queries)
+    evaluation = measured_queries * (arguments.held_out_depth + 1) * text
     students = 2 if is_judged else 1
     unmeasured = seconds - students * FEWEST * evaluation
     lists = min(available, max(LEAST_LISTS, int(unmeasured / (pairs * pair + students * training))))
