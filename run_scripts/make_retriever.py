@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 PLAN_FILE = "plan.json"
 HOUR = 3600.0
+SAMPLE = 40  # training lists that are measured beside the dev lists
 RESERVE = 0.25  # of the time, for all but scoring and training
 
 
@@ -68,11 +69,11 @@ def main(arguments: RetrieverArguments) -> None:
     trained = train_students(arguments, planned, started)
     best = trained[0].name
     say("6/7", "the published folder")
-    run_function(publish, arguments, best, None)
+    run_function(publish, arguments, best, False)
     say("7/7", "verdict on held-out queries")
     score(arguments, "test")
     run_function(verdict.judge, arguments, [trial.name for trial in trained], best)
-    run_function(publish, arguments, best, arguments.folder / verdict.TABLE)
+    run_function(publish, arguments, best, True)
     finish(arguments, time.perf_counter() - started)
 
 
@@ -141,6 +142,7 @@ def student_options(arguments: RetrieverArguments, trial: Trial, planned: Plan) 
         "train_rows": planned.lists,
         "dev_data": str(arguments.dev_lists(read(arguments, gain.GAIN)["is_judged"])),
         "dev_queries": arguments.measured_queries,
+        "train_sample_size": SAMPLE,
         "eval_strategy": "steps",
         "eval_steps": part,
         "save_strategy": "steps",
@@ -213,15 +215,16 @@ def train_students(arguments: RetrieverArguments, planned: Plan, started: float)
     return trained
 
 
-def publish(arguments: RetrieverArguments, student: str, table: Path | None) -> None:
-    """Write the published folder of a student, with the table of the verdict once there is one."""
+def publish(arguments: RetrieverArguments, student: str, judged: bool) -> None:
+    """Write the published folder of a student, with the figures of the verdict once there is one."""
+    files = {"table": arguments.folder / verdict.TABLE, "metrics": arguments.folder / verdict.METRICS}
     build_folder(
         arguments.student(student),
         arguments.folder / "model",
-        table=table,
         license=arguments.license,
         language=arguments.language,
         base_model=arguments.base_model,
+        **{name: file for name, file in files.items() if judged and file.is_file()},
     )
 
 

@@ -40,6 +40,7 @@ class RetrieverArguments(ReadingArguments, RankingArguments):
     train_queries: int | None = option("Lists that the students learn from, at most (default: what the time allows).")
     teacher_queries: int | None = option("Queries that a teacher is trained on (default: a third of those judged).")
     relevance_level: int = option("Grade from which a document is a positive.", 1)
+    students: int = option("Try at most so many, in a fixed order, and publish the best.", 4)
     documents_per_query: int = option("K: the documents of a training list.", 8)
     depth: int = option("Candidates of a training query, from BM25 and from the start encoder in turns.", 50)
     held_out_depth: int = option("Candidates of a held-out query, all of which the teacher ranks.", 20)
@@ -81,6 +82,8 @@ class RetrieverArguments(ReadingArguments, RankingArguments):
                 f"--teacher start, bm25: cannot score the documents that --synthetic_queries {self.synthetic_queries} "
                 "takes its queries out of; name a reranker"
             )
+        if self.students < 1:
+            raise InputError(f"--students: expected at least 1, got {self.students}")
         if not self.hours > 0:
             raise InputError(f"--hours: expected more than 0, got {self.hours}")
 
@@ -96,7 +99,7 @@ class RetrieverArguments(ReadingArguments, RankingArguments):
 
     def scores(self, name: str) -> Path:
         """Return the file of the scores that the start or BM25 gives to all pairs of the lists."""
-        return self.folder / f"{name}.txt"
+        return self.folder / "teachers" / name
 
     @property
     def teachers(self) -> list[str]:

@@ -122,6 +122,7 @@ def write_scores(
         name: of the ranker.
         score: gives the scores of each row's documents.
     """
+    arguments.scores(name).parent.mkdir(exist_ok=True)
     with complete_file(arguments.scores(name)) as new, open(new, "w", encoding="utf-8") as file:
         for part in ("train", "dev", "test"):
             rows = RankingLists.load(arguments.lists(part)).rows

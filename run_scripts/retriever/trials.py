@@ -67,13 +67,14 @@ def make_plan(arguments: RetrieverArguments, measured: dict, queries: dict, seco
     training = (arguments.documents_per_query + 1) * text * BACKWARD  # a list
     measured_queries = min(queries["dev"]["queries"], arguments.measured_queries)
     evaluation = measured_queries * (arguments.held_out_depth + 1) * text
-    students = 2 if is_judged else 1
+    students = min(2 if is_judged else 1, arguments.students)
     unmeasured = seconds - students * FEWEST * evaluation
     lists = min(available, max(LEAST_LISTS, int(unmeasured / (pairs * pair + students * training))))
     evaluations = max(FEWEST, min(MOST, int(lists * training / SECONDS_APART)))
     each = lists * training + evaluations * evaluation
     count = max(students, int((seconds - lists * pairs * pair) / each))
-    names = [trial.name for trial in TRIALS if is_judged or not trial.needs_labels][:count]
+    names = [trial.name for trial in TRIALS if is_judged or not trial.needs_labels]
+    names = names[: min(count, arguments.students)]
     cost = (
         f"plan: {lists:,} of {available:,} training queries; about {lists * pairs * pair / 60:.0f} minutes for "
         f"scoring and {each / 60:.0f} for each of {len(names)} students"

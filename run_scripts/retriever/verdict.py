@@ -10,9 +10,12 @@ from m3se.run_scripts.retriever.measure import MEASURE, Difference
 from m3se.run_scripts.retriever.options import START, RetrieverArguments
 from m3se.run_scripts.retriever.trials import TRIALS
 from m3se.trainers.data import RankingLists
+from m3se.trainers.data.readers.read_data import has_split
+from m3se.trainers.evaluation.report import System, metrics
 from m3se.trainers.evaluation.reranking import run_from_scores
 from m3se.trainers.evaluation.run_metrics import Evaluation
 from m3se.trainers.evaluation.runs import Run
+from m3se.trainers.evaluation.significance import compare
 from m3se.trainers.retrieval.embedded_collection import cached_encoding
 from m3se.trainers.retrieval.loading import load_embedder
 from m3se.trainers.retrieval.search import retrieve
@@ -21,6 +24,7 @@ from m3se.trainers.storage.atomic import write_json, write_text
 
 VERDICT = "verdict.json"
 TABLE = "table.md"
+METRICS = "metrics.json"
 FOUND = 100  # documents of a query that a search returns
 SMALL_GAIN = 0.02
 EASY_LISTS = 0.85
@@ -62,7 +66,25 @@ def judge(arguments: RetrieverArguments, trained: list[str], best: str) -> None:
     task = "search" if is_judged else "re-ranking"
     gain = measure.difference(tasks[task][chosen], tasks[task][START])
     line = verdict_line(arguments, tasks[task], chosen, gain, is_judged)
+    if is_judged:
+        system = System(chosen, "model", searched[chosen], tasks[task][chosen])
+        write_metrics(arguments, system, tasks[task][START], len(scored.documents))
     write(arguments, tasks, line, gain, best, is_judged)
+
+
+def write_metrics(arguments: RetrieverArguments, student: System, start: Evaluation, documents: int) -> None:
+    """Write metrics.json, from which the card takes its figures: the student's search, tested against the start.
+
+    Args:
+        arguments: the options.
+        student: the chosen one.
+        start: the measurement of the start.
+        documents: how many were searched.
+    """
+    split = "test" if has_split(arguments.data, "test") else "held-out train"
+    setting = {"data": Path(arguments.data).name, "split": split, "candidates": f"all {documents:,} documents"}
+    comparison = compare({START: start, student.name: student.evaluation}, START)
+    write_json(arguments.folder / METRICS, metrics(student, setting, comparison))
 
 
 def system_folders(arguments: RetrieverArguments, trained: list[str], best: str) -> dict[str, str]:

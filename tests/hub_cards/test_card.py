@@ -127,7 +127,7 @@ def test_a_measure_that_is_not_a_number_is_refused(value):
 
 def test_the_training_is_told_in_full():
     text = render(**TRAINED)
-    assert "The scores of a cross-encoder ([org/ca-tiny](https://huggingface.co/org/ca-tiny)) were distilled" in text
+    assert "The scores of a teacher ([org/ca-tiny](https://huggingface.co/org/ca-tiny)) were distilled" in text
     assert 'loss `m3se` {"hinge_power": 2}.' in text
     for row in (
         "| data | pydocs, 12,000 queries with 8 documents each, from a collection of 18,000 documents |",
@@ -147,7 +147,7 @@ def test_the_first_lines_say_what_it_learned_from_and_how_well_it_ranks():
     first = text.partition("\n# de-tiny\n")[2].partition("\n## ")[0].strip().split("\n\n")
     assert len(first) == 2
     assert first[1] == (
-        "Distilled from a cross-encoder with the loss `m3se` of *In defense of dual-encoders for neural ranking* "
+        "Distilled from a teacher with the loss `m3se` of *In defense of dual-encoders for neural ranking* "
         "(Menon et al., 2022), on 12,000 queries of pydocs. On ms_marco, dev: MRR@10 0.315, nDCG@10 0.400."
     )
     assert "- It was trained on texts of pydocs only" in text

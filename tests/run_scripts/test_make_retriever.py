@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from transformers import AutoModel, AutoTokenizer
 
 from m3se import DualEncoder, InputError, load_scorer
@@ -99,7 +100,13 @@ def test_the_rows_are_what_the_published_model_gives(world, finished):
 @pytest.mark.slow
 def test_the_card_holds_the_verdict_and_the_next_commands_are_printed(world, finished):
     line = json.loads((world / "out" / "verdict.json").read_text())["line"]
-    assert line.split(" (")[0] in (world / "out" / "model" / "README.md").read_text()
+    card = ModelCard.load(world / "out" / "model" / "README.md")
+    assert line.split(" (")[0] in card.content
+    values = json.loads((world / "out" / "verdict.json").read_text())["values"]["search"]
+    chosen = verdict.trials.find(json.loads((world / "out" / "verdict.json").read_text())["chosen"]).title
+    stated = {result.metric_name: result.metric_value for result in card.data.eval_results}
+    assert stated["nDCG@10"] == pytest.approx(values[chosen]["nDCG@10"], abs=1e-5)
+    assert {(result.dataset_name, result.dataset_split) for result in card.data.eval_results} == {("data", "test")}
     assert f"m3se search --model {world / 'out' / 'model'} --data {world / 'data'}" in finished.stdout
     assert DualEncoder.from_pretrained(world / "out" / "model").config.query_length == 8
 
@@ -232,7 +239,7 @@ def test_the_plan_of_a_run_stands_when_it_goes_on(world, tmp_path):
 @pytest.mark.slow
 def test_the_start_and_bm25_score_every_pair_of_the_lists_as_they_do_alone(world, finished):
     lists = RankingLists.load(world / "out" / "lists" / "test")
-    start, bm25 = (read_scores(world / "out" / f"{name}.txt") for name in ("start", "bm25"))
+    start, bm25 = (read_scores(world / "out" / "teachers" / name) for name in ("start", "bm25"))
     expected = load_scorer(world / "out" / "start").score_lists(lists, progress=False)
     index = BM25Index.build(lists.documents)
     for row, scores in zip(lists.rows, expected, strict=True):
