@@ -244,7 +244,7 @@ def test_the_start_and_bm25_score_every_pair_of_the_lists_as_they_do_alone(world
     index = BM25Index.build(lists.documents)
     for row, scores in zip(lists.rows, expected, strict=True):
         assert list(start[row["query_id"]].values()) == pytest.approx(scores, abs=1e-4)
-        (ids,), (values,) = index.search([row["query"]], 60)
+        (ids,), (values,) = index.search([row["query"]], len(lists.documents))
         found = dict(zip(ids, values, strict=True))
         assert bm25[row["query_id"]] == {name: found.get(name, 0.0) for name in row["document_ids"]}
 
