@@ -17,6 +17,27 @@ settings.register_profile("any machine", deadline=None, suppress_health_check=[H
 settings.load_profile("any machine")
 
 
+LONGEST = (
+    "test_make_retriever",
+    "test_training_equalities",
+    "test_publish",
+    "test_upload",
+    "test_benchmark",
+    "test_distributed",
+    "test_interrupted_scoring",
+    "test_disturbances",
+    "test_distillation_trainer",
+    "test_diagnose",
+    "test_distill",
+    "test_command",
+    "test_threads",
+    "test_portable",
+    "test_stopping",
+    "test_lora",
+    "test_reproduce",
+)
+
+
 @pytest.fixture(autouse=True)
 def seed():
     torch.manual_seed(0)
@@ -38,8 +59,9 @@ def cross_encoder():
 
 
 def pytest_collection_modifyitems(items):
-    """Put the longest file first, beside which the other workers do all the rest; skip what only Linux can do."""
-    items.sort(key=lambda item: item.path.name != "test_make_retriever.py")
+    """Put the longest files first, so that workers end together; skip what only Linux can do."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
     if sys.platform != "linux":
         for item in items:
             if item.get_closest_marker("linux"):

@@ -63,6 +63,7 @@ def test_every_row_is_measured_on_both_sides(tmp_path, options, one_setting):
 
 
 @pytest.mark.linux
+@pytest.mark.long
 def test_growth_is_measured_at_every_size_and_drawn(tmp_path, options, monkeypatch):
     for name, values in (("DOCUMENTS_PER_QUERY", (2, 4)), ("LENGTHS", (8, 16)), ("START_METHOD", "fork")):
         monkeypatch.setattr(growth, name, values)

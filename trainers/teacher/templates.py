@@ -153,7 +153,7 @@ def read_template(name: str) -> Template:
         raise InputError(f"template {name}: no such file, and none of {', '.join(BUILT_IN)}")
     try:
         # JSON is YAML; of this loader `yes` and `1` are words, as answers should be
-        fields = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+        fields = yaml.BaseLoader(path.read_text(encoding="utf-8")).get_single_data()
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"template {name}: neither JSON nor YAML: {' '.join(str(error).split())}") from None
     if not isinstance(fields, dict):
