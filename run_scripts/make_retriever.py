@@ -221,6 +221,7 @@ def publish(arguments: RetrieverArguments, student: str, judged: bool) -> None:
     build_folder(
         arguments.student(student),
         arguments.folder / "model",
+        name=f"{Path(arguments.data).name}-retriever",
         license=arguments.license,
         language=arguments.language,
         base_model=arguments.base_model,
