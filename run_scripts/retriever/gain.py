@@ -74,14 +74,20 @@ def describe_gain(gain: measure.Difference, is_better: bool, is_judged: bool, ag
 
 def bm25_run(arguments: RetrieverArguments, lists: RankingLists, qrels: measure.Qrels) -> Run:
     """Rank the collection for the queries of the lists by BM25, to the depth of the candidates."""
-    queries = dict(zip(lists.rows["query_id"][:], lists.rows["query"][:], strict=True))
-    collection = Collection("", lists.documents, queries, qrels)
+    collection = searched_collection(lists, qrels)
+    queries = collection.queries
     index = BM25Index.build(lists.documents, cache_dir=arguments.cache_dir, tokenizer=arguments.bm25_tokenizer)
     run: Run = {}
     keep = arguments.keep_identical_ids
     for query, ids, scores in ranked_candidates(index, collection, list(queries), arguments.depth, keep):
         run[query] = dict(zip(ids, scores, strict=True))
     return run
+
+
+def searched_collection(lists: RankingLists, qrels: measure.Qrels) -> Collection:
+    """Return the documents behind some lists as a collection with the queries of the lists."""
+    queries = dict(zip(lists.rows["query_id"][:], lists.rows["query"][:], strict=True))
+    return Collection("", lists.documents, queries, qrels)
 
 
 def seconds_per_text(start: DenseScorer, lists: RankingLists) -> float:

@@ -16,7 +16,7 @@ TRAIN, START, BM25 = "train", "start", "bm25"  # as names of teachers
 
 @dataclass(kw_only=True)
 class RetrieverArguments(ReadingArguments, RankingArguments):
-    """What a retriever is made of."""
+    """The data, models and limits of a retriever to be made."""
 
     split: ClassVar[str] = "train"  # that queries are made for
 

@@ -43,7 +43,7 @@ TRIALS = (
 
 @dataclass(frozen=True)
 class Plan:
-    """What is trained: how many lists, the names of the trials, and how often each is measured on the dev lists."""
+    """The number of lists, the names of the trials, and how often each is measured on the dev lists."""
 
     lists: int
     trials: list[str]

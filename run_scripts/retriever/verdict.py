@@ -5,16 +5,17 @@ from dataclasses import asdict
 from pathlib import Path
 
 from m3se.run_scripts.retriever import measure, trials
-from m3se.run_scripts.retriever.gain import GAIN, bm25_run
+from m3se.run_scripts.retriever.gain import GAIN, bm25_run, searched_collection
 from m3se.run_scripts.retriever.measure import MEASURE, Difference
 from m3se.run_scripts.retriever.options import START, RetrieverArguments
 from m3se.run_scripts.retriever.trials import TRIALS
 from m3se.trainers.data import RankingLists
+from m3se.trainers.data.candidates import identical_ids
 from m3se.trainers.data.readers.read_data import has_split
 from m3se.trainers.evaluation.report import System, metrics
 from m3se.trainers.evaluation.reranking import run_from_scores
 from m3se.trainers.evaluation.run_metrics import Evaluation
-from m3se.trainers.evaluation.runs import Run
+from m3se.trainers.evaluation.runs import Run, without_identical
 from m3se.trainers.evaluation.significance import compare
 from m3se.trainers.retrieval.embedded_collection import cached_encoding
 from m3se.trainers.retrieval.loading import load_embedder
@@ -48,7 +49,8 @@ def judge(arguments: RetrieverArguments, trained: list[str], best: str) -> None:
     systems = system_folders(arguments, trained, best)
     reranked: dict[str, Run] = {"BM25": bm25_run(arguments, scored, qrels or {})}
     searched: dict[str, Run] = {"BM25": reranked["BM25"]}
-    queries = dict(zip(scored.rows["query_id"][:], scored.rows["query"][:], strict=True))
+    collection = searched_collection(scored, qrels or {})
+    identical = set() if arguments.keep_identical_ids else identical_ids(collection)
     for name, folder in systems.items():
         scorer = load_embedder(folder)
         if name not in (START, trials.find(best).title):  # the others are not worth a whole collection
@@ -57,11 +59,13 @@ def judge(arguments: RetrieverArguments, trained: list[str], best: str) -> None:
         encoded = cached_encoding(scorer, scored.documents, arguments.cache_dir)
         reranked[name] = measure.encoded_run(scorer, encoded, scored)
         if is_judged:
-            searched[name] = retrieve(scorer, queries, encoded, FOUND)
+            run = retrieve(scorer, collection.queries, encoded, FOUND + bool(identical))
+            searched[name] = without_identical(run, identical, FOUND)
     reranked["teacher"] = measure.teacher_run(scored)
     tasks = {"re-ranking": measure.evaluate(arguments, reranked, qrels, scored)}
     if is_judged:
         tasks["search"] = measure.evaluate(arguments, searched, qrels, scored)
+    (arguments.folder / METRICS).unlink(missing_ok=True)  # of a run with judgments
     chosen = trials.find(best).title
     task = "search" if is_judged else "re-ranking"
     gain = measure.difference(tasks[task][chosen], tasks[task][START])
