@@ -15,9 +15,8 @@ from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from pathlib import Path
 
-from transformers import HfArgumentParser
-
 from m3se.run_scripts.cli.app import run
+from m3se.run_scripts.cli.parser import HfArgumentParser
 from m3se.trainers.errors import InputError
 from m3se.trainers.storage.atomic import complete_file, write_text
 

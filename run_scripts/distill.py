@@ -6,30 +6,14 @@
 the same options and data is reused; an interrupted one goes on from its last checkpoint.
 """
 
-import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from peft import PeftModel
-from transformers import HfArgumentParser, PreTrainedModel
-
-from m3se.modeling.colbert import ColBERT
-from m3se.modeling.cross_encoder import CrossEncoder
-from m3se.modeling.dual_encoder import DualEncoder
 from m3se.run_scripts.cli.app import run
 from m3se.run_scripts.cli.arguments import REQUIRED, DevArguments, EncoderArguments, RunArguments, option
-from m3se.run_scripts.cli.training import adapt, train
-from m3se.trainers.config import RankingConfig, parse_mapping
-from m3se.trainers.data import RankingLists, lists_relevant_from
+from m3se.run_scripts.cli.parser import HfArgumentParser
+from m3se.run_scripts.cli.training_options import training_parser
 from m3se.trainers.errors import InputError
-from m3se.trainers.losses import NEEDS_TEACHER
-from m3se.trainers.meter import count_unusable
-from m3se.trainers.models.backbones import encoder_path
-from m3se.trainers.teacher.temperature import describe_loss, resolve_temperature
-
-
-logger = logging.getLogger(__name__)
-
-PSEUDO_POSITIVES = "score_with_teacher.py --pseudo_positives true makes the teacher's best document a positive"
+from m3se.trainers.options import parse_mapping
 
 
 COLBERT_ARGS = (
@@ -41,7 +25,6 @@ COLBERT_ARGS = (
     "attend_to_mask",
     "skip_punctuation",
 )
-SCALE = ("scale", "learn_scale")  # of a dual encoder or ColBERT
 
 
 @dataclass
@@ -94,115 +77,14 @@ class StudentArguments:
 
 def make_parser() -> HfArgumentParser:
     """Return the parser of this command's options."""
-    return HfArgumentParser(
-        (StudentArguments, EncoderArguments, DevArguments, RunArguments, RankingConfig), description=__doc__
-    )
+    return training_parser((StudentArguments, EncoderArguments, DevArguments, RunArguments), __doc__)
 
 
-def main(
-    student: StudentArguments,
-    encoder: EncoderArguments,
-    dev: DevArguments,
-    run_arguments: RunArguments,
-    config: RankingConfig,
-) -> None:
-    """Train the student.
+def main(*options: object) -> None:
+    """Train the student; the options are those of `work.distill.main`."""
+    from m3se.run_scripts.work import distill
 
-    Args:
-        student: its shape, and the lists that it is trained on.
-        encoder: what training starts from.
-        dev: what is measured meanwhile.
-        run_arguments: what happens to another run in output_dir.
-        config: options of the training.
-    """
-    if config.score_scale == "learned" and student.learn_scale is None:
-        student = replace(student, learn_scale=True)
-    train(
-        student,
-        encoder,
-        dev,
-        run_arguments,
-        config,
-        build_model=lambda: build_model(student, encoder),
-        read_lists=lambda: read_lists(student, config, dev.relevance_level),
-    )
-
-
-def build_model(student: StudentArguments, arguments: EncoderArguments) -> PreTrainedModel | PeftModel:
-    """Return the untrained student.
-
-    Raises:
-        InputError: the encoder cannot be used, or an option does not fit it.
-    """
-    path = encoder_path(arguments.encoder)
-    fields = {name: getattr(arguments, name) for name in ("layers", "dropout", "query_length", "document_length")}
-    for name in ("query_prompt", "document_prompt"):
-        if getattr(student, name) is not None:
-            fields[name] = getattr(student, name)
-    if student.architecture == "dual_encoder":
-        options = ("pooling", "tied", "projection_size", "output_norm", "normalize", "embedding_dropout", *SCALE)
-        shape = {name: getattr(student, name) for name in options if getattr(student, name) is not None}
-        model = DualEncoder.from_encoder(path, **fields, **shape)
-    elif student.architecture == "colbert":
-        options = ("projection_size", "embedding_dropout", *SCALE)
-        shape = {name: getattr(student, name) for name in options if getattr(student, name) is not None}
-        model = ColBERT.from_encoder(path, **fields, **student.colbert_args | shape)
-    elif student.architecture == "cross_encoder":
-        model = CrossEncoder.from_encoder(path, **fields)
-    else:
-        raise InputError(
-            f"architecture: expected dual_encoder, colbert or cross_encoder, got {student.architecture!r}"
-        )
-    return adapt(model, arguments)
-
-
-def read_lists(student: StudentArguments, config: RankingConfig, level: int) -> RankingLists:
-    """Load the training lists with labels from grade `level` on. Raises InputError when nothing can be learnt."""
-    lists = lists_relevant_from(load_lists(student, config), level)
-    return check_usable(lists, config, student.data)
-
-
-def load_lists(student: StudentArguments, config: RankingConfig) -> RankingLists:
-    """Load the training lists, and choose what the loss leaves to them.
-
-    Raises:
-        InputError: there is no list, or the loss needs teacher scores that they do not have.
-    """
-    lists = RankingLists.load(student.data).first(student.train_rows)
-    if len(lists.rows) == 0:
-        raise InputError(f"{student.data}: no list to train on (train_rows: {student.train_rows})")
-    if config.loss in NEEDS_TEACHER and "teacher_scores" not in lists.rows.column_names:
-        raise InputError(f"{student.data}: loss {config.loss} needs teacher scores; run score_with_teacher.py first")
-    config.loss_args = resolve_temperature(config.loss_args, lists)
-    if config.loss in NEEDS_TEACHER and config.process_index == 0:
-        logger.info(describe_loss(lists, config.loss, config.loss_args))
-    return lists
-
-
-def check_usable(lists: RankingLists, config: RankingConfig, data: str) -> RankingLists:
-    """Say how many lists the loss learns nothing from, and return the lists.
-
-    Raises:
-        InputError: it learns nothing from all of them.
-    """
-    added = config.in_batch_negatives or config.uniform_negatives > 0
-    counts = count_unusable(lists.rows, config.loss, config.one_hot_weight, added)
-    if counts["unusable"] == len(lists.rows):
-        raise InputError(
-            f"{data}: {config.loss} learns nothing from any of {len(lists.rows)} lists, of which "
-            f"{counts['without_positive']} have no positive; {PSEUDO_POSITIVES}"
-        )
-    needs_positive = config.loss not in ("mse", "softmax_distillation")
-    if config.process_index == 0 and (counts["unusable"] or (needs_positive and counts["without_positive"])):
-        logger.warning(
-            "%s of %s lists have no positive, and %s learns nothing from %s; %s",
-            f"{counts['without_positive']:,}",
-            f"{len(lists.rows):,}",
-            config.loss,
-            f"{counts['unusable']:,}",
-            PSEUDO_POSITIVES,
-        )
-    return lists
+    distill.main(*options)
 
 
 if __name__ == "__main__":

@@ -9,14 +9,9 @@ stopped.
 import logging
 from dataclasses import dataclass
 
-from transformers import HfArgumentParser
-
 from m3se.run_scripts.cli.app import run
 from m3se.run_scripts.cli.arguments import DocumentArguments, EmbedderArguments, option
-from m3se.trainers.data import read_documents
-from m3se.trainers.processes import connect_processes
-from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection, encode_collection, encoding_folder
-from m3se.trainers.retrieval.loading import load_embedder
+from m3se.run_scripts.cli.parser import HfArgumentParser
 
 
 logger = logging.getLogger(__name__)
@@ -38,6 +33,11 @@ def make_parser() -> HfArgumentParser:
 
 def main(arguments: EncodingArguments) -> None:
     """Embed this process's share of the shards that are missing."""
+    from m3se.trainers.data import read_documents
+    from m3se.trainers.processes import connect_processes
+    from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection, encode_collection, encoding_folder
+    from m3se.trainers.retrieval.loading import load_embedder
+
     state = connect_processes()
     if not state.is_main_process:
         logging.disable(logging.INFO)

@@ -7,46 +7,16 @@ metrics for each.
 A single model without a --name leaves its files in the output folder itself, every other row in a folder of its name.
 """
 
-import logging
-import re
-import time
-from collections import Counter
 from dataclasses import dataclass
-from itertools import chain
-from pathlib import Path
-
-from transformers import HfArgumentParser
+from typing import TYPE_CHECKING
 
 from m3se.run_scripts.cli.app import run
 from m3se.run_scripts.cli.arguments import REQUIRED, CandidateArguments, ScorerArguments, option
-from m3se.run_scripts.cli.candidates import (
-    NAMED,
-    build_bm25,
-    find_candidates,
-    is_folder,
-    is_run_file,
-    open_collection,
-)
-from m3se.trainers.data import Collection
-from m3se.trainers.data.candidates import identical_ids, ranked_candidates
-from m3se.trainers.devices import choose_dtype
-from m3se.trainers.errors import InputError
-from m3se.trainers.evaluation.report import System, markdown_table, write_system
-from m3se.trainers.evaluation.reranking import run_from_scores
-from m3se.trainers.evaluation.run_metrics import MEASURES, Evaluation, Qrels, check_measures, evaluate_run
-from m3se.trainers.evaluation.runs import Run, check_collection, check_ids, without_identical
-from m3se.trainers.evaluation.significance import compare
-from m3se.trainers.models.model_info import ModelInfo
-from m3se.trainers.retrieval.embedded_collection import cached_encoding
-from m3se.trainers.retrieval.faiss_index import new_index
-from m3se.trainers.retrieval.loading import EMBEDDERS, check_kind, load_scorer
-from m3se.trainers.retrieval.scorers import DenseScorer, Scorer
-from m3se.trainers.retrieval.search import retrieve, retrieve_by_index, retrieve_by_scoring
-from m3se.trainers.storage.atomic import refuse_unwritable, write_text
-from m3se.trainers.teacher.templates import judges
+from m3se.run_scripts.cli.parser import HfArgumentParser
 
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from m3se.trainers.evaluation.report import System
 
 
 @dataclass(kw_only=True)
@@ -72,175 +42,11 @@ def make_parser() -> HfArgumentParser:
     return HfArgumentParser(EvaluationArguments, description=__doc__)
 
 
-def main(arguments: EvaluationArguments) -> list[System]:
+def main(arguments: EvaluationArguments) -> list["System"]:
     """Measure every model, and write and print the table."""
-    check(arguments)
-    systems, setting = retrieved(arguments) if arguments.retrieve else reranked(arguments)
-    baseline = arguments.baseline or (row_names(arguments)[0] if arguments.model else None)
-    evaluations = {system.name: system.evaluation for system in systems}
-    comparison = compare(evaluations, baseline if len(systems) > 1 else None)
-    output = Path(arguments.output)
-    for system in systems:
-        write_system(output / row_folder(arguments, system), system, setting, comparison)
-    columns = list(systems[0].evaluation.values) if arguments.metrics else None
-    table = markdown_table(systems, setting, comparison, columns)
-    write_text(output / "table.md", table)
-    print(table)
-    return systems
+    from m3se.run_scripts.work import evaluate
 
-
-def reranked(arguments: EvaluationArguments) -> tuple[list[System], dict]:
-    """Measure each model on the candidates, after the candidates' own order if it is known."""
-    candidates = find_candidates(arguments)
-    rows = candidates.lists.rows
-    check_ids(rows["query_id"], set(chain.from_iterable(rows["document_ids"])))
-    systems = []
-    if candidates.run is not None:
-        evaluation = evaluated(arguments, candidates.run, candidates.qrels)
-        systems.append(System(candidates.ranker, candidates.ranker, candidates.run, evaluation))
-    for model, name in zip(arguments.model, row_names(arguments), strict=True):
-        scorer = load(model, arguments.dtype, arguments.pooling, arguments.template)
-        start = time.perf_counter()
-        run_ = run_from_scores(candidates.lists, scorer.score_lists(candidates.lists))
-        speed = sum(map(len, run_.values())) / (time.perf_counter() - start)
-        evaluation = evaluated(arguments, run_, candidates.qrels)
-        systems.append(System(name, model, run_, evaluation, {"documents_per_second": round(speed, 1)}))
-    setting = {"data": Path(arguments.data).name, "split": arguments.split, "candidates": candidates.name}
-    if is_folder(arguments.candidates):  # lists know of no split
-        setting |= {"data": Path(arguments.candidates).name, "split": None}
-    setting |= {"candidate_recall": candidates.recall, "depth": candidates.depth, "dtype": arguments.dtype}
-    return systems, setting | left_out(candidates.identical)
-
-
-def retrieved(arguments: EvaluationArguments) -> tuple[list[System], dict]:
-    """Let BM25 and each model search the whole collection, and measure them."""
-    collection = open_collection(arguments)
-    check_collection(collection)
-    identical = set() if arguments.keep_identical_ids else identical_ids(collection)
-    index = build_bm25(arguments, collection)
-    queries, keep = list(collection.queries), arguments.keep_identical_ids
-    ranked = ranked_candidates(index, collection, queries, arguments.depth, keep)
-    run_ = {query: dict(zip(ids, scores, strict=True)) for query, ids, scores in ranked}
-    systems = [System("BM25", "BM25", run_, evaluated(arguments, run_, collection.qrels, collection.queries))]
-    for model, name in zip(arguments.model, row_names(arguments), strict=True):
-        scorer = load(model, arguments.dtype, arguments.pooling, arguments.template)
-        run_, facts = search_all(arguments, scorer, collection, arguments.depth + bool(identical))
-        run_ = without_identical(run_, identical, arguments.depth)
-        evaluation = evaluated(arguments, run_, collection.qrels, collection.queries)
-        systems.append(System(name, model, run_, evaluation, facts))
-    setting = {"data": Path(arguments.data).name, "split": arguments.split, "depth": arguments.depth}
-    setting |= {"candidates": f"all {len(collection.documents):,} documents", "dtype": arguments.dtype}
-    return systems, setting | left_out(len(identical))
-
-
-def left_out(identical: int) -> dict:
-    """Return the entry of the setting for documents that have the id of their query, if there are any."""
-    return {"identical_ids_left_out": identical} if identical else {}
-
-
-def search_all(arguments: EvaluationArguments, scorer: Scorer, collection: Collection, depth: int) -> tuple[Run, dict]:
-    """Search the whole collection for the best `depth` documents; with facts about how they were found."""
-    queries = collection.queries
-    if not isinstance(scorer, DenseScorer):
-        return retrieve_by_scoring(scorer, queries, collection.documents, depth), {}
-    encoded = cached_encoding(scorer, collection.documents, arguments.cache_dir)
-    facts = {"number_format": encoded.description["format"]}
-    if arguments.index is None:
-        return retrieve(scorer, queries, encoded, depth), facts
-    run_, recall = retrieve_by_index(scorer, queries, encoded, depth, arguments.index, arguments.probes)
-    return run_, {**facts, "index": arguments.index, "probes": arguments.probes, "index_recall": recall}
-
-
-def evaluated(arguments: EvaluationArguments, run_: Run, qrels: Qrels, queries=None) -> Evaluation:
-    """Measure a run by the measures that were asked for."""
-    default = (*MEASURES, "Recall@1000") if arguments.depth >= 1000 else MEASURES
-    return evaluate_run(run_, qrels, queries, arguments.metrics or default, arguments.relevance_level)
-
-
-def check(arguments: EvaluationArguments) -> None:
-    """Find mistakes before anything is built or scored."""
-    rows = [*first_row(arguments), *row_names(arguments)]
-    for option_ in ("depth", "max_queries"):
-        value = getattr(arguments, option_)
-        if value is not None and value < 1:
-            raise InputError(f"--{option_}: expected at least 1, got {value}")
-    if arguments.candidates not in NAMED and not Path(arguments.candidates).exists():
-        raise InputError(
-            f"--candidates: {arguments.candidates} does not exist; expected bm25, own, a file or a folder"
-        )
-    if arguments.baseline not in (None, *rows):
-        raise InputError(f"--baseline: no row is called {arguments.baseline!r}; there are {', '.join(rows)}")
-    if arguments.qrels and is_folder(arguments.candidates):
-        raise InputError("--qrels: ranking lists are judged by their own labels")
-    check_measures(arguments.metrics, arguments.relevance_level)
-    refuse_unwritable(Path(arguments.output))
-    check_index(arguments, check_models(arguments.model, arguments.dtype, arguments.pooling, arguments.template))
-
-
-def check_index(arguments: EvaluationArguments, models: list[ModelInfo]) -> None:
-    """Raise InputError for an index that cannot be built for one of the models."""
-    if not arguments.retrieve and (arguments.index or arguments.probes):
-        raise InputError("--index and --probes are for --retrieve")
-    if arguments.probes and not arguments.index:
-        raise InputError("--probes: say with --index in which index")
-    for info in models:
-        logger.info("%s: %s model", info.name, info.kind)
-        if arguments.index and info.kind in EMBEDDERS and info.width is not None:
-            new_index(info.width, arguments.index, arguments.probes)
-
-
-def check_models(models: list[str], dtype: str, pooling: str | None, template: str | None = None) -> list[ModelInfo]:
-    """Read what each model is. Raises InputError, as far as files tell, for one that cannot be loaded."""
-    choose_dtype(dtype, "cpu")
-    infos = list(map(ModelInfo.read, models))
-    for info in infos:
-        check_kind(info, own_pooling(info, pooling, template), template)
-    if template is not None and not any(info.generates for info in infos):
-        raise InputError("--template is for language models; none of these models is one")
-    if pooling is not None and all(info.kind != "encoder" for info in infos):
-        raise InputError("--pooling is for bare encoders; each of these models has its own")
-    return infos
-
-
-def load(model: str, dtype: str, pooling: str | None, template: str | None = None) -> Scorer:
-    """Load a scorer, passing `pooling` only to a bare encoder."""
-    info = ModelInfo.read(model)
-    return load_scorer(info, dtype, own_pooling(info, pooling, template), template=template)
-
-
-def own_pooling(info: ModelInfo, pooling: str | None, template: str | None = None) -> str | None:
-    """Return the pooling for a bare encoder, None for a model that has one or reads both texts at once."""
-    return pooling if info.kind == "encoder" and not judges(info, template) else None
-
-
-def row_names(arguments: EvaluationArguments) -> list[str]:
-    """Return one name per model. Raises InputError when two rows of the table would share one."""
-    if arguments.name and len(arguments.name) != len(arguments.model):
-        raise InputError(f"--name: {len(arguments.name)} names for {len(arguments.model)} models")
-    names = arguments.name or [Path(model).name for model in arguments.model]
-    rows = Counter(map(folder_name, [*names, *first_row(arguments)]))
-    for name in names:
-        if rows[folder_name(name)] > 1:
-            raise InputError(f"--name: {name!r} would stand for two rows of the table; give each model its own name")
-    return names
-
-
-def first_row(arguments: EvaluationArguments) -> list[str]:
-    """Return the name of the row above the models', that of who found the candidates, if there is one."""
-    if arguments.retrieve or arguments.candidates == "bm25":
-        return ["BM25"]
-    return [Path(arguments.candidates).stem] if is_run_file(arguments.candidates) else []
-
-
-def row_folder(arguments: EvaluationArguments, system: System) -> str:
-    """Return where a row's files go, below the output folder."""
-    alone = len(arguments.model) == 1 and not arguments.name
-    return "." if alone and system.source == arguments.model[0] else folder_name(system.name)
-
-
-def folder_name(name: str) -> str:
-    """Return a name as one of a folder: lower case, without white space and signs."""
-    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.") or "model"
+    return evaluate.main(arguments)
 
 
 if __name__ == "__main__":

@@ -12,14 +12,9 @@ models of a study, and with `--repo org` makes a collection of them on the Hub.
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import HfApi
-from transformers import HfArgumentParser
-
 from m3se.run_scripts.cli.app import run
 from m3se.run_scripts.cli.arguments import REQUIRED, option
-from m3se.run_scripts.publishing.card_values import paper_values
-from m3se.run_scripts.publishing.hub_collection import make_collection, write_collection_card
-from m3se.run_scripts.publishing.push import publish
+from m3se.run_scripts.cli.parser import HfArgumentParser
 from m3se.trainers.errors import InputError
 
 
@@ -60,6 +55,8 @@ class CardArguments:
 
     def card_values(self) -> dict:
         """Return the arguments of `build_folder`: paths as such, a row of the paper and captions looked up."""
+        from m3se.run_scripts.publishing.card_values import paper_values
+
         values = {name: value for name, value in vars(self).items() if value not in (None, [])}
         files = values.keys() & {"metrics", "table", "significance", "diagnostics"}
         for name in files:
@@ -81,6 +78,11 @@ def make_parser() -> HfArgumentParser:
 
 def main(arguments: PublishArguments, card: CardArguments) -> None:
     """Publish a model, or write the card of a collection and make the collection."""
+    from huggingface_hub import HfApi
+
+    from m3se.run_scripts.publishing.hub_collection import make_collection, write_collection_card
+    from m3se.run_scripts.publishing.push import publish
+
     folder = Path(arguments.folder)
     if arguments.collection is not None:
         members = list(map(Path, arguments.members))

@@ -9,10 +9,9 @@ extra `demo`. This is `make_retriever.py` with a recipe that comes along; flags 
 import sys
 from pathlib import Path
 
-from transformers import HfArgumentParser
-
 from m3se.run_scripts import make_retriever
 from m3se.run_scripts.cli.app import run
+from m3se.run_scripts.cli.parser import HfArgumentParser
 from m3se.run_scripts.retriever.options import RetrieverArguments
 
 

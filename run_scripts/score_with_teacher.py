@@ -13,31 +13,71 @@ Scores that others have published need no teacher; the lists are then the best s
         --output outputs/msmarco/scored
 """
 
-import json
-import logging
-import tempfile
-from dataclasses import dataclass
-from itertools import chain
-from pathlib import Path
-
-from transformers import HfArgumentParser
+from dataclasses import dataclass, field
 
 from m3se.run_scripts.cli.app import run
-from m3se.run_scripts.cli.arguments import REQUIRED, option
-from m3se.run_scripts.cli.list_making import ListArguments, choose_scored, prepare_lists
-from m3se.trainers.data import RankingLists, write_scored_triples
-from m3se.trainers.data.schema import missing_part
-from m3se.trainers.data.selection import label_best
-from m3se.trainers.errors import InputError
-from m3se.trainers.evaluation.runs import check_ids
-from m3se.trainers.processes import connect_processes
-from m3se.trainers.storage.atomic import complete_folder
-from m3se.trainers.teacher.annotate import ProcessShare, Teacher, annotate, check_teachers, fill_cache
-from m3se.trainers.teacher.calibration import Calibration, calibrate
-from m3se.trainers.teacher.cross_fitting import log_trained
-from m3se.trainers.teacher.ensembles import check_weights
-from m3se.trainers.teacher.loading import load_teacher
-from m3se.trainers.teacher.temperature import describe_meanings
+from m3se.run_scripts.cli.arguments import REQUIRED, CollectionArguments, FilterArguments, RankingArguments, option
+from m3se.run_scripts.cli.parser import HfArgumentParser
+
+
+@dataclass(kw_only=True)
+class ListArguments(CollectionArguments, RankingArguments, FilterArguments):
+    """The queries, and the documents of each."""
+
+    data: str = option("pydocs, a collection, or a folder of ranking lists.", "pydocs")
+    split: str = option("Which queries of a collection.", "train")
+    candidates: list[str] = field(
+        default_factory=lambda: ["auto"],
+        metadata={
+            "help": "Where negatives come from: bm25, random, own (the lists that the data brings), auto (own, else "
+            "bm25); a file: TREC or MS MARCO run, triples of ids, Hofstätter's teacher scores, top1000; or a model "
+            "that searches by embeddings. Of several, such as bm25 and a model, every list takes documents in turn.",
+        },
+    )
+    candidate_shares: list[float] = option(
+        "How much of a list each of several --candidates has (default: the same).", list
+    )
+    candidates_format: str = option(
+        "Of a file of candidates: run, triples, scored_triples, top1000; auto: what its lines say.", "auto"
+    )
+    qrels: str | None = option("File of judgments, where the data has none or others.")
+    bm25_k1: float = option("Of BM25: how soon a repeated word adds no more.", 0.9)
+    bm25_b: float = option("Of BM25: how much long documents are held back, 0 to 1.", 0.4)
+    bm25_stemmer: str = option("Snowball stemmer of BM25, by language; none: words as they are.", "english")
+    relevance_level: int = option("Grade from which a document is a positive.", 1)
+    documents_per_query: int = option("K: the positives and negatives of a query.", 20)
+    depth: int = option("Negatives come from the top this many candidates.", 100)
+    skip: int = option("Not from this many best ranked ones.", 0)
+    negatives: str = option(
+        "random: drawn from them; top: the best ranked; stratified: the teacher scores all of them, and one is drawn "
+        "from each of as many quantiles of its scores as are needed.",
+        "random",
+    )
+    unlabelled: bool | None = field(
+        default=None,
+        metadata={
+            "help": "Make lists for the queries that no split judges too, with labels 0 (default: where the data have "
+            "no judgments at all).",
+            "nargs": "?",
+            "const": True,
+        },
+    )
+    pseudo_positives: bool = option(
+        "In lists without a positive, label the document that the teacher scores highest as one (grade 1).", False
+    )
+    synthetic_queries: str | None = option(
+        "Also make queries of the documents: title (or heading, for the rest of its document), sentence (for its "
+        "passage without it), or a doc2query model."
+    )
+    synthetic_count: int | None = option("So many, of documents that are drawn (default: of every document).")
+    max_queries: int | None = option("Only so many, the first by hash of their id.")
+    skip_queries: int = option(
+        "Leave out the first so many by hash: as many as train_teacher.py's --train_queries, so that the teacher "
+        "scores only queries that it was not trained on.",
+        0,
+    )
+    seed: int = option("Of the random negatives.", 0)
+    cache_dir: str = option("Scores, prepared collections, indexes.", "outputs/cache")
 
 
 @dataclass(kw_only=True)
@@ -69,92 +109,9 @@ def make_parser() -> HfArgumentParser:
 
 def main(arguments: ScoringArguments) -> None:
     """Score a share of the pairs into the cache; the first process then writes and reports the scores of all."""
-    state = connect_processes()
-    if state.is_main_process:
-        check_output(Path(arguments.output))
-        check_export(arguments)
-    else:
-        logging.disable(logging.INFO)
-    check_weights(arguments.teacher_weights, len(arguments.teacher))
-    teachers = load_teachers(arguments)
-    with state.main_process_first():  # it prepares collection and index, which the others only open
-        lists = prepare_lists(arguments, scored_here=bool(teachers))
-    if arguments.export_tsv is not None:
-        check_ids(lists.rows["query_id"], chain.from_iterable(lists.rows["document_ids"]), "a table of triples")
-    for teacher in teachers:
-        log_trained(teacher.name, lists.rows["query"][:])
-    cache = Path(arguments.cache_dir) / "teacher_scores"
-    if teachers and state.num_processes > 1:
-        share = ProcessShare(state.process_index, state.num_processes)
-        fill_cache(lists, teachers, cache, share, arguments.shard_seconds, progress=state.is_main_process)
-    state.wait_for_everyone()
-    state.destroy_process_group()
-    if state.is_main_process:
-        annotated = (
-            annotate(lists, teachers, cache, arguments.shard_seconds, weights=arguments.teacher_weights or None)
-            if teachers
-            else lists
-        )
-        chosen = choose_scored(annotated, arguments, scored_here=bool(teachers))
-        calibration = calibrate(chosen)  # before labels are taken from the scores that it compares with labels
-        write(label_best(chosen) if arguments.pseudo_positives else chosen, calibration, arguments)
-        print("\n".join([*calibration.lines(), *describe_meanings(calibration)]))
+    from m3se.run_scripts.work import score_with_teacher
 
-
-def load_teachers(arguments: ScoringArguments) -> list[Teacher]:
-    """Load all teachers, with the lengths, number format and prompt of the options.
-
-    Raises:
-        InputError: a teacher cannot be loaded, one is missing, or an option is for none of them.
-    """
-    options = arguments.dtype, arguments.query_length, arguments.document_length
-    options += arguments.teacher_template, arguments.rank_targets
-    teachers = [load_teacher(name, *options) for name in arguments.teacher]
-    kinds = {teacher.kind for teacher in teachers}
-    if arguments.teacher_template and "judge" not in kinds:
-        raise InputError("--teacher_template is for language models; no --teacher is one")
-    if arguments.rank_targets and "run" not in kinds:
-        raise InputError("--rank_targets is for files of ranks; no --teacher is one")
-    if teachers:
-        check_teachers(teachers)
-    elif arguments.data == "pydocs":
-        raise InputError("--teacher: expected a model or a run; only data that brings teacher scores needs none")
-    return teachers
-
-
-def check_output(output: Path) -> None:
-    """Raise InputError, before any work, when the lists could not be written there."""
-    if output.exists() and (not output.is_dir() or (any(output.iterdir()) and missing_part(output))):
-        raise InputError(f"--output {output}: exists and does not hold ranking lists; it is not overwritten")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryDirectory(dir=output.parent).cleanup()
-    except OSError as error:
-        raise InputError(f"--output {output}: cannot be written: {error.strerror}") from error
-
-
-def check_export(arguments: ScoringArguments) -> None:
-    """Raise InputError, before any work, when the table could not be written."""
-    if arguments.export_tsv is not None and not Path(arguments.export_tsv).resolve().parent.is_dir():
-        raise InputError(f"--export_tsv {arguments.export_tsv}: its folder does not exist")
-
-
-def write(lists: RankingLists, calibration: Calibration, arguments: ScoringArguments) -> None:
-    """Write lists and calibration.json as one folder, which appears only when complete, and the table of --export_tsv.
-
-    Raises InputError when they cannot be written.
-    """
-    output = arguments.output
-    try:
-        with complete_folder(output) as folder:
-            lists.write_into(folder)
-            text = json.dumps(calibration.as_dict(), indent=2) + "\n"
-            (folder / "calibration.json").write_text(text, encoding="utf-8")
-        if arguments.export_tsv is not None:
-            output = arguments.export_tsv
-            write_scored_triples(lists, output)
-    except OSError as error:
-        raise InputError(f"{output}: could not be written: {error.strerror or error}") from error
+    score_with_teacher.main(arguments)
 
 
 if __name__ == "__main__":

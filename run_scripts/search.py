@@ -10,15 +10,10 @@ from argparse import Namespace
 from dataclasses import dataclass, field
 from textwrap import shorten
 
-from transformers import HfArgumentParser
-
 from m3se.run_scripts.cli.app import run
 from m3se.run_scripts.cli.arguments import DocumentArguments, SearchedArguments, option
-from m3se.run_scripts.cli.encodings import open_encoding
-from m3se.trainers.data import read_documents
+from m3se.run_scripts.cli.parser import HfArgumentParser
 from m3se.trainers.errors import InputError
-from m3se.trainers.retrieval.loading import load_embedder
-from m3se.trainers.retrieval.search import retrieve
 
 
 @dataclass(kw_only=True)
@@ -43,6 +38,11 @@ def main(arguments: SearchArguments, rest: Namespace) -> None:
     """Print the best documents of every query."""
     if arguments.top < 1:
         raise InputError(f"top: expected at least 1, got {arguments.top}")
+    from m3se.run_scripts.work.encodings import open_encoding
+    from m3se.trainers.data import read_documents
+    from m3se.trainers.retrieval.loading import load_embedder
+    from m3se.trainers.retrieval.search import retrieve
+
     scorer = load_embedder(arguments.model, arguments.dtype, arguments.pooling)
     documents = read_documents(arguments.data, arguments.cache_dir, arguments.split)
     encoded = open_encoding(arguments, scorer, documents)

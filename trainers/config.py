@@ -1,7 +1,6 @@
 """The options of a training: their defaults, and the checks that refuse values before any work."""
 
 import inspect
-import json
 import math
 from dataclasses import dataclass, field
 
@@ -10,7 +9,8 @@ from transformers import TrainingArguments
 
 from m3se.trainers.devices import autocast_dtype
 from m3se.trainers.errors import InputError
-from m3se.trainers.losses import COMPARE_NUMBERS, LOSSES, NEEDS_TEACHER
+from m3se.trainers.losses import LOSSES, NEEDS_TEACHER
+from m3se.trainers.options import COMPARE_NUMBERS, TRAINING, RankingOptions, parse_mapping
 from m3se.trainers.trainer_options import (
     MAPPINGS,
     TRAINER_RANGES,
@@ -47,50 +47,11 @@ HYPERPARAMETERS = {
 
 
 @dataclass
-class RankingConfig(TrainingArguments):
+class RankingConfig(RankingOptions, TrainingArguments):
     """`TrainingArguments`, and what this project adds. Defaults that differ are the paper's (Appendix B)."""
 
-    _argument_group_name = "training"
+    _argument_group_name = TRAINING
 
-    loss: str = field(
-        default="softmax_distillation", metadata={"help": f"What is minimised: {', '.join(LOSSES)} (docs/losses.md)."}
-    )
-    loss_args: dict | str | None = field(  # HfArgumentParser would call dict() on the text without the None
-        default_factory=dict, metadata={"help": "Hyperparameters of the loss: a mapping, or JSON on the command line."}
-    )
-    one_hot_weight: float = field(
-        default=0.0, metadata={"help": "Share w of the one-hot loss: (1 - w) * loss + w * softmax_ce."}
-    )
-    score_scale: str | None = field(
-        default=None,
-        metadata={
-            "help": f"Of {', '.join(COMPARE_NUMBERS)}: divide the teacher's scores by a number; auto: by the ratio of "
-            "its spread to the student's before step 0; learned: start a learned scale of the student's from there."
-        },
-    )
-    sample_documents: int | None = field(
-        default=None, metadata={"help": "Of longer lists this many documents a step, others in every epoch."}
-    )
-    in_batch_negatives: bool = field(
-        default=False, metadata={"help": "Other queries' documents, of all processes, become negatives (C.12)."}
-    )
-    uniform_negatives: int = field(
-        default=0, metadata={"help": "Documents drawn from the whole collection as negatives of every batch (C.12)."}
-    )
-    token_dropout: float = field(
-        default=0.0, metadata={"help": "Share of input tokens hidden in training, never special ones (C.10)."}
-    )
-    mlm_weight: float = field(default=0.0, metadata={"help": "Weight of a masked-LM loss beside the ranking (C.10)."})
-    forward_chunk_size: int | None = field(
-        default=None,
-        metadata={"help": "Embed this many texts at a time, and again in the backward pass: saves memory."},
-    )
-    train_sample_size: int = field(
-        default=200, metadata={"help": "Training queries, always the same, that every evaluation measures beside dev."}
-    )
-    precision: str = field(
-        default="auto", metadata={"help": "auto (bf16 where the processor has it), bf16, fp16 or fp32."}
-    )
     bf16: bool | None = field(
         default=None, metadata={"help": "bfloat16 autocast (default: see precision).", "nargs": "?", "const": True}
     )
@@ -98,9 +59,6 @@ class RankingConfig(TrainingArguments):
     disable_tqdm: bool | None = field(default=False, metadata={"help": "No progress bars."})
     logging_nan_inf_filter: bool = field(default=False, metadata={"help": "A NaN loss stops training instead."})
     remove_unused_columns: bool = field(default=False, metadata={"help": "The collator reads the text columns."})
-    early_stopping_patience: int | None = field(
-        default=None, metadata={"help": "Stop after this many evaluations without a better one, and keep the best."}
-    )
     metric_for_best_model: str | None = field(
         default="nDCG@10", metadata={"help": "What the best checkpoint is best in: nDCG@10, MRR@10 or loss, on dev."}
     )
@@ -224,17 +182,6 @@ class RankingConfig(TrainingArguments):
             if choice is not None and choice != wanted:
                 raise InputError(f"precision: {self.precision} and {name} contradict each other")
             setattr(self, name, wanted)
-
-
-def parse_mapping(name: str, text: str) -> dict:
-    """Parse a JSON object; raises InputError naming the option."""
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{name}: expected a JSON mapping, got {text!r} ({error})") from None
-    if not isinstance(value, dict):
-        raise InputError(f"{name}: expected a JSON mapping, got {text!r}")
-    return value
 
 
 def parse_score_scale(value: str | float | None) -> str | float | None:

@@ -173,7 +173,6 @@ LOSSES: dict[str, Loss] = {
     loss.__name__: loss for loss in (softmax_ce, mse, margin_mse, m3se, softmax_distillation, rankdistil_b, focal)
 }
 
-COMPARE_NUMBERS = ("mse", "margin_mse", "m3se", "rankdistil_b")  # with the teacher's, not only orders or shares
 NEEDS_TEACHER = {"mse", "margin_mse", "m3se", "softmax_distillation", "rankdistil_b"}
 
 

@@ -53,7 +53,8 @@ def write_collection(folder: Path, documents: int) -> int:
 
 def prepare(folder: Path) -> dict[str, float]:
     """Read, group and write lists; return processor seconds of every step and the peak of resident memory in bytes."""
-    from m3se.run_scripts.score_with_teacher import ScoringArguments, main
+    from m3se.run_scripts.score_with_teacher import ScoringArguments
+    from m3se.run_scripts.work.score_with_teacher import main
     from m3se.trainers.data import read_data
 
     scores, cache = folder / "scores.tsv", folder / "cache"

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from safetensors import SafetensorError
-from transformers import HfArgumentParser
-from transformers.utils import logging as transformers_logging
 
-from m3se.run_scripts.cli.help_page import ALL, shape_help
+from m3se.run_scripts.cli.help_page import shape_help
 from m3se.run_scripts.cli.output import end_with_reader
+from m3se.run_scripts.cli.parser import HfArgumentParser
 from m3se.run_scripts.cli.recipe import expand_recipe, join_repeated
 from m3se.run_scripts.cli.signals import HOW_TO_GO_ON, Stopped, handle_stop_signals, say
 from m3se.run_scripts.cli.threads import use_all_cores
@@ -35,9 +34,9 @@ def run(make_parser: Callable[[], HfArgumentParser], main: Callable) -> None:
     def work() -> None:
         """Read the command line and do what it says."""
         parser = make_parser()
-        shape_help(parser, everything=ALL in sys.argv)
+        shape_help(parser)
         arguments = parse(parser, sys.argv[1:])
-        use_all_cores()
+        prepare_libraries()
         main(*arguments)
 
     run_explained(work)
@@ -54,8 +53,6 @@ def run_explained(work: Callable[[], None]) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for chatty in ("httpx", "httpx2", "faiss.loader"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    transformers_logging.set_verbosity_error()  # a truncated encoder reports every weight that it leaves out
-    transformers_logging.disable_progress_bar()
     try:
         with handle_stop_signals(), end_with_reader():
             work()
@@ -68,6 +65,15 @@ def run_explained(work: Callable[[], None]) -> None:
         if reason := outside_reason(error):
             fail(reason)
         raise
+
+
+def prepare_libraries() -> None:
+    """Let the libraries that do the work use all cores, and say no more than this project does."""
+    use_all_cores()
+    from transformers.utils import logging as transformers_logging  # takes seconds, which --help does not need
+
+    transformers_logging.set_verbosity_error()  # a truncated encoder reports every weight that it leaves out
+    transformers_logging.disable_progress_bar()
 
 
 def forget_scripts_folder() -> None:

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
 
-from m3se.run_scripts.cli.app import run, run_explained
-from m3se.run_scripts.cli.threads import use_all_cores
+from m3se.run_scripts.cli.app import prepare_libraries, run, run_explained
 
 
 # Imports take ten seconds. A fork has them already; it needs a parent that has not computed yet.
@@ -47,8 +46,8 @@ def function_process(module: str, name: str, arguments: tuple) -> None:
     function = getattr(import_module(module), name)
 
     def work() -> None:
-        """Call the function with all cores, as a command is."""
-        use_all_cores()
+        """Call the function with the libraries as a command has them."""
+        prepare_libraries()
         function(*arguments)
 
     run_explained(work)

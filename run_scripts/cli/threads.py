@@ -5,9 +5,9 @@ launcher itself: in the environment that it was started with, and in its command
 """
 
 import os
+import sys
 
 import psutil
-import torch
 
 
 THREADS = "OMP_NUM_THREADS"
@@ -20,7 +20,8 @@ def use_all_cores() -> None:
     if not os.environ.keys().isdisjoint(LAUNCHERS) and not threads_chosen():
         threads = max(1, available_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
         os.environ[THREADS] = str(threads)  # for libraries that are loaded later
-        torch.set_num_threads(threads)
+        if torch := sys.modules.get("torch"):
+            torch.set_num_threads(threads)
 
 
 def threads_chosen() -> bool:

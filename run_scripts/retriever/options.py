@@ -6,8 +6,6 @@ from typing import ClassVar
 
 from m3se.run_scripts.cli.arguments import REQUIRED, RankingArguments, ReadingArguments, option
 from m3se.trainers.errors import InputError
-from m3se.trainers.models.backbones import encoder_path
-from m3se.trainers.models.model_info import ModelInfo
 
 
 QUERIES = "queries.json"  # how many of each part
@@ -110,6 +108,9 @@ class RetrieverArguments(ReadingArguments, RankingArguments):
     @property
     def start_pooling(self) -> str | None:
         """Return the pooling of a bare encoder; None for a model that has its own."""
+        from m3se.trainers.models.backbones import encoder_path  # with torch, which the options do not need
+        from m3se.trainers.models.model_info import ModelInfo
+
         is_bare = ModelInfo.read(encoder_path(self.encoder)).kind == "encoder"
         return (self.pooling or "mean") if is_bare else None
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from datasets import Dataset
 
 from m3se.modeling.dual_encoder import DualEncoder
-from m3se.run_scripts.cli.synthetic import make_synthetic
 from m3se.run_scripts.retriever.measure import encoded_scores
 from m3se.run_scripts.retriever.options import BM25, QUERIES, START, TRAIN, RetrieverArguments
+from m3se.run_scripts.work.synthetic import make_synthetic
 from m3se.trainers.data import (
     BM25Index,
     Collection,

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from m3se.run_scripts import encode
+from m3se.trainers.retrieval import loading
 from tests.hub_server import serve
 from tests.launch import environments
 from tests.reliability.forked import Run
@@ -41,7 +41,7 @@ def hang() -> None:
         sys.stderr.flush()
         hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
 
-    encode.load_embedder = never
+    loading.load_embedder = never
 
 
 def interrupt_in_a_library(stage: Stage) -> dict:

@@ -25,6 +25,8 @@ from accelerate import PartialState
 from tqdm import tqdm
 
 from m3se.run_scripts.cli.app import run
+from m3se.run_scripts.publishing import push  # noqa: F401
+from m3se.run_scripts.work import diagnose, distill, evaluate, make_retriever, reproduce  # noqa: F401
 from m3se.trainers.teacher import pair_scorer as teacher
 
 

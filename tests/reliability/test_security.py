@@ -22,6 +22,7 @@ from m3se.run_scripts.cli.app import parse, run
 from m3se.run_scripts.publishing.folder import TOKEN
 from m3se.run_scripts.publishing.push import make_publisher
 from m3se.run_scripts.publishing.upload import make_plan
+from m3se.run_scripts.work.evaluate import folder_name
 from m3se.trainers.diagnostics.disagreement import cell
 from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.markdown import escaped
@@ -139,7 +140,7 @@ def test_ids_from_data_do_not_become_paths(tmp_path, monkeypatch):
 @settings(max_examples=30, deadline=None, database=None, derandomize=True)
 @given(st.one_of(st.text(), st.sampled_from(["..", ".", "../../x", "/etc", "", "a/../b", "\x00", "CON"])))
 def test_a_name_becomes_one_harmless_folder_name(name):
-    assert re.fullmatch(r"[a-z0-9][a-z0-9.-]*[a-z0-9]|[a-z0-9]", evaluate.folder_name(name))
+    assert re.fullmatch(r"[a-z0-9][a-z0-9.-]*[a-z0-9]|[a-z0-9]", folder_name(name))
 
 
 @pytest.mark.parametrize("name", ["org/..", "org/../..", "../org", "org/a/b", "org/"])

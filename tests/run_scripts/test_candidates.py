@@ -8,8 +8,9 @@ import pytest
 from m3se.run_scripts import evaluate, mine, score_with_teacher, train_teacher
 from m3se.run_scripts.cli.app import parse
 from m3se.run_scripts.cli.arguments import DevArguments
-from m3se.run_scripts.cli.list_making import prepare_lists
-from m3se.run_scripts.cli.training import read_dev_lists
+from m3se.run_scripts.work.list_making import prepare_lists
+from m3se.run_scripts.work.train_teacher import prepare_lists as prepare_teacher_lists
+from m3se.run_scripts.work.training import read_dev_lists
 from m3se.trainers.data import RankingLists
 from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.runs import read_run
@@ -131,7 +132,7 @@ def test_training_counts_positives_from_the_relevance_level(student, teacher, tm
     dev = read_dev_lists(str(data), DevArguments(**options), "steps")
     assert dev.rows[0]["query_id"] == "q1" and set(dev.rows[0]["labels"]) <= {0, 4}
     teacher_data = train_teacher.TeacherData(data=str(data), documents_per_query=3, depth=4)
-    lists = train_teacher.prepare_lists(teacher_data, DevArguments(**options), 0)
+    lists = prepare_teacher_lists(teacher_data, DevArguments(**options), 0)
     assert lists.rows["labels"][:] == [[4, 0, 0]]
     with pytest.raises(InputError, match="no document has a grade of 5 or more .--relevance_level.; the highest is 4"):
         call(score_with_teacher, "--teacher", teacher, *flags[:-1], 5, "--output", tmp_path / "other")

@@ -15,6 +15,7 @@ from m3se import ColBERT, CrossEncoder, DualEncoder, InputError, RankingConfig, 
 from m3se.run_scripts import distill, train_teacher
 from m3se.run_scripts.cli.app import parse
 from m3se.run_scripts.publishing.build import build_folder
+from m3se.run_scripts.work import distill as student_work
 from m3se.trainers.data import DocumentTable, RankingLists
 from m3se.trainers.evaluation.metrics import reciprocal_rank
 from m3se.trainers.run_folder import KEY
@@ -137,7 +138,7 @@ def dense_model(world: Path, folder: Path, pooling: str) -> Path:
 def test_a_student_has_the_scale_asked_for(architecture, world, tmp_path):
     options = {"architecture": architecture, "scale": 3, "learn_scale": True}
     student, model_arguments, *_ = parse(distill.make_parser(), flags(world, tmp_path, **options))
-    model = distill.build_model(student, model_arguments)
+    model = student_work.build_model(student, model_arguments)
     assert (model.reached_scale(), model.config.learn_scale) == (3.0, True)
 
 
@@ -171,7 +172,7 @@ def test_a_cpu_draws_cheap_masks_where_attention_is_dropped(rate, world, tmp_pat
 def test_a_student_pools_like_its_encoder_unless_told_otherwise(world, tmp_path):
     def pooling(encoder, **options):
         student, model_arguments, *_ = parse(distill.make_parser(), flags(world, tmp_path, encoder=encoder, **options))
-        return distill.build_model(student, model_arguments).config.pooling
+        return student_work.build_model(student, model_arguments).config.pooling
 
     mean = dense_model(world, tmp_path / "mean", "mean_tokens")
     assert pooling(mean) == "mean"
@@ -276,7 +277,7 @@ def test_a_model_that_cannot_be_is_refused_before_a_run_is_begun(options, messag
 def test_texts_may_be_as_long_as_the_encoder_has_positions(world, tmp_path):
     for options in ({"document_length": 64}, {"document_length": 57, "architecture": "cross_encoder"}):
         student, model_arguments, *_ = parse(distill.make_parser(), flags(world, tmp_path, **options))
-        distill.build_model(student, model_arguments)
+        student_work.build_model(student, model_arguments)
 
 
 def test_teacher_and_student_may_have_different_tokenisers(world, tmp_path):
@@ -368,11 +369,11 @@ def test_lists_that_the_loss_cannot_use_are_said_before_training(tmp_path, caplo
         labels[row] = [0.0] * len(labels[row])
     lists.rows = lists.rows.remove_columns("labels").add_column("labels", labels)
     config = RankingConfig(output_dir=str(tmp_path), loss="softmax_ce", report_to="none")
-    assert distill.check_usable(lists, config, "log") is lists
+    assert student_work.check_usable(lists, config, "log") is lists
     assert "6 of 8 lists have no positive, and softmax_ce learns nothing from 6; score_with_teacher.py" in caplog.text
     caplog.clear()
-    distill.check_usable(lists, RankingConfig(output_dir=str(tmp_path), report_to="none"), "log")
+    student_work.check_usable(lists, RankingConfig(output_dir=str(tmp_path), report_to="none"), "log")
     assert not caplog.text  # the softmax of the teacher's scores needs no positive
     lists.rows = lists.rows.select(range(6))
     with pytest.raises(InputError, match="log: softmax_ce learns nothing from any of 6 lists, of which 6 have no"):
-        distill.check_usable(lists, config, "log")
+        student_work.check_usable(lists, config, "log")

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from m3se.run_scripts import evaluate as evaluate_script
 from m3se.run_scripts.cli.app import parse
 from m3se.run_scripts.evaluate import main, make_parser
+from m3se.run_scripts.work import evaluate as evaluate_script
 from m3se.trainers.data import ROW_FEATURES, DocumentTable, RankingLists
 from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.run_metrics import evaluate_run

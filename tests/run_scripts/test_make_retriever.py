@@ -13,10 +13,10 @@ from huggingface_hub import ModelCard
 from transformers import AutoModel, AutoTokenizer
 
 from m3se import DualEncoder, InputError, load_scorer
-from m3se.run_scripts import make_retriever
 from m3se.run_scripts.retriever import measure, prepare, verdict
 from m3se.run_scripts.retriever.options import RetrieverArguments
 from m3se.run_scripts.retriever.trials import make_plan
+from m3se.run_scripts.work import make_retriever
 from m3se.trainers.data import BM25Index, RankingLists
 from m3se.trainers.evaluation.run_metrics import evaluate_run
 from m3se.trainers.teacher.run_teacher import read_scores

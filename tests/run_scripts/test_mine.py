@@ -1,8 +1,8 @@
 import pytest
 
-from m3se.run_scripts import mine
 from m3se.run_scripts.cli.app import parse
 from m3se.run_scripts.mine import main, make_parser
+from m3se.run_scripts.work import mine
 from m3se.trainers.data import OwnCandidates, read_data, training_lists
 from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.runs import read_run

@@ -16,6 +16,7 @@ from m3se.run_scripts.reproduction.plan import Job, Planner
 from m3se.run_scripts.reproduction.results import gaps_closed, mean_evaluation, share
 from m3se.run_scripts.reproduction.run import Running, run_all, timed
 from m3se.run_scripts.reproduction.study import RECIPES, merged, read_scale, read_study, study_names
+from m3se.run_scripts.work.reproduce import plan
 from m3se.trainers.evaluation.run_metrics import Evaluation
 from tests.reliability.forked import Run
 from tests.worlds.small_world import write_collection, write_encoder
@@ -118,7 +119,7 @@ def planner(tmp_path):
 
 
 def test_jobs_come_after_what_they_need_and_students_share_teacher_and_lists(planner):
-    jobs = reproduce.plan([read_study("losses", planner.scale)], planner, [0])
+    jobs = plan([read_study("losses", planner.scale)], planner, [0])
     names = [job.name for job in jobs]
     assert len(set(names)) == len(names)
     for job in jobs:
@@ -129,7 +130,7 @@ def test_jobs_come_after_what_they_need_and_students_share_teacher_and_lists(pla
 
 
 def test_nothing_but_the_teacher_is_ready_at_first(planner):
-    jobs = reproduce.plan([read_study("losses", planner.scale)], planner, [0])
+    jobs = plan([read_study("losses", planner.scale)], planner, [0])
     assert [job.script for job in jobs if job.ready] == ["train_teacher.py"]
 
 
@@ -247,7 +248,7 @@ def test_a_scale_whose_models_are_not_reranked_cannot_be_transferred(tmp_path):
 )
 def test_every_study_plans_runs_that_its_scripts_accept(name, scale, tmp_path):
     planner = Planner(scale := read_scale(scale, RECIPES), scale.data, tmp_path)
-    jobs = reproduce.plan([read_study(name, planner.scale)], planner, [0])
+    jobs = plan([read_study(name, planner.scale)], planner, [0])
     for job in {job.script + job.name.rsplit("-", 1)[0]: job for job in jobs}.values():
         argv = [
             part

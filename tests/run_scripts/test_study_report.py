@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from m3se.run_scripts.reproduce import plan
 from m3se.run_scripts.reproduction.plan import Planner
 from m3se.run_scripts.reproduction.report import diagnoses, write_report
 from m3se.run_scripts.reproduction.results import collect
 from m3se.run_scripts.reproduction.study import RECIPES, read_scale, read_study
+from m3se.run_scripts.work.reproduce import plan
 
 
 SEEDS = [3, 5]

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from m3se.modeling.scoring import ScoreScale
-from m3se.trainers.losses import COMPARE_NUMBERS, LOSSES, NEEDS_TEACHER, usable_queries
+from m3se.trainers.losses import LOSSES, NEEDS_TEACHER, usable_queries
+from m3se.trainers.options import COMPARE_NUMBERS
 from tests.trainers.loss_cases import LABELS, VARIANTS, Case, cases
 
 

@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 from transformers import TrainingArguments
 
+from m3se import LOSSES, RankingConfig
 from m3se.run_scripts.cli import app as cli
-from m3se.run_scripts.cli.help_page import ALL, USUAL
+from m3se.run_scripts.cli.help_page import ALL
 from m3se.run_scripts.cli.recipe import read_recipe
+from m3se.run_scripts.cli.training_options import UsualOptions
+from m3se.trainers.options import LOSS_NAMES
 
 
 RECIPES = Path(__file__).parents[3] / "run_scripts/recipes"
@@ -65,7 +68,8 @@ def test_unusual_options_are_shown_only_if_asked(shown):
     page, full = shown("distill", "--help"), shown("distill", ALL)
     assert "fsdp_config" not in page and "hub_token" not in page
     trainer = {field.name for field in fields(TrainingArguments)}
-    assert set(options(page)) == set(options(full)) - (trainer - USUAL)
+    usual = {field.name for field in fields(UsualOptions)}
+    assert set(options(page)) == set(options(full)) - (trainer - usual)
     assert trainer - set(options(full)) == {field.name for field in fields(TrainingArguments) if not field.init}
     assert ALL not in shown("evaluate", "--help")
     assert entry(page, "optim").startswith("--optim OPTIM ")
@@ -94,3 +98,17 @@ def test_a_wrong_value_shows_one_line_of_usage(shown):
     errors = shown("distill", "--data", "lists", "--layers", "two", status=2).splitlines()
     assert errors[0] == "usage: distill.py [--recipe FILE] [--option value ...]"
     assert "invalid int value: 'two'" in errors[1] and len(errors) == 2
+
+
+def test_the_description_of_trainers_options_is_true():
+    """Each has the default of the option that is parsed, and stands for one of Trainer's."""
+    parsed = {field.name: field for field in fields(RankingConfig)}
+    trainers = {field.name for field in fields(TrainingArguments)}
+    for field in fields(UsualOptions):
+        assert field.name in trainers
+        default = parsed[field.name].default
+        assert field.default == getattr(default, "value", default), field.name
+
+
+def test_the_losses_and_only_they_are_named():
+    assert list(LOSSES) == list(LOSS_NAMES)

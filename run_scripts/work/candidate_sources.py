@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from m3se.run_scripts.score_with_teacher import ListArguments
 from m3se.trainers.data import Collection, LaterCandidates, OwnCandidates, RunFile, UnitedCandidates, candidate_source
 from m3se.trainers.data.candidates import CandidateSource
 from m3se.trainers.data.united import check_shares
@@ -15,9 +15,6 @@ from m3se.trainers.retrieval.embedded_collection import cached_encoding
 from m3se.trainers.retrieval.loading import load_embedder
 from m3se.trainers.retrieval.scorers import DenseScorer
 
-
-if TYPE_CHECKING:
-    from m3se.run_scripts.cli.list_making import ListArguments
 
 KINDS = ("auto", "own", "bm25", "random")
 LIST_SUFFIXES = {".trec", ".run", ".tsv", ".txt", ".gz", ".zst"}
@@ -39,7 +36,7 @@ def list_file(names: Sequence[str]) -> str | None:
     return files[0] if files else None
 
 
-def load_embedders(arguments: "ListArguments") -> dict[str, DenseScorer]:
+def load_embedders(arguments: ListArguments) -> dict[str, DenseScorer]:
     """Load the models among `--candidates`, by name.
 
     Raises:
@@ -59,7 +56,7 @@ def load_embedders(arguments: "ListArguments") -> dict[str, DenseScorer]:
 
 
 def open_candidates(
-    collection: Collection, arguments: "ListArguments", embedders: dict[str, DenseScorer]
+    collection: Collection, arguments: ListArguments, embedders: dict[str, DenseScorer]
 ) -> CandidateSource:
     """Open the source that the options name; several are united by their ranks.
 
@@ -79,7 +76,7 @@ def open_candidates(
 
 
 def open_source(
-    name: str, collection: Collection, arguments: "ListArguments", embedders: dict[str, DenseScorer]
+    name: str, collection: Collection, arguments: ListArguments, embedders: dict[str, DenseScorer]
 ) -> CandidateSource:
     """Open one of the sources.
 

@@ -2,14 +2,15 @@
 
 import logging
 from collections import Counter
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 
-from m3se.run_scripts.cli.arguments import CollectionArguments, FilterArguments, RankingArguments, option
-from m3se.run_scripts.cli.candidate_sources import list_file, load_embedders, open_candidates
-from m3se.run_scripts.cli.synthetic import make_synthetic
+from m3se.run_scripts.cli.arguments import FilterArguments
+from m3se.run_scripts.score_with_teacher import ListArguments
+from m3se.run_scripts.work.candidate_sources import list_file, load_embedders, open_candidates
+from m3se.run_scripts.work.synthetic import make_synthetic
 from m3se.trainers.data import (
     Collection,
     RankingLists,
@@ -31,66 +32,6 @@ from m3se.trainers.evaluation.markdown import table
 
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(kw_only=True)
-class ListArguments(CollectionArguments, RankingArguments, FilterArguments):
-    """The queries, and the documents of each."""
-
-    data: str = option("pydocs, a collection, or a folder of ranking lists.", "pydocs")
-    split: str = option("Which queries of a collection.", "train")
-    candidates: list[str] = field(
-        default_factory=lambda: ["auto"],
-        metadata={
-            "help": "Where negatives come from: bm25, random, own (the lists that the data brings), auto (own, else "
-            "bm25); a file: TREC or MS MARCO run, triples of ids, Hofstätter's teacher scores, top1000; or a model "
-            "that searches by embeddings. Of several, such as bm25 and a model, every list takes documents in turn.",
-        },
-    )
-    candidate_shares: list[float] = option(
-        "How much of a list each of several --candidates has (default: the same).", list
-    )
-    candidates_format: str = option(
-        "Of a file of candidates: run, triples, scored_triples, top1000; auto: what its lines say.", "auto"
-    )
-    qrels: str | None = option("File of judgments, where the data has none or others.")
-    bm25_k1: float = option("Of BM25: how soon a repeated word adds no more.", 0.9)
-    bm25_b: float = option("Of BM25: how much long documents are held back, 0 to 1.", 0.4)
-    bm25_stemmer: str = option("Snowball stemmer of BM25, by language; none: words as they are.", "english")
-    relevance_level: int = option("Grade from which a document is a positive.", 1)
-    documents_per_query: int = option("K: the positives and negatives of a query.", 20)
-    depth: int = option("Negatives come from the top this many candidates.", 100)
-    skip: int = option("Not from this many best ranked ones.", 0)
-    negatives: str = option(
-        "random: drawn from them; top: the best ranked; stratified: the teacher scores all of them, and one is drawn "
-        "from each of as many quantiles of its scores as are needed.",
-        "random",
-    )
-    unlabelled: bool | None = field(
-        default=None,
-        metadata={
-            "help": "Make lists for the queries that no split judges too, with labels 0 (default: where the data have "
-            "no judgments at all).",
-            "nargs": "?",
-            "const": True,
-        },
-    )
-    pseudo_positives: bool = option(
-        "In lists without a positive, label the document that the teacher scores highest as one (grade 1).", False
-    )
-    synthetic_queries: str | None = option(
-        "Also make queries of the documents: title (or heading, for the rest of its document), sentence (for its "
-        "passage without it), or a doc2query model."
-    )
-    synthetic_count: int | None = option("So many, of documents that are drawn (default: of every document).")
-    max_queries: int | None = option("Only so many, the first by hash of their id.")
-    skip_queries: int = option(
-        "Leave out the first so many by hash: as many as train_teacher.py's --train_queries, so that the teacher "
-        "scores only queries that it was not trained on.",
-        0,
-    )
-    seed: int = option("Of the random negatives.", 0)
-    cache_dir: str = option("Scores, prepared collections, indexes.", "outputs/cache")
 
 
 def prepare_lists(arguments: ListArguments, scored_here: bool) -> RankingLists:

@@ -1,21 +1,18 @@
 """The queries that `--synthetic_queries` makes of the documents."""
 
 import logging
-from typing import TYPE_CHECKING
 
+from m3se.run_scripts.score_with_teacher import ListArguments
 from m3se.trainers.data import Collection
 from m3se.trainers.data.doc2query import QueryWriter
 from m3se.trainers.data.readers.read_data import read_titles
 from m3se.trainers.data.synthetic_queries import Maker, SyntheticQueries, make_queries, sentence_maker, title_maker
 
 
-if TYPE_CHECKING:
-    from m3se.run_scripts.cli.list_making import ListArguments
-
 logger = logging.getLogger(__name__)
 
 
-def make_synthetic(collection: Collection, arguments: "ListArguments") -> SyntheticQueries:
+def make_synthetic(collection: Collection, arguments: ListArguments) -> SyntheticQueries:
     """Make the queries that the options ask for; none has the text of a query that the collection has or left out.
 
     Raises:
@@ -39,7 +36,7 @@ def make_synthetic(collection: Collection, arguments: "ListArguments") -> Synthe
     return made
 
 
-def query_maker(arguments: "ListArguments") -> Maker:
+def query_maker(arguments: ListArguments) -> Maker:
     """Return what makes the queries. Raises InputError when there is no such model."""
     if arguments.synthetic_queries == "title":
         return title_maker(read_titles(arguments.data, arguments.split))

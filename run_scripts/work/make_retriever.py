@@ -1,0 +1,227 @@
+"""The chain of commands that makes a retriever, each in a process of its own."""
+
+import json
+import logging
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import m3se.run_scripts.work.distill
+import m3se.run_scripts.work.score_with_teacher
+import m3se.run_scripts.work.train_teacher  # noqa: F401  (the forks that run the stages have them already)
+from m3se.run_scripts import distill, score_with_teacher, train_teacher
+from m3se.run_scripts.cli.stages import run_command, run_function
+from m3se.run_scripts.publishing.build import build_folder
+from m3se.run_scripts.retriever import gain, prepare, trials, verdict
+from m3se.run_scripts.retriever.options import BM25, QUERIES, START, TRAIN, RetrieverArguments
+from m3se.run_scripts.retriever.trials import Plan, Trial, make_plan
+from m3se.trainers.models.backbones import encoder_path
+from m3se.trainers.models.model_info import ModelInfo
+from m3se.trainers.run_folder import RECORD
+from m3se.trainers.storage.atomic import refuse_unwritable, write_json
+from m3se.trainers.teacher.ensembles import check_weights
+
+
+logger = logging.getLogger(__name__)
+
+PLAN_FILE = "plan.json"
+HOUR = 3600.0
+SAMPLE = 40  # training lists that are measured beside the dev lists
+RESERVE = 0.25  # of the time, for all but scoring and training
+
+
+def main(arguments: RetrieverArguments) -> None:
+    """Run all stages, each in a process of its own."""
+    started = time.perf_counter()
+    check(arguments)
+    say("1/7", "queries and candidates")
+    run_function(prepare.prepare, arguments)
+    if TRAIN in arguments.teacher:
+        say("2/7", "the teacher, trained on judgments")
+        run_command(train_teacher, teacher_options(arguments))
+    say("3/7", "is there anything to gain?")
+    score(arguments, "dev")
+    run_function(gain.measure_gain, arguments)
+    measured = read(arguments, gain.GAIN)
+    print(measured["says"])
+    if not measured["is_better"] and not arguments.anyway:
+        print("Stopped before any student is trained; --anyway true goes on.")
+        sys.exit(int(arguments.require_better))
+    planned = plan(arguments, measured, time.perf_counter() - started)
+    say("4/7", f"teacher scores of {planned.lists:,} lists")
+    score(arguments, "train", planned.lists)
+    say("5/7", "students")
+    trained = train_students(arguments, planned, started)
+    best = trained[0].name
+    say("6/7", "the published folder")
+    run_function(publish, arguments, best, False)
+    say("7/7", "verdict on held-out queries")
+    score(arguments, "test")
+    run_function(verdict.judge, arguments, [trial.name for trial in trained], best)
+    run_function(publish, arguments, best, True)
+    finish(arguments, time.perf_counter() - started)
+
+
+def check(arguments: RetrieverArguments) -> None:
+    """Raise InputError, before any work, for models that are not there and a folder that cannot be written."""
+    refuse_unwritable(arguments.folder)
+    check_weights(arguments.teacher_weights, len(arguments.teacher))
+    ModelInfo.read(encoder_path(arguments.encoder))
+    for name in arguments.teacher:
+        if name not in (TRAIN, START, BM25) and not Path(name).is_file():
+            ModelInfo.read(name)
+
+
+def say(number: str, text: str) -> None:
+    """Announce a stage."""
+    logger.info("\n[%s] %s", number, text)
+
+
+def read(arguments: RetrieverArguments, name: str) -> dict:
+    """Read a JSON file of the output folder."""
+    return json.loads((arguments.folder / name).read_text(encoding="utf-8"))
+
+
+def flags(**options: object) -> list[str]:
+    """Write options as a command line does; those that are None are left out."""
+    words = []
+    for name, value in options.items():
+        if isinstance(value, list):
+            words += [f"--{name}", *value]
+        elif value is not None:
+            words += [f"--{name}", json.dumps(value) if isinstance(value, dict) else str(value)]
+    return words
+
+
+def training_options(arguments: RetrieverArguments) -> dict:
+    """Return the options that teacher and students share."""
+    return {
+        "encoder": arguments.encoder,
+        "query_length": arguments.query_length,
+        "document_length": arguments.document_length,
+        "dropout": 0.0,
+        "per_device_train_batch_size": arguments.batch_size,
+        "per_device_eval_batch_size": 16,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": 0.1,
+        "num_train_epochs": 1,
+        "logging_steps": 25,
+        "cache_dir": arguments.cache_dir,
+        "overwrite": arguments.overwrite,
+        "seed": arguments.seed,
+    }
+
+
+def teacher_options(arguments: RetrieverArguments) -> list[str]:
+    """Return the options of train_teacher.py."""
+    own = {"data": str(arguments.lists("teacher")), "loss": "softmax_ce", "learning_rate": 1e-4, "dev_queries": 0}
+    own |= {"eval_strategy": "no", "save_strategy": "no", "output_dir": str(arguments.folder / "teacher")}
+    return flags(**training_options(arguments) | own)
+
+
+def student_options(arguments: RetrieverArguments, trial: Trial, planned: Plan) -> list[str]:
+    """Return the options of distill.py for a trial."""
+    part = round(1 / planned.evaluations, 4)
+    own = {
+        "data": str(arguments.scored("train")),
+        "train_rows": planned.lists,
+        "dev_data": str(arguments.dev_lists(read(arguments, gain.GAIN)["is_judged"])),
+        "dev_queries": arguments.measured_queries,
+        "train_sample_size": SAMPLE,
+        "eval_strategy": "steps",
+        "eval_steps": part,
+        "save_strategy": "steps",
+        "save_steps": part,
+        "save_total_limit": 1,
+        "load_best_model_at_end": True,
+        "early_stopping_patience": 2,
+        "pooling": arguments.start_pooling,
+        "embedding_dropout": 0.0,
+        "output_dir": str(arguments.student(trial.name)),
+    }
+    return flags(**training_options(arguments) | own | trial.options)
+
+
+def score(arguments: RetrieverArguments, part: str, lists: int | None = None) -> None:
+    """Score the lists of a part by the teachers, through the cache."""
+    chosen = part == "train" and arguments.negatives == "stratified"
+    options = flags(
+        teacher=arguments.teachers,
+        teacher_weights=list(map(str, arguments.teacher_weights)) or None,
+        data=str(arguments.lists(part)),
+        output=str(arguments.scored(part)),
+        max_queries=lists,
+        negatives="stratified" if chosen else None,
+        documents_per_query=arguments.documents_per_query if chosen else None,
+        pseudo_positives=arguments.pseudo_positives if part == "train" else None,
+        cache_dir=arguments.cache_dir,
+    )
+    run_command(score_with_teacher, options)
+
+
+def plan(arguments: RetrieverArguments, measured: dict, spent: float) -> Plan:
+    """Make the plan of the time that is left, and say what it will cost.
+
+    The plan of an earlier run with the same options stands, so that this one goes on where that one ended.
+
+    Args:
+        arguments: the options.
+        measured: what gain.json says.
+        spent: seconds since the start.
+    """
+    options = vars(arguments)
+    if (arguments.folder / PLAN_FILE).is_file():
+        earlier = read(arguments, PLAN_FILE)
+        if earlier["options"] == options:
+            return Plan(**earlier["plan"])
+    queries = read(arguments, QUERIES)
+    seconds = max(arguments.hours * HOUR * (1 - RESERVE) - spent, 0)
+    planned, cost = make_plan(arguments, measured, queries, seconds)
+    logger.info("%s", cost)
+    write_json(arguments.folder / PLAN_FILE, {"options": options, "plan": asdict(planned)})
+    return planned
+
+
+def train_students(arguments: RetrieverArguments, planned: Plan, started: float) -> list[Trial]:
+    """Train the students while the time lasts, the best on the dev queries first; at least one."""
+    trained: list[Trial] = []
+    for name in planned.trials:
+        trial = trials.find(name)
+        is_done = (arguments.student(trial.name) / RECORD).is_file()
+        if trained and not is_done and time.perf_counter() - started > arguments.hours * HOUR:
+            logger.info("the time is over: %s is left out", trial.title)
+            continue
+        logger.info("\n%s", trial.title)
+        run_command(distill, student_options(arguments, trial, planned))
+        trained.append(trial)
+    trained.sort(key=lambda trial: -trials.best_value(arguments, trial))
+    for trial in trained:
+        logger.info("%s: nDCG@10 %.3f on dev queries", trial.title, trials.best_value(arguments, trial))
+    return trained
+
+
+def publish(arguments: RetrieverArguments, student: str, judged: bool) -> None:
+    """Write the published folder of a student, with the figures of the verdict once there is one."""
+    files = {"table": arguments.folder / verdict.TABLE, "metrics": arguments.folder / verdict.METRICS}
+    build_folder(
+        arguments.student(student),
+        arguments.folder / "model",
+        name=f"{Path(arguments.data).name}-retriever",
+        license=arguments.license,
+        language=arguments.language,
+        base_model=arguments.base_model,
+        **{name: file for name, file in files.items() if judged and file.is_file()},
+    )
+
+
+def finish(arguments: RetrieverArguments, seconds: float) -> None:
+    """Print what to do with the model; end with status 1 if a better one was required and this one is not."""
+    model = arguments.folder / "model"
+    judged = read(arguments, verdict.VERDICT)
+    print(f"Done in {seconds / 60:.1f} minutes. Search with it:\n")
+    print(f'  m3se search --model {model} --data {arguments.data} --cache_dir {arguments.cache_dir} "your words"\n')
+    print("or push it to the Hub:\n")
+    print(f"  m3se publish --model {arguments.student(judged['chosen'])} --folder {model} --repo your-name/your-model")
+    if arguments.require_better and not judged["is_better"]:
+        sys.exit(1)
