@@ -21,9 +21,9 @@ from m3se.trainers.data import (
 from m3se.trainers.data.schema import hash_subset, holds_lists
 from m3se.trainers.errors import InputError
 from m3se.trainers.fitting import fit
-from m3se.trainers.lora import add_adapter
 from m3se.trainers.models.backbones import as_input_errors, check_lengths, encoder_path
 from m3se.trainers.models.inspection import inspect_model, load_tokenizer
+from m3se.trainers.models.lora import add_adapter
 from m3se.trainers.run_folder import already_done, run_key, start_record
 from m3se.trainers.storage.lock import exclusive
 from m3se.trainers.trainer_options import refuse_missing_packages

@@ -9,8 +9,8 @@ from datasets import Dataset
 
 from m3se import LOSSES, InputError, RankingConfig
 from m3se.trainers.data import RankingLists
-from m3se.trainers.lora import add_adapter
 from m3se.trainers.losses import list_variances
+from m3se.trainers.models.lora import add_adapter
 from tests.worlds import tiny
 
 

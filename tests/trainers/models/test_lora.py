@@ -4,7 +4,7 @@ from peft import PeftModel
 from transformers import BertModel
 
 from m3se import CrossEncoder, DualEncoder, InputError
-from m3se.trainers.lora import add_adapter
+from m3se.trainers.models.lora import add_adapter
 from tests.worlds import tiny
 
 
