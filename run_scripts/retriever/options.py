@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from m3se.run_scripts.cli.arguments import REQUIRED, RankingArguments, ReadingArguments, option
+from m3se.run_scripts.cli.arguments import REQUIRED, FilterArguments, RankingArguments, ReadingArguments, option
 from m3se.trainers.errors import InputError
 
 
@@ -13,7 +13,7 @@ TRAIN, START, BM25 = "train", "start", "bm25"  # as names of teachers
 
 
 @dataclass(kw_only=True)
-class RetrieverArguments(ReadingArguments, RankingArguments):
+class RetrieverArguments(ReadingArguments, RankingArguments, FilterArguments):
     """The data, models and limits of a retriever to be made."""
 
     split: ClassVar[str] = "train"  # that queries are made for
@@ -39,8 +39,12 @@ class RetrieverArguments(ReadingArguments, RankingArguments):
     teacher_queries: int | None = option("Queries that a teacher is trained on (default: a third of those judged).")
     relevance_level: int = option("Grade from which a document is a positive.", 1)
     students: int = option("Try at most so many, in a fixed order, and publish the best.", 4)
+    rounds: int = option(
+        "2: distil the best student once more, on lists of what it ranks high itself; 3: and again.", 1
+    )
     documents_per_query: int = option("K: the documents of a training list.", 8)
     depth: int = option("Candidates of a training query, from BM25 and from the start encoder in turns.", 50)
+    candidate_shares: list[float] = option("How much of them BM25 and the encoder give (default: the same).", list)
     held_out_depth: int = option("Candidates of a held-out query, all of which the teacher ranks.", 20)
     negatives: str = option(
         "random: drawn from the candidates; top: the best ranked; stratified: drawn across the scores of the teacher, "
@@ -80,8 +84,9 @@ class RetrieverArguments(ReadingArguments, RankingArguments):
                 f"--teacher start, bm25: cannot score the documents that --synthetic_queries {self.synthetic_queries} "
                 "takes its queries out of; name a reranker"
             )
-        if self.students < 1:
-            raise InputError(f"--students: expected at least 1, got {self.students}")
+        for name in ("students", "rounds"):
+            if getattr(self, name) < 1:
+                raise InputError(f"--{name}: expected at least 1, got {getattr(self, name)}")
         if not self.hours > 0:
             raise InputError(f"--hours: expected more than 0, got {self.hours}")
 
@@ -95,14 +100,18 @@ class RetrieverArguments(ReadingArguments, RankingArguments):
         """Return the folder of the student before it is trained."""
         return self.folder / "start"
 
-    def scores(self, name: str) -> Path:
-        """Return the file of the scores that the start or BM25 gives to all pairs of the lists."""
-        return self.folder / "teachers" / name
-
     @property
-    def teachers(self) -> list[str]:
-        """Return the folders, files or Hub ids of the teachers."""
-        places = {TRAIN: self.folder / "teacher", START: self.scores(START), BM25: self.scores(BM25)}
+    def model(self) -> Path:
+        """Return the published folder of the chosen student."""
+        return self.folder / "model"
+
+    def scores(self, name: str, part: str) -> Path:
+        """Return the file of the scores that the start or BM25 gives to all pairs of a part's lists."""
+        return self.folder / "teachers" / name / part
+
+    def teachers(self, part: str) -> list[str]:
+        """Return the folders, files or Hub ids of the teachers of a part."""
+        places = {TRAIN: self.folder / "teacher", START: self.scores(START, part), BM25: self.scores(BM25, part)}
         return [str(places.get(name, name)) for name in self.teacher]
 
     @property
@@ -115,7 +124,7 @@ class RetrieverArguments(ReadingArguments, RankingArguments):
         return (self.pooling or "mean") if is_bare else None
 
     def lists(self, part: str) -> Path:
-        """Return the folder of a part's lists: "teacher", "train", "dev" or "test"."""
+        """Return the folder of a part's lists: "teacher", "train", "dev", "test", or a later round."""
         return self.folder / "lists" / part
 
     def scored(self, part: str) -> Path:

@@ -1,8 +1,7 @@
-"""The queries of a retriever, divided into those to train on, to choose by and to hold out, and the lists of each."""
+"""The lists of a retriever's queries, with candidates of BM25 and of an encoder, and the scores that both give."""
 
-import logging
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
@@ -10,45 +9,47 @@ from datasets import Dataset
 
 from m3se.modeling.dual_encoder import DualEncoder
 from m3se.run_scripts.retriever.measure import encoded_scores
-from m3se.run_scripts.retriever.options import BM25, QUERIES, START, TRAIN, RetrieverArguments
-from m3se.run_scripts.work.synthetic import make_synthetic
-from m3se.trainers.data import (
-    BM25Index,
-    Collection,
-    RankingLists,
-    candidate_lists,
-    hash_subset,
-    read_data,
-    relevant_from,
-    training_lists,
-)
-from m3se.trainers.data.readers.read_data import has_queries, has_split, read_without_queries
-from m3se.trainers.data.schema import positives
-from m3se.trainers.data.synthetic_queries import SyntheticQueries, add_queries, take_queries_out
+from m3se.run_scripts.retriever.options import BM25, QUERIES, START, RetrieverArguments
+from m3se.run_scripts.retriever.parts import describe, divide
+from m3se.run_scripts.work.list_making import is_by_score
+from m3se.trainers.data import BM25Index, Collection, DocumentTable, RankingLists, candidate_lists, training_lists
+from m3se.trainers.data.synthetic_queries import SyntheticQueries, take_queries_out
 from m3se.trainers.data.united import UnitedCandidates
-from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.runs import check_ids
 from m3se.trainers.models.backbones import as_input_errors, check_lengths, encoder_path
 from m3se.trainers.models.inspection import inspect_model, load_tokenizer
 from m3se.trainers.retrieval.dense_candidates import DenseCandidates
-from m3se.trainers.retrieval.embedded_collection import cached_encoding
+from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection, cached_encoding
 from m3se.trainers.retrieval.loading import load_embedder
+from m3se.trainers.retrieval.scorers import DenseScorer
 from m3se.trainers.storage.atomic import complete_file, complete_folder, write_json
 
 
-logger = logging.getLogger(__name__)
-
-LEAST_QUERIES = 20  # fewer held-out queries could not tell two systems apart
-
-
 @dataclass(frozen=True)
-class Parts:
-    """Disjoint queries over the same documents. Those of `train` may be without judgments; so may all be."""
+class Searchers:
+    """BM25 and an encoder over the same documents, which both have indexed."""
 
-    teacher: Collection
-    train: Collection
-    dev: Collection
-    test: Collection
+    name: str
+    bm25: BM25Index
+    scorer: DenseScorer
+    encoded: EmbeddedCollection
+    documents: DocumentTable
+
+    @classmethod
+    def open(cls, arguments: RetrieverArguments, documents: DocumentTable, model: Path) -> "Searchers":
+        """Index documents for BM25 and for a model, or open the indexes that the cache has.
+
+        Raises:
+            InputError: the model cannot be read.
+        """
+        scorer = load_embedder(model)
+        bm25 = BM25Index.build(documents, cache_dir=arguments.cache_dir, tokenizer=arguments.bm25_tokenizer)
+        return cls(model.name, bm25, scorer, cached_encoding(scorer, documents, arguments.cache_dir), documents)
+
+    def candidates(self, arguments: RetrieverArguments) -> UnitedCandidates:
+        """Unite the documents that BM25 and the encoder rank high."""
+        dense = DenseCandidates(self.scorer, self.encoded, self.name)
+        return UnitedCandidates([self.bm25, dense], arguments.candidate_shares or None)
 
 
 def prepare(arguments: RetrieverArguments) -> None:
@@ -58,38 +59,73 @@ def prepare(arguments: RetrieverArguments) -> None:
         InputError: the data or the start encoder cannot be read, or there are too few queries.
     """
     write_start(arguments)
-    scorer = load_embedder(arguments.start)
     parts, made = divide(arguments)
-    documents = parts.train.documents
-    bm25 = BM25Index.build(documents, cache_dir=arguments.cache_dir, tokenizer=arguments.bm25_tokenizer)
-    encoded = cached_encoding(scorer, documents, arguments.cache_dir)
-    source = UnitedCandidates([bm25, DenseCandidates(scorer, encoded, Path(arguments.encoder).name)])
-    options = {"depth": arguments.depth, "seed": arguments.seed, "keep_identical_ids": arguments.keep_identical_ids}
-    stratified = arguments.negatives == "stratified"
-    negatives = "all" if stratified else arguments.negatives
-    size = arguments.documents_per_query
-    counts = {"documents": len(documents), "synthetic": 0 if made is None else len(made.queries)}
-    counts["held_out_are_synthetic"] = made is not None and parts.test.queries.keys() <= made.queries.keys()
-    for name in ("teacher", "train"):
-        part = getattr(parts, name)
-        if part.queries:
-            own = {"negatives": negatives, "unlabelled": True} if name == "train" else {"negatives": "random"}
-            lists = training_lists(part, source, size, **options, **own)
-            (lists if made is None else take_queries_out(lists, made)).save(arguments.lists(name))
+    searchers = Searchers.open(arguments, parts.train.documents, arguments.start)
+    source = searchers.candidates(arguments)
+    if parts.teacher.queries:
+        write_lists(arguments, "teacher", parts.teacher, source, made)
+    write_lists(arguments, "train", parts.train, source, made)
     for name in ("dev", "test"):
         part = getattr(parts, name)
-        lists = candidate_lists(
-            part, source, arguments.held_out_depth, keep_identical_ids=arguments.keep_identical_ids
-        )
+        identical = arguments.keep_identical_ids
+        lists = candidate_lists(part, source, arguments.held_out_depth, keep_identical_ids=identical)
         lists.save(arguments.lists(name))
         write_json(arguments.folder / f"qrels.{name}.json", part.qrels)
+    write_scores(arguments, searchers, ("train", "dev", "test"))
+    counts = {"documents": len(parts.train.documents), "synthetic": 0 if made is None else len(made.queries)}
+    counts["held_out_are_synthetic"] = made is not None and parts.test.queries.keys() <= made.queries.keys()
     for name in ("teacher", "train", "dev", "test"):
         counts[name] = describe(getattr(parts, name))
-    if BM25 in arguments.teacher:
-        write_scores(arguments, BM25, lambda rows: bm25.scores(rows["query"][:], rows["document_ids"][:]))
-    if START in arguments.teacher:
-        write_scores(arguments, START, lambda rows: encoded_scores(scorer, encoded, documents, rows))
     write_json(arguments.folder / QUERIES, counts)
+
+
+def prepare_round(arguments: RetrieverArguments, name: str, student: Path) -> None:
+    """Write the lists of a later round: those of the training queries, of what BM25 and a student rank high now.
+
+    The documents that a student wrongly ranks high are its hard negatives (ANCE, Xiong et al. 2021).
+
+    Args:
+        arguments: the options.
+        name: of the round, and of its lists.
+        student: folder of the best student before this round.
+    """
+    parts, made = divide(arguments)
+    documents = parts.train.documents
+    searchers = Searchers.open(arguments, documents, student)
+    write_lists(arguments, name, parts.train, searchers.candidates(arguments), made)
+    if START in arguments.teacher or BM25 in arguments.teacher:
+        write_scores(arguments, Searchers.open(arguments, documents, arguments.start), (name,))
+
+
+def write_lists(
+    arguments: RetrieverArguments,
+    name: str,
+    part: Collection,
+    source: UnitedCandidates,
+    made: SyntheticQueries | None,
+) -> None:
+    """Write the training lists of a part; whole ones where documents are chosen by the scores that they will get.
+
+    Args:
+        arguments: the options.
+        name: of the lists.
+        part: the queries and documents.
+        source: gives the candidates.
+        made: the queries that were made of the documents, which must not be matched word for word.
+    """
+    is_teacher = name == "teacher"  # it learns from judgments, and its lists are not scored
+    negatives = "random" if is_teacher else "all" if is_by_score(arguments) else arguments.negatives
+    lists = training_lists(
+        part,
+        source,
+        arguments.documents_per_query,
+        depth=arguments.depth,
+        seed=arguments.seed,
+        negatives=negatives,
+        unlabelled=not is_teacher,
+        keep_identical_ids=arguments.keep_identical_ids,
+    )
+    (lists if made is None else take_queries_out(lists, made)).save(arguments.lists(name))
 
 
 def write_start(arguments: RetrieverArguments) -> None:
@@ -112,103 +148,32 @@ def write_start(arguments: RetrieverArguments) -> None:
         tokenizer.save_pretrained(folder)
 
 
-def write_scores(
-    arguments: RetrieverArguments, name: str, score: Callable[[Dataset], Iterable[Iterable[float]]]
-) -> None:
-    """Write the scores of all pairs that a teacher is going to score, as lines `query document score`.
+def write_scores(arguments: RetrieverArguments, searchers: Searchers, parts: Sequence[str]) -> None:
+    """Write the scores that BM25 and the start give the pairs of lists, where they are teachers.
 
     Args:
-        arguments: the options.
-        name: of the ranker.
-        score: gives the scores of each row's documents.
+        arguments: name the teachers.
+        searchers: BM25 and the start encoder.
+        parts: names of lists.
     """
-    arguments.scores(name).parent.mkdir(exist_ok=True)
-    with complete_file(arguments.scores(name)) as new, open(new, "w", encoding="utf-8") as file:
-        for part in ("train", "dev", "test"):
-            rows = RankingLists.load(arguments.lists(part)).rows
-            check_ids(rows["query_id"], chain.from_iterable(rows["document_ids"]), "a file of scores")
-            for query, ids, values in zip(rows["query_id"], rows["document_ids"], score(rows), strict=True):
-                file.writelines(f"{query} {document} {value!r}\n" for document, value in zip(ids, values, strict=True))
+    rankers: dict[str, Callable[[Dataset], Iterable[Iterable[float]]]] = {
+        BM25: lambda rows: searchers.bm25.scores(rows["query"][:], rows["document_ids"][:]),
+        START: lambda rows: encoded_scores(searchers.scorer, searchers.encoded, searchers.documents, rows),
+    }
+    for part in parts:
+        rows = RankingLists.load(arguments.lists(part)).rows
+        for name in rankers.keys() & set(arguments.teacher):
+            write_pairs(arguments.scores(name, part), rows, rankers[name](rows))
 
 
-def divide(arguments: RetrieverArguments) -> tuple[Parts, SyntheticQueries | None]:
-    """Divide the queries: a split of the data where it has one, and else a part of its training queries, by hash.
-
-    Dev and test queries are judged ones, else others that people wrote, else synthetic ones without their judgments.
-
-    Returns:
-        The parts, and the queries that were made.
+def write_pairs(path: Path, rows: Dataset, scores: Iterable[Iterable[float]]) -> None:
+    """Write the scores of each row's documents as lines `query document score`.
 
     Raises:
-        InputError: the data cannot be read, or leave too few queries for a part.
+        InputError: an id has a space in it.
     """
-    people = read_training_queries(arguments)
-    made = make_synthetic(people, arguments) if arguments.synthetic_queries else None
-    train = people if made is None else add_queries(people, made)
-    eligible = set(judged_queries(people) or people.queries or train.queries)
-    held_out, most = {}, len(train.queries) // 5  # of the training queries in either part
-    for name, count in (("test", arguments.test_queries), ("dev", arguments.dev_queries)):
-        if has_queries(arguments.data, "train") and has_split(arguments.data, name):
-            part = read(arguments, name)
-            queries = hash_subset(judged_queries(part), count)
-        else:
-            part, queries = train, hash_subset(eligible & train.queries.keys(), min(count, most))
-            train = train.only(train.queries.keys() - queries)
-        held_out[name] = restrict(part, queries, judged=bool(people.queries))
-        refuse_few(queries, f"{arguments.data}: expected at least {LEAST_QUERIES} queries for the {name} part")
-    teacher_queries: set[str] = set()
-    if TRAIN in arguments.teacher:
-        labelled = judged_queries(train)
-        count = len(labelled) // 3 if arguments.teacher_queries is None else arguments.teacher_queries
-        teacher_queries = hash_subset(labelled, count)
-        refuse_few(
-            teacher_queries,
-            f"--teacher train: name a reranker, or judge queries; expected at least {LEAST_QUERIES} for its training",
-        )
-    students = hash_subset(train.queries.keys() - teacher_queries, arguments.train_queries)
-    if not students:
-        raise InputError(f"{arguments.data}: no query is left to train a student on")
-    parts = Parts(restrict(train, teacher_queries), restrict(train, students), held_out["dev"], held_out["test"])
-    return parts, made
-
-
-def refuse_few(queries: set[str], expectation: str) -> None:
-    """Raise InputError when a part has too few queries for what it is for."""
-    if len(queries) < LEAST_QUERIES:
-        raise InputError(f"{expectation}, got {len(queries)}")
-
-
-def read_training_queries(arguments: RetrieverArguments) -> Collection:
-    """Read the training queries, judged or not; only the documents where all queries are to be made."""
-    if arguments.synthetic_queries and not has_queries(arguments.data, "train"):
-        return read_without_queries(arguments.data, "train", arguments.cache_dir)
-    return read(arguments, "train", unlabelled=True)
-
-
-def read(arguments: RetrieverArguments, split: str, unlabelled: bool = False) -> Collection:
-    """Read a split of the data, prepared once in the cache."""
-    collection = read_data(
-        arguments.data,
-        split,
-        cache_dir=arguments.cache_dir,
-        allow_missing=arguments.allow_missing,
-        unlabelled=unlabelled,
-    )
-    return relevant_from(collection, arguments.relevance_level)
-
-
-def judged_queries(collection: Collection) -> list[str]:
-    """List the queries with a relevant document."""
-    return [query for query in collection.queries if positives(collection.qrels.get(query, {}))]
-
-
-def restrict(collection: Collection, queries: set[str], judged: bool = True) -> Collection:
-    """Return the collection with these queries alone, and with their judgments if `judged`."""
-    part = collection.only(queries)
-    named = queries if judged else set()
-    return replace(part, qrels={query: grades for query, grades in part.qrels.items() if query in named})
-
-
-def describe(part: Collection) -> dict[str, int]:
-    """Count the queries of a part, and those with judgments."""
-    return {"queries": len(part.queries), "judged": len(judged_queries(part))}
+    check_ids(rows["query_id"], chain.from_iterable(rows["document_ids"]), "a file of scores")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with complete_file(path) as new, open(new, "w", encoding="utf-8") as file:
+        for query, ids, values in zip(rows["query_id"], rows["document_ids"], scores, strict=True):
+            file.writelines(f"{query} {document} {value!r}\n" for document, value in zip(ids, values, strict=True))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from m3se.run_scripts.retriever.measure import MEASURE
 from m3se.run_scripts.retriever.options import RetrieverArguments
+from m3se.run_scripts.work.list_making import is_by_score
 
 
 RATE = 5e-5
@@ -41,6 +42,11 @@ TRIALS = (
 )
 
 
+def later_round(number: int, best: Trial) -> Trial:
+    """Return the trial of round 2 and later: the best student so far, trained once more as it was."""
+    return Trial(f"round{number}", f"student, round {number}", best.options)
+
+
 @dataclass(frozen=True)
 class Plan:
     """The number of lists, the names of the trials, and how often each is measured on the dev lists."""
@@ -53,7 +59,8 @@ class Plan:
 def make_plan(arguments: RetrieverArguments, measured: dict, queries: dict, seconds: float) -> tuple[Plan, str]:
     """Decide how many lists and which students the time allows, and describe what they will cost.
 
-    Two students are always made room for, one where nothing is judged; further ones are tried if time is left.
+    Two students are always made room for, one where nothing is judged, and one in every later round; further ones are
+    tried if time is left.
 
     Args:
         arguments: the options.
@@ -63,21 +70,24 @@ def make_plan(arguments: RetrieverArguments, measured: dict, queries: dict, seco
     """
     text, pair = measured["seconds_per_text"], measured["seconds_per_pair"]
     available, is_judged = queries["train"]["queries"], queries["train"]["judged"] > 0
-    pairs = arguments.depth if arguments.negatives == "stratified" else arguments.documents_per_query
+    later = arguments.rounds - 1
+    seconds -= later * queries["documents"] * text  # a round embeds the documents anew
+    pairs = arguments.depth if is_by_score(arguments) else arguments.documents_per_query
+    scoring = arguments.rounds * pairs * pair  # a list
     training = (arguments.documents_per_query + 1) * text * BACKWARD  # a list
     measured_queries = min(queries["dev"]["queries"], arguments.measured_queries)
     evaluation = measured_queries * (arguments.held_out_depth + 1) * text
-    students = min(2 if is_judged else 1, arguments.students)
+    students = min(2 if is_judged else 1, arguments.students) + later
     unmeasured = seconds - students * FEWEST * evaluation
-    lists = min(available, max(LEAST_LISTS, int(unmeasured / (pairs * pair + students * training))))
+    lists = min(available, max(LEAST_LISTS, int(unmeasured / (scoring + students * training))))
     evaluations = max(FEWEST, min(MOST, int(lists * training / SECONDS_APART)))
     each = lists * training + evaluations * evaluation
-    count = max(students, int((seconds - lists * pairs * pair) / each))
+    count = max(students, int((seconds - lists * scoring) / each)) - later
     names = [trial.name for trial in TRIALS if is_judged or not trial.needs_labels]
     names = names[: min(count, arguments.students)]
     cost = (
-        f"plan: {lists:,} of {available:,} training queries; about {lists * pairs * pair / 60:.0f} minutes for "
-        f"scoring and {each / 60:.0f} for each of {len(names)} students"
+        f"plan: {lists:,} of {available:,} training queries; about {lists * scoring / 60:.0f} minutes for "
+        f"scoring and {each / 60:.0f} for each of {len(names) + later} students"
     )
     if lists < available:
         cost += "; more --hours would use more queries"
@@ -85,7 +95,7 @@ def make_plan(arguments: RetrieverArguments, measured: dict, queries: dict, seco
 
 
 def find(name: str) -> Trial:
-    """Return the trial of a name."""
+    """Return the trial of a name in the first round."""
     return next(trial for trial in TRIALS if trial.name == name)
 
 

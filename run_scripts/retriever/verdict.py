@@ -4,11 +4,11 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from m3se.run_scripts.retriever import measure, trials
+from m3se.run_scripts.retriever import measure
 from m3se.run_scripts.retriever.gain import GAIN, bm25_run, searched_collection
 from m3se.run_scripts.retriever.measure import MEASURE, Difference
 from m3se.run_scripts.retriever.options import START, RetrieverArguments
-from m3se.run_scripts.retriever.trials import TRIALS
+from m3se.run_scripts.retriever.trials import Trial
 from m3se.trainers.data import RankingLists
 from m3se.trainers.data.candidates import identical_ids
 from m3se.trainers.data.readers.read_data import has_split
@@ -32,7 +32,7 @@ EASY_LISTS = 0.85
 WIDE_GAP = 0.2
 
 
-def judge(arguments: RetrieverArguments, trained: list[str], best: str) -> None:
+def judge(arguments: RetrieverArguments, trained: list[Trial], best: Trial) -> None:
     """Measure all systems on the test lists, write verdict.json and table.md, and print both.
 
     The published model of the best trial is in the folder `model`. Its embeddings of the collection stay in the cache,
@@ -40,7 +40,7 @@ def judge(arguments: RetrieverArguments, trained: list[str], best: str) -> None:
 
     Args:
         arguments: the options.
-        trained: names of the trials.
+        trained: the trials, in their order.
         best: the one that was chosen.
     """
     scored = RankingLists.load(arguments.scored("test"))
@@ -53,7 +53,7 @@ def judge(arguments: RetrieverArguments, trained: list[str], best: str) -> None:
     identical = set() if arguments.keep_identical_ids else identical_ids(collection)
     for name, folder in systems.items():
         scorer = load_embedder(folder)
-        if name not in (START, trials.find(best).title):  # the others are not worth a whole collection
+        if name not in (START, best.title):  # the others are not worth a whole collection
             reranked[name] = run_from_scores(scored, scorer.score_lists(scored))
             continue
         encoded = cached_encoding(scorer, scored.documents, arguments.cache_dir)
@@ -66,14 +66,14 @@ def judge(arguments: RetrieverArguments, trained: list[str], best: str) -> None:
     if is_judged:
         tasks["search"] = measure.evaluate(arguments, searched, qrels, scored)
     (arguments.folder / METRICS).unlink(missing_ok=True)  # of a run with judgments
-    chosen = trials.find(best).title
+    chosen = best.title
     task = "search" if is_judged else "re-ranking"
     gain = measure.difference(tasks[task][chosen], tasks[task][START])
-    line = verdict_line(arguments, tasks[task], chosen, gain, is_judged)
+    line = verdict_line(arguments, tasks[task], best, gain, is_judged)
     if is_judged:
         system = System(chosen, "model", searched[chosen], tasks[task][chosen])
         write_metrics(arguments, system, tasks[task][START], len(scored.documents))
-    write(arguments, tasks, line, gain, best, is_judged)
+    write(arguments, tasks, line, gain, best.name, is_judged)
 
 
 def write_metrics(arguments: RetrieverArguments, student: System, start: Evaluation, documents: int) -> None:
@@ -91,36 +91,34 @@ def write_metrics(arguments: RetrieverArguments, student: System, start: Evaluat
     write_json(arguments.folder / METRICS, metrics(student, setting, comparison))
 
 
-def system_folders(arguments: RetrieverArguments, trained: list[str], best: str) -> dict[str, str]:
+def system_folders(arguments: RetrieverArguments, trained: list[Trial], best: Trial) -> dict[str, str]:
     """Return the folder of each system that embeds, by the name of its row."""
     folders = {START: str(arguments.start)}
-    for trial in TRIALS:
-        if trial.name in trained:
-            folder = arguments.folder / "model" if trial.name == best else arguments.student(trial.name)
-            folders[trial.title] = str(folder)
+    for trial in trained:
+        folders[trial.title] = str(arguments.model if trial == best else arguments.student(trial.name))
     return folders
 
 
 def verdict_line(
-    arguments: RetrieverArguments, evaluations: dict[str, Evaluation], chosen: str, gain: Difference, is_judged: bool
+    arguments: RetrieverArguments, evaluations: dict[str, Evaluation], chosen: Trial, gain: Difference, is_judged: bool
 ) -> str:
     """Say in a line whether the student is better than the start, and if not, the likeliest reason.
 
     Args:
         arguments: where the records of this run are.
         evaluations: of the task that decides.
-        chosen: the row of the chosen student.
+        chosen: the trial of the published student.
         gain: its difference to the start.
         is_judged: the queries have judgments.
     """
-    student, start = (evaluations[row].values[MEASURE] for row in (chosen, START))
+    student, start = (evaluations[row].values[MEASURE] for row in (chosen.title, START))
     name = MEASURE if is_judged else measure.AGREEMENT
     words = "BETTER than the start" if gain.is_better else "NOT BETTER than the start"
     line = f"{words}: {name} {student:.3f} against {start:.3f} ({gain})"
     return line if gain.is_better else f"{line}. Likeliest reason: {likeliest_reason(arguments, chosen)}"
 
 
-def likeliest_reason(arguments: RetrieverArguments, chosen: str) -> str:
+def likeliest_reason(arguments: RetrieverArguments, chosen: Trial) -> str:
     """Find in the records of this run why a student gained nothing."""
     gain = json.loads((arguments.folder / GAIN).read_text(encoding="utf-8"))
     room = gain["teacher_minus_start"]["mean"]
@@ -130,8 +128,7 @@ def likeliest_reason(arguments: RetrieverArguments, chosen: str) -> str:
     share = calibration["targets"]["top_probability"]
     if share > EASY_LISTS:
         return f"the lists are too easy (the teacher gives their best document {share:.2f} of its softmax on average)"
-    trial = next(trial for trial in TRIALS if trial.title == chosen)
-    train, dev = last_values(arguments.student(trial.name))
+    train, dev = last_values(arguments.student(chosen.name))
     if train - dev > WIDE_GAP:
         return f"too few training queries ({MEASURE} {train:.2f} on them, {dev:.2f} on dev queries)"
     return "too little training for the gain that there is; give it more --hours, or a stronger teacher"

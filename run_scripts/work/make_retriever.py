@@ -16,6 +16,8 @@ from m3se.run_scripts.publishing.build import build_folder
 from m3se.run_scripts.retriever import gain, prepare, trials, verdict
 from m3se.run_scripts.retriever.options import BM25, QUERIES, START, TRAIN, RetrieverArguments
 from m3se.run_scripts.retriever.trials import Plan, Trial, make_plan
+from m3se.run_scripts.work.list_making import check_selection, is_by_score, score_filters
+from m3se.trainers.data.united import check_shares
 from m3se.trainers.models.backbones import encoder_path
 from m3se.trainers.models.model_info import ModelInfo
 from m3se.trainers.run_folder import RECORD
@@ -53,19 +55,26 @@ def main(arguments: RetrieverArguments) -> None:
     score(arguments, "train", planned.lists)
     say("5/7", "students")
     trained = train_students(arguments, planned, started)
-    best = trained[0].name
+    for number in range(2, arguments.rounds + 1):
+        trained.append(train_round(arguments, planned, number, best_trial(arguments, trained)))
+    best = best_trial(arguments, trained)
+    for trial in trained:
+        logger.info("%s: nDCG@10 %.3f on dev queries", trial.title, trials.best_value(arguments, trial))
     say("6/7", "the published folder")
-    run_function(publish, arguments, best, False)
+    run_function(publish, arguments, best, arguments.model)
     say("7/7", "verdict on held-out queries")
     score(arguments, "test")
-    run_function(verdict.judge, arguments, [trial.name for trial in trained], best)
-    run_function(publish, arguments, best, True)
+    run_function(verdict.judge, arguments, trained, best)
+    run_function(publish, arguments, best, arguments.model, True)
     finish(arguments, time.perf_counter() - started)
 
 
 def check(arguments: RetrieverArguments) -> None:
-    """Raise InputError, before any work, for models that are not there and a folder that cannot be written."""
+    """Raise InputError, before any work, for options that fit nothing, missing models and an unwritable folder."""
     refuse_unwritable(arguments.folder)
+    check_selection(arguments)
+    if arguments.candidate_shares:
+        check_shares(("BM25", "the encoder"), arguments.candidate_shares)
     check_weights(arguments.teacher_weights, len(arguments.teacher))
     ModelInfo.read(encoder_path(arguments.encoder))
     for name in arguments.teacher:
@@ -120,9 +129,9 @@ def teacher_options(arguments: RetrieverArguments) -> list[str]:
     return flags(**training_options(arguments) | own)
 
 
-def student_options(arguments: RetrieverArguments, trial: Trial, planned: Plan) -> list[str]:
-    """Return the options of distill.py for a trial."""
-    part = round(1 / planned.evaluations, 4)
+def student_options(arguments: RetrieverArguments, trial: Trial, planned: Plan, **changes: str | None) -> list[str]:
+    """Return the options of distill.py for a trial, `changes` among them."""
+    share = round(1 / planned.evaluations, 4)
     own = {
         "data": str(arguments.scored("train")),
         "train_rows": planned.lists,
@@ -130,9 +139,9 @@ def student_options(arguments: RetrieverArguments, trial: Trial, planned: Plan) 
         "dev_queries": arguments.measured_queries,
         "train_sample_size": SAMPLE,
         "eval_strategy": "steps",
-        "eval_steps": part,
+        "eval_steps": share,
         "save_strategy": "steps",
-        "save_steps": part,
+        "save_steps": share,
         "save_total_limit": 1,
         "load_best_model_at_end": True,
         "early_stopping_patience": 2,
@@ -140,24 +149,25 @@ def student_options(arguments: RetrieverArguments, trial: Trial, planned: Plan) 
         "embedding_dropout": 0.0,
         "output_dir": str(arguments.student(trial.name)),
     }
-    return flags(**training_options(arguments) | own | trial.options)
+    return flags(**training_options(arguments) | own | trial.options | changes)
 
 
 def score(arguments: RetrieverArguments, part: str, lists: int | None = None) -> None:
     """Score the lists of a part by the teachers, through the cache."""
-    chosen = part == "train" and arguments.negatives == "stratified"
-    options = flags(
-        teacher=arguments.teachers,
-        teacher_weights=list(map(str, arguments.teacher_weights)) or None,
-        data=str(arguments.lists(part)),
-        output=str(arguments.scored(part)),
-        max_queries=lists,
-        negatives="stratified" if chosen else None,
-        documents_per_query=arguments.documents_per_query if chosen else None,
-        pseudo_positives=arguments.pseudo_positives if part == "train" else None,
-        cache_dir=arguments.cache_dir,
-    )
-    run_command(score_with_teacher, options)
+    options = {
+        "teacher": arguments.teachers(part),
+        "teacher_weights": list(map(str, arguments.teacher_weights)) or None,
+        "data": str(arguments.lists(part)),
+        "output": str(arguments.scored(part)),
+        "max_queries": lists,
+        "cache_dir": arguments.cache_dir,
+    }
+    if part not in ("dev", "test"):
+        options["pseudo_positives"] = arguments.pseudo_positives
+        if is_by_score(arguments):
+            options |= {"negatives": arguments.negatives, "documents_per_query": arguments.documents_per_query}
+            options |= score_filters(arguments).bounds()
+    run_command(score_with_teacher, flags(**options))
 
 
 def plan(arguments: RetrieverArguments, measured: dict, spent: float) -> Plan:
@@ -184,7 +194,7 @@ def plan(arguments: RetrieverArguments, measured: dict, spent: float) -> Plan:
 
 
 def train_students(arguments: RetrieverArguments, planned: Plan, started: float) -> list[Trial]:
-    """Train the students while the time lasts, the best on the dev queries first; at least one."""
+    """Train the students of the first round while the time lasts, and at least one."""
     trained: list[Trial] = []
     for name in planned.trials:
         trial = trials.find(name)
@@ -195,18 +205,40 @@ def train_students(arguments: RetrieverArguments, planned: Plan, started: float)
         logger.info("\n%s", trial.title)
         run_command(distill, student_options(arguments, trial, planned))
         trained.append(trial)
-    trained.sort(key=lambda trial: -trials.best_value(arguments, trial))
-    for trial in trained:
-        logger.info("%s: nDCG@10 %.3f on dev queries", trial.title, trials.best_value(arguments, trial))
     return trained
 
 
-def publish(arguments: RetrieverArguments, student: str, judged: bool) -> None:
-    """Write the published folder of a student, with the figures of the verdict once there is one."""
+def train_round(arguments: RetrieverArguments, planned: Plan, number: int, best: Trial) -> Trial:
+    """Train the best student once more, on lists of what it ranks high now.
+
+    Args:
+        arguments: the options.
+        planned: how many lists, and how often it is measured.
+        number: of the round, from 2.
+        best: the trial of the best student so far.
+    """
+    trial = trials.later_round(number, best)
+    logger.info("\n%s: %s, on what it ranks high now", trial.title, best.title)
+    encoder = arguments.folder / "starts" / trial.name
+    run_function(publish, arguments, best, encoder)
+    run_function(prepare.prepare_round, arguments, trial.name, encoder)
+    score(arguments, trial.name, planned.lists)
+    changes = {"data": str(arguments.scored(trial.name)), "encoder": str(encoder), "pooling": None}
+    run_command(distill, student_options(arguments, trial, planned, **changes))
+    return trial
+
+
+def best_trial(arguments: RetrieverArguments, trained: list[Trial]) -> Trial:
+    """Return the trial of the student that is best on the dev queries; of equals the first."""
+    return max(trained, key=lambda trial: trials.best_value(arguments, trial))
+
+
+def publish(arguments: RetrieverArguments, student: Trial, folder: Path, judged: bool = False) -> None:
+    """Write the published folder of a student, with the figures of the verdict if it is judged."""
     files = {"table": arguments.folder / verdict.TABLE, "metrics": arguments.folder / verdict.METRICS}
     build_folder(
-        arguments.student(student),
-        arguments.folder / "model",
+        arguments.student(student.name),
+        folder,
         name=f"{Path(arguments.data).name}-retriever",
         license=arguments.license,
         language=arguments.language,
@@ -217,11 +249,11 @@ def publish(arguments: RetrieverArguments, student: str, judged: bool) -> None:
 
 def finish(arguments: RetrieverArguments, seconds: float) -> None:
     """Print what to do with the model; end with status 1 if a better one was required and this one is not."""
-    model = arguments.folder / "model"
-    judged = read(arguments, verdict.VERDICT)
+    judged, data, cache = read(arguments, verdict.VERDICT), arguments.data, arguments.cache_dir
+    student = arguments.student(judged["chosen"])
     print(f"Done in {seconds / 60:.1f} minutes. Search with it:\n")
-    print(f'  m3se search --model {model} --data {arguments.data} --cache_dir {arguments.cache_dir} "your words"\n')
+    print(f'  m3se search --model {arguments.model} --data {data} --cache_dir {cache} "your words"\n')
     print("or push it to the Hub:\n")
-    print(f"  m3se publish --model {arguments.student(judged['chosen'])} --folder {model} --repo your-name/your-model")
+    print(f"  m3se publish --model {student} --folder {arguments.model} --repo your-name/your-model")
     if arguments.require_better and not judged["is_better"]:
         sys.exit(1)

@@ -10,18 +10,19 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub import ModelCard
+from safetensors.torch import load_file
 from transformers import AutoModel, AutoTokenizer
 
 from m3se import DualEncoder, InputError, load_scorer
 from m3se.run_scripts.retriever import measure, prepare, verdict
 from m3se.run_scripts.retriever.options import RetrieverArguments
-from m3se.run_scripts.retriever.trials import make_plan
+from m3se.run_scripts.retriever.trials import TRIALS, best_value, find, make_plan
 from m3se.run_scripts.work import make_retriever
 from m3se.trainers.data import BM25Index, RankingLists
 from m3se.trainers.evaluation.run_metrics import evaluate_run
 from m3se.trainers.teacher.run_teacher import read_scores
 from tests.reliability.forked import Run
-from tests.worlds import small_world
+from tests.worlds import small_world, tiny
 from tests.worlds.small_world import write_collection, write_encoder
 
 
@@ -35,7 +36,9 @@ SMALL = {
     "test_queries": 20,
     "dev_queries": 20,
 }
-LABELLED = {"teacher": ["train", "start", "bm25"], "anyway": True, "hours": 0.02, "license": "apache-2.0"}
+LABELLED = {"teacher": ["train", "start", "bm25"], "anyway": True, "hours": 0.02, "license": "apache-2.0", "rounds": 2}
+TITLES = {"round2": "student, round 2"} | {trial.name: trial.title for trial in TRIALS}
+NAMESAKE = "testd102"  # a query, and a document with its id and words
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +47,10 @@ def world(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(small_world, "QUERIES", {"train": 72, "dev": 20, "test": 20})
         write_collection(root / "data", documents=120)
+    queries = [json.loads(line) for line in (root / "data" / "queries.jsonl").read_text().splitlines()]
+    words = next(query["text"] for query in queries if query["_id"] == NAMESAKE)
+    with open(root / "data" / "corpus.jsonl", "a", encoding="utf-8") as file:
+        file.write(json.dumps({"_id": NAMESAKE, "text": words}) + "\n")
     write_encoder(root / "encoder")
     without = shutil.copytree(root / "data", root / "without")
     shutil.rmtree(without / "qrels")
@@ -91,10 +98,64 @@ def test_the_rows_are_what_the_published_model_gives(world, finished):
         run[row["query_id"]] = dict(zip(row["document_ids"], scores, strict=True))
     qrels = json.loads((world / "out" / "qrels.test.json").read_text())
     expected = evaluate_run(run, qrels).values
-    row = verdict.trials.find(result["chosen"]).title
+    row = TITLES[result["chosen"]]
     assert result["values"]["re-ranking"][row]["nDCG@10"] == pytest.approx(expected["nDCG@10"], abs=1e-9)
     assert {"BM25", "start", row, "teacher"} <= result["values"]["re-ranking"].keys()
     assert "teacher" not in result["values"]["search"]
+
+
+@pytest.mark.slow
+def test_a_search_returns_all_documents_but_the_one_with_the_id_of_its_query(world, finished):
+    result = json.loads((world / "out" / "verdict.json").read_text())
+    lists = RankingLists.load(world / "out" / "lists" / "test")
+    qrels = json.loads((world / "out" / "qrels.test.json").read_text())
+    start, ids = load_scorer(world / "out" / "start"), lists.documents.ids
+    embeddings = start.encode(lists.documents.texts(ids), "document")
+    queries = start.encode(lists.rows["query"][:], "query")
+    run = {}
+    for query, scores in zip(lists.rows["query_id"], (queries @ embeddings.T).tolist(), strict=True):
+        best = sorted(zip(ids, scores, strict=True), key=lambda pair: (-pair[1], pair[0]))
+        run[query] = dict([pair for pair in best if pair[0] != query][:100])
+    assert len(run[NAMESAKE]) == 100
+    assert result["values"]["search"]["start"] == pytest.approx(
+        evaluate_run(run, qrels, None, measure.MEASURES).values
+    )
+    assert NAMESAKE not in lists.rows[list(lists.rows["query_id"]).index(NAMESAKE)]["document_ids"]
+
+
+@pytest.mark.slow
+def test_a_later_round_trains_the_best_student_on_what_it_ranks_high(world, finished):
+    out = world / "out"
+    values = json.loads((out / "verdict.json").read_text())["values"]["re-ranking"]
+    assert "student, round 2" in values
+    earlier = json.loads((out / "plan.json").read_text())["plan"]["trials"]
+    arguments = RetrieverArguments(**options(world, **LABELLED))
+    best = max(earlier, key=lambda name: best_value(arguments, find(name)))
+    record = json.loads((out / "students" / "round2" / "training.json").read_text())
+    assert record["options"]["encoder"] == str(out / "starts" / "round2")
+    weights = [out / place / "model.safetensors" for place in (f"students/{best}", "starts/round2")]
+    before, after = (list(load_file(path).values())[-1] for path in weights)
+    assert torch.equal(before, after)
+    rows = RankingLists.load(out / "scored" / "round2").rows
+    assert len(rows) > 20 and not np.isnan(np.concatenate(rows["teacher_scores"])).any()
+
+
+def test_the_lists_of_a_later_round_hold_what_bm25_and_the_student_rank_high(world, tmp_path):
+    student = DualEncoder.from_encoder(write_encoder(tmp_path / "encoder"), pooling="mean")
+    student.save_pretrained(tmp_path / "student")
+    tiny.tokenizer().save_pretrained(tmp_path / "student")
+    arguments = RetrieverArguments(**options(world, output=str(tmp_path / "out"), teacher=["elsewhere"]))
+    prepare.prepare_round(arguments, "round2", tmp_path / "student")
+    lists = RankingLists.load(tmp_path / "out" / "lists" / "round2")
+    scorer, ids = load_scorer(tmp_path / "student"), lists.documents.ids
+    index = BM25Index.build(lists.documents)
+    embeddings = scorer.encode(lists.documents.texts(ids), "document")
+    for row in lists.rows:
+        (query,) = scorer.encode([row["query"]], "query")
+        order = np.argsort(-(embeddings @ query), kind="stable")[:10]
+        ((lexical,), _) = index.search([row["query"]], 10)
+        negatives = np.array(row["document_ids"])[np.array(row["labels"]) == 0]
+        assert set(negatives) <= {ids[place] for place in order} | set(lexical)
 
 
 @pytest.mark.slow
@@ -103,7 +164,7 @@ def test_the_card_holds_the_verdict_and_the_next_commands_are_printed(world, fin
     card = ModelCard.load(world / "out" / "model" / "README.md")
     assert line.split(" (")[0] in card.content
     values = json.loads((world / "out" / "verdict.json").read_text())["values"]["search"]
-    chosen = verdict.trials.find(json.loads((world / "out" / "verdict.json").read_text())["chosen"]).title
+    chosen = TITLES[json.loads((world / "out" / "verdict.json").read_text())["chosen"]]
     stated = {result.metric_name: result.metric_value for result in card.data.eval_results}
     assert stated["nDCG@10"] == pytest.approx(values[chosen]["nDCG@10"], abs=1e-5)
     assert {(result.dataset_name, result.dataset_split) for result in card.data.eval_results} == {("data", "test")}
@@ -131,7 +192,7 @@ def test_a_second_run_reuses_what_is_unchanged_and_says_so(world, finished):
     second = Run("make_retriever", options(world, **LABELLED), world).finish()
     assert second["status"] == 0, second["lines"]
     plan = json.loads((world / "out" / "plan.json").read_text())
-    for place in ("teacher", *(f"students/{name}" for name in plan["plan"]["trials"])):
+    for place in ("teacher", *(f"students/{name}" for name in [*plan["plan"]["trials"], "round2"])):
         assert f"{world / 'out' / place}: nothing has changed since it was trained; reused" in second["lines"]
     assert (world / "out" / "model" / "model.safetensors").read_bytes() == weights
 
@@ -139,6 +200,8 @@ def test_a_second_run_reuses_what_is_unchanged_and_says_so(world, finished):
 @pytest.mark.slow
 def test_without_judgments_the_teacher_is_agreed_with_and_a_pipeline_can_require_more(world, finished):
     values = options(world, "agreed", data=str(world / "without"), teacher=str(world / "out" / "teacher"))
+    write(world / "agreed" / "metrics.json", {"of": "an earlier run with judgments"})
+    values |= {"candidate_shares": ["1", "2"], "max_score": 100.0, "negatives": "top"}
     ended = run_script(**values, require_better=True, hours=0.02, anyway=True)
     assert ended.returncode in (0, 1), ended.stderr[-2000:]
     result = json.loads((world / "agreed" / "verdict.json").read_text())
@@ -149,6 +212,12 @@ def test_without_judgments_the_teacher_is_agreed_with_and_a_pipeline_can_require
     assert result["values"]["re-ranking"]["teacher"]["nDCG@10"] == pytest.approx(1.0)
     assert "nDCG@10 with the teacher's scores as gains" in result["line"]
     assert ended.returncode == int(not result["is_better"])
+    assert "filter by teacher score" in ended.stdout and "max_score 100" in ended.stdout
+    report = RankingLists.load(world / "agreed" / "scored" / "train").report["lists"]
+    assert report["candidates"].startswith("33% BM25") and report["candidates"].endswith(" + 67% start")
+    assert report["negatives"] == "top" and report["filters"]["bounds"] == {"max_score": 100.0}
+    assert not (world / "agreed" / "metrics.json").exists()
+    assert ModelCard.load(world / "agreed" / "model" / "README.md").data.eval_results is None
 
 
 def test_queries_of_missing_splits_are_held_out_of_training(world, tmp_path):
@@ -197,13 +266,13 @@ def test_a_difference_is_that_of_the_means_with_a_paired_test():
 
 def test_the_likeliest_reason_is_read_from_the_records(world, tmp_path):
     arguments = RetrieverArguments(**options(world, output=str(tmp_path)))
-    chosen = verdict.trials.TRIALS[0]
+    chosen = TRIALS[0]
     history = [{"eval_nDCG@10": 0.5, "train_nDCG@10": 0.9}]
     write(tmp_path / "students" / chosen.name / "training.json", {"log_history": history})
     for room, share, expected in ((0.01, 0.9, "barely"), (0.1, 0.9, "too easy"), (0.1, 0.5, "too few")):
         write(tmp_path / "gain.json", {"teacher_minus_start": {"mean": room}})
         write(tmp_path / "scored" / "train" / "calibration.json", {"targets": {"top_probability": share}})
-        assert expected in verdict.likeliest_reason(arguments, chosen.title)
+        assert expected in verdict.likeliest_reason(arguments, chosen)
 
 
 def write(path: Path, value: dict) -> None:
@@ -214,6 +283,7 @@ def write(path: Path, value: dict) -> None:
 def test_the_plan_fits_the_time(world):
     arguments = RetrieverArguments(**options(world))
     queries = {"train": {"queries": 50_000, "judged": 50_000}, "dev": {"queries": 20, "judged": 20}}
+    queries["documents"] = 1000
     measured = {"seconds_per_text": 0.01, "seconds_per_pair": 0.02}
     planned, cost = make_plan(arguments, measured, queries, 2400)
     # two students are measured twice on 20 queries of 9 texts; a list of 5 texts takes three forward passes
@@ -224,12 +294,16 @@ def test_the_plan_fits_the_time(world):
     unlabelled = queries | {"train": {"queries": 300, "judged": 0}}
     planned, cost = make_plan(arguments, measured, unlabelled, 2400)
     assert planned.lists == 300 and planned.trials == ["distilled", "slower"] and "more --hours" not in cost
+    twice, cost = make_plan(RetrieverArguments(**options(world, rounds=2)), measured, queries, 2400)
+    # the second round embeds 1,000 documents, scores all lists anew, and trains a third student
+    assert twice.lists == int((2400 - 10 - 3 * 2 * 20 * 9 * 0.01) / (2 * 4 * 0.02 + 3 * 5 * 0.01 * 3))
+    assert twice.trials == ["mixed", "labels"] and "for each of 3 students" in cost
 
 
 def test_the_plan_of_a_run_stands_when_it_goes_on(world, tmp_path):
     arguments = RetrieverArguments(**options(world, output=str(tmp_path), hours=1.0))
     part = {"queries": 50_000, "judged": 50_000}
-    write(tmp_path / "queries.json", {"train": part, "dev": part | {"queries": 20}})
+    write(tmp_path / "queries.json", {"train": part, "dev": part | {"queries": 20}, "documents": 1000})
     measured = {"seconds_per_text": 0.01, "seconds_per_pair": 0.02}
     planned = make_retriever.plan(arguments, measured, spent=300)
     assert make_retriever.plan(arguments, measured, spent=2000) == planned
@@ -239,7 +313,7 @@ def test_the_plan_of_a_run_stands_when_it_goes_on(world, tmp_path):
 @pytest.mark.slow
 def test_the_start_and_bm25_score_every_pair_of_the_lists_as_they_do_alone(world, finished):
     lists = RankingLists.load(world / "out" / "lists" / "test")
-    start, bm25 = (read_scores(world / "out" / "teachers" / name) for name in ("start", "bm25"))
+    start, bm25 = (read_scores(world / "out" / "teachers" / name / "test") for name in ("start", "bm25"))
     expected = load_scorer(world / "out" / "start").score_lists(lists, progress=False)
     index = BM25Index.build(lists.documents)
     for row, scores in zip(lists.rows, expected, strict=True):
@@ -249,7 +323,7 @@ def test_the_start_and_bm25_score_every_pair_of_the_lists_as_they_do_alone(world
         assert bm25[row["query_id"]] == {name: found.get(name, 0.0) for name in row["document_ids"]}
 
 
-@pytest.mark.parametrize("change", [{"hours": 0}, {"depth": 1}, {"dev_queries": 0}])
+@pytest.mark.parametrize("change", [{"hours": 0}, {"depth": 1}, {"dev_queries": 0}, {"rounds": 0}])
 def test_an_option_that_cannot_be_is_refused(world, change):
     with pytest.raises(InputError, match=f"--{next(iter(change))}: expected"):
         RetrieverArguments(**options(world, **change))
