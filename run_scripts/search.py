@@ -2,22 +2,21 @@
 
     python run_scripts/search.py --model outputs/quickstart/model --data pydocs "eigenvalues of a matrix"
 
-The first search embeds the collection and keeps that; from then on an answer takes seconds.
+The first search embeds the collection and keeps that; from then on an answer takes seconds. With --store, the database
+that index.py filled is searched, and --data is not read.
 """
 
-import time
 from argparse import Namespace
 from dataclasses import dataclass, field
-from textwrap import shorten
 
 from m3se.run_scripts.cli.app import run
-from m3se.run_scripts.cli.arguments import DocumentArguments, SearchedArguments, option
+from m3se.run_scripts.cli.arguments import DocumentArguments, SearchedArguments, StoreArguments, option
 from m3se.run_scripts.cli.parser import HfArgumentParser
 from m3se.trainers.errors import InputError
 
 
 @dataclass(kw_only=True)
-class SearchArguments(DocumentArguments, SearchedArguments):
+class SearchArguments(DocumentArguments, SearchedArguments, StoreArguments):
     """The collection to search, and the model."""
 
     data: str = field(
@@ -25,6 +24,7 @@ class SearchArguments(DocumentArguments, SearchedArguments):
     )
     top: int = option("How many documents to show.", 10)
     cache_dir: str = option("Where collections and embeddings are kept.", "outputs/cache")
+    where: str | None = option("Condition on documents of a --store, such as 'id like \"numpy.%\"'.")
 
 
 def make_parser() -> HfArgumentParser:
@@ -38,23 +38,11 @@ def main(arguments: SearchArguments, rest: Namespace) -> None:
     """Print the best documents of every query."""
     if arguments.top < 1:
         raise InputError(f"top: expected at least 1, got {arguments.top}")
-    from m3se.run_scripts.work.encodings import open_encoding
-    from m3se.trainers.data import read_documents
-    from m3se.trainers.retrieval.loading import load_embedder
-    from m3se.trainers.retrieval.search import retrieve
+    if arguments.store is None and (arguments.where or arguments.effort):
+        raise InputError("--where and --effort are for --store")
+    from m3se.run_scripts.work import search
 
-    scorer = load_embedder(arguments.model, arguments.dtype, arguments.pooling)
-    documents = read_documents(arguments.data, arguments.cache_dir, arguments.split)
-    encoded = open_encoding(arguments, scorer, documents)
-    started = time.perf_counter()
-    queries = dict(zip(rest.query, rest.query, strict=True))
-    run_ = retrieve(scorer, queries, encoded, arguments.top, progress=False)
-    print(f"{len(documents):,} documents searched in {time.perf_counter() - started:.2f} s")
-    for query, scores in run_.items():
-        print(f"\n{query}")
-        texts = documents.texts(list(scores))
-        for rank, (name, text) in enumerate(zip(scores, texts, strict=True), start=1):
-            print(f"{rank:3d}. {scores[name]:9.3f}  {name}\n{'':16}{shorten(text.removeprefix(name), 100)}")
+    search.main(arguments, rest.query)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,6 @@ def preview(names: Iterable[str]) -> str:
     return shown + (", …" if len(names) > NAMES_SHOWN else "")
 
 
-def first_line(error: Exception) -> str:
-    """Return another library's error message in one line of at most 500 characters."""
+def first_line(error: Exception | str) -> str:
+    """Return another library's error, or its message, in one line of at most 500 characters."""
     return next(filter(None, map(str.strip, str(error).splitlines())), type(error).__name__)[:500]

@@ -111,6 +111,18 @@ class SearchedArguments(EmbedderArguments):
 
 
 @dataclass(kw_only=True)
+class StoreArguments:
+    """Documents in a vector database."""
+
+    store: str | None = option(
+        "Database that index.py filled: a file NAME.db, or a Milvus server's address such as http://HOST:19530 (its "
+        "token in M3SE_STORE_TOKEN)."
+    )
+    store_name: str = option("Name of the documents in it.", "documents")
+    effort: int | None = option("How much its approximate index looks at: cells of IVF, length of HNSW's list.")
+
+
+@dataclass(kw_only=True)
 class EncoderArguments:
     """The encoder that training starts from. Options left out keep the default of the model's config."""
 

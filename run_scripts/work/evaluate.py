@@ -26,12 +26,15 @@ from m3se.trainers.evaluation.run_metrics import MEASURES, Evaluation, Qrels, ch
 from m3se.trainers.evaluation.runs import Run, check_collection, check_ids, without_identical
 from m3se.trainers.evaluation.significance import compare
 from m3se.trainers.models.model_info import ModelInfo
-from m3se.trainers.retrieval.embedded_collection import cached_encoding
+from m3se.trainers.retrieval.embedded_collection import cached_encoding, complete_encoding
 from m3se.trainers.retrieval.faiss_index import new_index
 from m3se.trainers.retrieval.loading import EMBEDDERS, check_kind, load_scorer
 from m3se.trainers.retrieval.scorers import DenseScorer, Scorer
 from m3se.trainers.retrieval.search import retrieve, retrieve_by_index, retrieve_by_scoring
 from m3se.trainers.storage.atomic import refuse_unwritable, write_text
+from m3se.trainers.stores.connection import check_store
+from m3se.trainers.stores.document_store import EXACT, open_store
+from m3se.trainers.stores.searching import retrieve_from_store
 from m3se.trainers.teacher.templates import judges
 
 
@@ -109,12 +112,27 @@ def search_all(arguments: EvaluationArguments, scorer: Scorer, collection: Colle
     queries = collection.queries
     if not isinstance(scorer, DenseScorer):
         return retrieve_by_scoring(scorer, queries, collection.documents, depth), {}
+    if arguments.store is not None:
+        return search_database(arguments, scorer, collection, depth)
     encoded = cached_encoding(scorer, collection.documents, arguments.cache_dir)
     facts = {"number_format": encoded.description["format"]}
     if arguments.index is None:
         return retrieve(scorer, queries, encoded, depth), facts
     run_, recall = retrieve_by_index(scorer, queries, encoded, depth, arguments.index, arguments.probes)
     return run_, {**facts, "index": arguments.index, "probes": arguments.probes, "index_recall": recall}
+
+
+def search_database(
+    arguments: EvaluationArguments, scorer: DenseScorer, collection: Collection, depth: int
+) -> tuple[Run, dict]:
+    """Search as `search_all` does, in a database; its recall is known where the same embeddings are in the cache."""
+    with open_store(arguments.store, arguments.store_name, scorer.fingerprint) as store:
+        encoded = None
+        if len(store) == len(collection.documents) and store.index_type != EXACT:
+            encoded = complete_encoding(scorer, collection.documents, arguments.cache_dir)
+        run_, recall = retrieve_from_store(scorer, collection.queries, store, depth, arguments.effort, encoded)
+        facts = {"store": arguments.store, "index": store.index_type, "effort": arguments.effort}
+        return run_, facts | ({} if recall is None else {"index_recall": recall})
 
 
 def evaluated(arguments: EvaluationArguments, run_: Run, qrels: Qrels, queries=None) -> Evaluation:
@@ -147,12 +165,23 @@ def check_index(arguments: EvaluationArguments, models: list[ModelInfo]) -> None
     """Raise InputError for an index that cannot be built for one of the models."""
     if not arguments.retrieve and (arguments.index or arguments.probes):
         raise InputError("--index and --probes are for --retrieve")
+    if arguments.store:
+        check_database(arguments, models)
+    elif arguments.effort:
+        raise InputError("--effort is for --store")
     if arguments.probes and not arguments.index:
         raise InputError("--probes: say with --index in which index")
     for info in models:
         logger.info("%s: %s model", info.name, info.kind)
         if arguments.index and info.kind in EMBEDDERS and info.width is not None:
             new_index(info.width, arguments.index, arguments.probes)
+
+
+def check_database(arguments: EvaluationArguments, models: list[ModelInfo]) -> None:
+    """Raise InputError unless one model that embeds is to search the database."""
+    if not arguments.retrieve or arguments.index or len(models) != 1 or models[0].kind not in EMBEDDERS:
+        raise InputError("--store: goes with --retrieve, without --index, and with one model that embeds a text")
+    check_store(arguments.store)
 
 
 def check_models(models: list[str], dtype: str, pooling: str | None, template: str | None = None) -> list[ModelInfo]:

@@ -16,7 +16,7 @@ from tests.reliability.programs.kill_matrix import matrix, prepare
 from tests.reliability.stages import Stage, stages
 
 
-KILLS = {"training": 2, "encoding": 1, "evaluating": 1, "publishing": 2}
+KILLS = {"training": 2, "encoding": 1, "indexing": 2, "evaluating": 1, "publishing": 2}
 READ_ONLY = ("training", "encoding", "evaluating", "publishing")
 FULL = {"training": 3_000, "encoding": 150, "publishing": 3_000}  # bytes of the largest file
 

@@ -1,14 +1,19 @@
 """The stages that are killed: what each runs, on what, and which of its files must come out the same."""
 
+import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 
 from huggingface_hub import HfApi, constants
 
 from m3se.run_scripts.publishing import push
+from m3se.trainers.stores import fill
+from m3se.trainers.stores.document_store import open_store
 from tests.hub_state import Hub
 from tests.reliability.forked import Run, digests
 from tests.worlds import tiny
@@ -16,8 +21,9 @@ from tests.worlds.small_world import write_collection, write_encoder
 from tests.worlds.studies import fork_jobs, write_recipes
 
 
-NAMES = ("scoring", "training", "encoding", "evaluating", "publishing", "reproducing")
+NAMES = ("scoring", "training", "encoding", "indexing", "evaluating", "publishing", "reproducing")
 REPO = "org/de-tiny"
+LEFT_OUT = ("cache", "checkpoint-", "logs", "records", "store.db", ".")
 TRAINING = {
     "loss": "m3se",
     "dev_queries": 4,
@@ -61,7 +67,9 @@ class Stage:
 
     def artefacts(self) -> dict[str, str]:
         """Digests of all that the stage leaves, but for caches, checkpoints, logs and how long jobs took."""
-        return digests(self.folder, leave_out=("cache", "checkpoint-", "logs", "records", ".")) | self.more()
+        return (
+            digests(self.folder, leave_out=("cache", "checkpoint-", "logs", "records", "store.db", ".")) | self.more()
+        )
 
 
 def make_world(root: Path) -> None:
@@ -76,7 +84,7 @@ def make_world(root: Path) -> None:
 
 
 def stages(root: Path, hub: Hub) -> dict[str, Stage]:
-    """All stages by name. `encoding`, `evaluating` and `publishing` read the student in `trained`."""
+    """All stages by name. Those from `encoding` to `publishing` read the student in `trained`."""
     words, student = root / "words", root / "trained"
     folders = {name: root / f"of-{name}" for name in NAMES}
     cache = {name: folder / "cache" for name, folder in folders.items()}
@@ -89,18 +97,58 @@ def stages(root: Path, hub: Hub) -> dict[str, Stage]:
         "scoring": scoring | {"output": folders["scoring"] / "lists", "cache_dir": cache["scoring"]},
         "training": training | {"output_dir": folders["training"] / "student", "cache_dir": cache["training"]},
         "encoding": encoding | {"output": folders["encoding"] / "shards", "cache_dir": cache["encoding"]},
+        "indexing": {"model": student, "data": words, "store": folders["indexing"] / "store.db"}
+        | {"index_type": "IVF_FLAT", "cache_dir": cache["indexing"]},
         "evaluating": evaluating | {"output": folders["evaluating"] / "results", "cache_dir": cache["evaluating"]},
         "publishing": {"model": student, "folder": folders["publishing"] / "de-tiny", "repo": REPO},
         "reproducing": study | {"data": words, "output": folders["reproducing"] / "studies"},
     }
-    scripts = {"scoring": "score_with_teacher", "training": "distill", "encoding": "encode"}
+    scripts = {"scoring": "score_with_teacher", "training": "distill", "encoding": "encode", "indexing": "index"}
     scripts |= {"evaluating": "evaluate", "publishing": "publish", "reproducing": "reproduce"}
     made = {name: Stage(name, script, flags[name], folders[name]) for name, script in scripts.items()}
     made["reproducing"].before = partial(fork_jobs, root)
+    made["indexing"].before = put_small_blocks
+    made["indexing"].more = partial(stored, folders["indexing"] / "store.db")
     publishing = made["publishing"]
     publishing.before, publishing.environment = partial(use, hub), {"HF_TOKEN": "writer", "HF_HUB_DISABLE_XET": "1"}
     publishing.clear, publishing.more = partial(empty, hub), partial(published, hub)
     return made
+
+
+def put_small_blocks() -> None:
+    """Let a small block be put at a time, so that a kill may fall between two."""
+    fill.DOCUMENTS_PER_BLOCK = 8
+
+
+def stored(uri: Path) -> dict[str, str]:
+    """Digests of the rows of a database by id, read in a process that ends: its threads must not be forked."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            rows = read_rows(str(uri)) if uri.exists() else {}
+            with os.fdopen(writer, "w", encoding="utf-8") as file:
+                json.dump(rows, file)
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, encoding="utf-8") as file:
+        rows = json.load(file)
+    os.waitpid(child, 0)
+    return rows
+
+
+def read_rows(uri: str) -> dict[str, str]:
+    """Digest every row by its id; a row that is there twice counts as `twice`."""
+    digests: dict[str, str] = {}
+    with open_store(uri, "documents") as store:
+        rows = store._client.query("documents", filter='id != ""', output_fields=["*"], limit=10_000)
+        digests["rows"] = str(len(store))
+    for row in rows:
+        content = json.dumps([row["key"], row["text"], row["digest"], [float(number) for number in row["vector"]]])
+        name = f"store/{row['id']}"
+        digests[name] = "twice" if name in digests else sha256(content.encode()).hexdigest()
+    return digests
 
 
 def use(hub: Hub) -> None:

@@ -172,6 +172,16 @@ def cached_encoding(scorer: DenseScorer, documents: DocumentTable, cache_dir: st
     return EmbeddedCollection(folder)
 
 
+def complete_encoding(
+    scorer: DenseScorer, documents: DocumentTable, cache_dir: str | Path
+) -> EmbeddedCollection | None:
+    """Open the collection as this model embeds it, in the cache; None where it is not, or not complete."""
+    try:
+        return EmbeddedCollection(encoding_folder(scorer, documents, cache_dir))
+    except InputError:
+        return None
+
+
 def encoding_folder(scorer: DenseScorer, documents: DocumentTable, cache_dir: str | Path) -> Path:
     """Return where the cache keeps the embeddings that this model makes of this collection."""
     key = blake2b(f"{scorer.fingerprint} {documents.fingerprint}".encode(), digest_size=8).hexdigest()

@@ -1,7 +1,7 @@
 """Kill -9 every stage at many moments, run it again, and compare what it leaves with an undisturbed run.
 
-    python -m tests.reliability.programs.kill_matrix --kills 30 --stages scoring training encoding evaluating \\
-        publishing reproducing
+    python -m tests.reliability.programs.kill_matrix --kills 30 --stages scoring training encoding indexing \\
+        evaluating publishing reproducing
 
 A moment is a change to a file (before the k-th that the run makes) or a time since its start, in turn; both are drawn
 with --seed, so a moment of the first kind comes again. Prints a line for each stage and, with --verbose, each kill;

@@ -25,7 +25,7 @@ def read_beir(folder: Path, split: str) -> Source:
     return Source(
         folder.name,
         "BEIR",
-        documents=Stream(str(corpus), file_key(corpus), lambda: _entries(corpus)),
+        documents=stream_corpus(corpus),
         queries=lambda counts: _queries(folder, counts),
         qrels=lambda counts: read_qrels(_qrels_file(folder, split), counts),
         split=split,
@@ -34,6 +34,11 @@ def read_beir(folder: Path, split: str) -> Source:
         has_queries=lambda: find(folder, "queries.jsonl") is not None,
         titles=lambda: _titles(corpus),
     )
+
+
+def stream_corpus(file: Path) -> Stream[Entry]:
+    """Describe a file of documents as `corpus.jsonl` has them."""
+    return Stream(str(file), file_key(file), lambda: _entries(file))
 
 
 def _queries(folder: Path, counts: Counter[str]) -> Queries:

@@ -14,7 +14,7 @@ from datasets import Dataset
 from m3se.trainers.data.documents import DocumentTable
 from m3se.trainers.data.pydocs.pydocs import SPLITS, read_pydocs
 from m3se.trainers.data.readers.assemble import add_lists, assemble, cache_documents
-from m3se.trainers.data.readers.beir import is_beir, read_beir
+from m3se.trainers.data.readers.beir import is_beir, read_beir, stream_corpus
 from m3se.trainers.data.readers.dpr import read_dpr
 from m3se.trainers.data.readers.hub import read_hub
 from m3se.trainers.data.readers.hub_parts import split_configuration
@@ -105,6 +105,19 @@ def read_documents(source: str, cache_dir: str | Path | None = None, split: str 
         return read_pydocs(SPLITS[0], cache_dir).documents
     documents, counts = cache_documents(find_source(str(source), split).documents, cache_dir)
     logger.info("%s: %s documents%s", source, f"{len(documents):,}", _noted(counts))
+    return documents
+
+
+def read_corpus(file: str | Path, cache_dir: str | Path | None = None) -> DocumentTable:
+    """Read a file of documents, JSON lines with `_id`, `text` and perhaps `title`, prepared once in `cache_dir`.
+
+    Raises:
+        InputError: there is no such file, or a line is no document.
+    """
+    if not Path(file).is_file():
+        raise InputError(f"{file}: no such file; expected JSON lines with _id and text")
+    documents, counts = cache_documents(stream_corpus(Path(file)), cache_dir)
+    logger.info("%s: %s documents%s", file, f"{len(documents):,}", _noted(counts))
     return documents
 
 

@@ -1,0 +1,58 @@
+"""The best documents of a few queries, from a collection's embeddings or from a database."""
+
+import time
+from textwrap import shorten
+from typing import NamedTuple
+
+from m3se.run_scripts.search import SearchArguments
+from m3se.run_scripts.work.encodings import open_encoding
+from m3se.trainers.data import read_documents
+from m3se.trainers.retrieval.loading import load_embedder
+from m3se.trainers.retrieval.search import retrieve
+from m3se.trainers.stores.connection import check_store
+from m3se.trainers.stores.document_store import Hit, open_store
+
+
+class Answers(NamedTuple):
+    """The documents of each query, best first; how many were searched, and in how many seconds."""
+
+    hits: list[list[Hit]]
+    documents: int
+    seconds: float
+
+
+def main(arguments: SearchArguments, queries: list[str]) -> None:
+    """Print the best documents of every query."""
+    answers = search_collection(arguments, queries) if arguments.store is None else search_store(arguments, queries)
+    print(f"{answers.documents:,} documents searched in {answers.seconds:.2f} s")
+    for query, hits in zip(queries, answers.hits, strict=True):
+        print(f"\n{query}")
+        for rank, hit in enumerate(hits, start=1):
+            print(f"{rank:3d}. {hit.score:9.3f}  {hit.id}\n{'':16}{shorten(hit.text.removeprefix(hit.id), 100)}")
+
+
+def search_collection(arguments: SearchArguments, queries: list[str]) -> Answers:
+    """Search the embeddings of the data, which are made where they are missing."""
+    scorer = load_embedder(arguments.model, arguments.dtype, arguments.pooling)
+    documents = read_documents(arguments.data, arguments.cache_dir, arguments.split)
+    encoded = open_encoding(arguments, scorer, documents)
+    started = time.perf_counter()
+    run_ = retrieve(scorer, dict(zip(queries, queries, strict=True)), encoded, arguments.top, progress=False)
+    seconds = time.perf_counter() - started
+    hits = []
+    for query in queries:
+        texts = documents.texts(list(run_[query]))
+        hits.append([Hit(*scored, text) for scored, text in zip(run_[query].items(), texts, strict=True)])
+    return Answers(hits, len(documents), seconds)
+
+
+def search_store(arguments: SearchArguments, queries: list[str]) -> Answers:
+    """Search the documents of a database."""
+    check_store(arguments.store)
+    scorer = load_embedder(arguments.model, arguments.dtype, arguments.pooling)
+    with open_store(arguments.store, arguments.store_name, scorer.fingerprint) as store:
+        count, started = len(store), time.perf_counter()
+        vectors = scorer.encode(queries, "query")
+        options = {"where": arguments.where or "", "effort": arguments.effort, "with_texts": True}
+        hits = list(store.search(vectors, arguments.top, **options))
+        return Answers(hits, count, time.perf_counter() - started)
