@@ -29,7 +29,9 @@ def retrieve_from_store(
     """
     vectors = scorer.encode(list(queries.values()), "query")
     answers = list(store.search(vectors, k, effort=effort))
-    run = {query: {hit.id: hit.score for hit in hits} for query, hits in zip(queries, answers, strict=True)}
+    run: Run = {}
+    for query, hits in zip(queries, answers, strict=True):
+        run[query] = {hit.id: hit.score for hit in hits}
     return run, None if encoded is None else store_recall(answers, vectors, encoded)
 
 
