@@ -17,6 +17,7 @@ from m3se.trainers.errors import InputError, first_line
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
+    from pymilvus.exceptions import MilvusException
 
 TOKEN = "M3SE_STORE_TOKEN"
 SUFFIX = ".db"
@@ -37,7 +38,6 @@ def check_store(uri: str) -> None:
     for client in clients:
         if find_spec(client) is None:
             raise InputError(f"--store needs {client}: pip install 'm3se[store]'")
-        logging.getLogger(client).setLevel(logging.CRITICAL)  # it logs every refusal with a traceback
 
 
 @contextmanager
@@ -66,6 +66,8 @@ def connect(uri: str, create: bool = False) -> Iterator["MilvusClient"]:
     from pymilvus import MilvusClient
     from pymilvus.exceptions import MilvusException
 
+    for chatty in ("pymilvus", "milvus_lite", "grpc"):  # pymilvus sets its own level when it is imported
+        logging.getLogger(chatty).setLevel(logging.CRITICAL)  # they log every refusal with a traceback
     if is_file(uri):
         if not create and not Path(uri).exists():
             raise InputError(f"{uri}: no such database; index.py makes it")
@@ -82,11 +84,11 @@ def connect(uri: str, create: bool = False) -> Iterator["MilvusClient"]:
             release_file(uri)
 
 
-def cannot_connect(uri: str, error: Exception) -> str:
+def cannot_connect(uri: str, error: "MilvusException") -> str:
     """Say why there is no connection."""
     if is_file(uri):
         return "cannot be opened: another process has it open, or it is no database"
-    return f"no connection ({first_line(error)}); is it running, and is {TOKEN} its token?"
+    return f"no connection ({first_line(error.message)}); is it running, and is {TOKEN} its token?"
 
 
 def release_file(uri: str) -> None:
