@@ -33,17 +33,18 @@ def make_parser() -> HfArgumentParser:
 
 def main(arguments: EncodingArguments) -> None:
     """Embed this process's share of the shards that are missing."""
+    from m3se.run_scripts.work.backends import compile_searcher, load_searcher
     from m3se.trainers.data import read_documents
     from m3se.trainers.processes import connect_processes
     from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection, encode_collection, encoding_folder
-    from m3se.trainers.retrieval.loading import load_embedder
 
     state = connect_processes()
     if not state.is_main_process:
         logging.disable(logging.INFO)
-    with state.main_process_first():  # it prepares the collection, which the others only open
-        scorer = load_embedder(arguments.model, arguments.dtype, arguments.pooling)
+    with state.main_process_first():  # it prepares collection and model, which the others only open
+        scorer, backend = load_searcher(arguments)
         documents = read_documents(arguments.data, arguments.cache_dir, arguments.split)
+        compile_searcher(scorer, backend, documents, arguments.cache_dir)
     folder = arguments.output or encoding_folder(scorer, documents, arguments.cache_dir)
     encode_collection(
         scorer,

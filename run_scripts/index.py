@@ -82,17 +82,19 @@ def delete(arguments: IndexArguments) -> None:
 
 def put(arguments: IndexArguments) -> None:
     """Embed and put the documents that the database lacks."""
+    from m3se.run_scripts.work.backends import compile_searcher, load_searcher
     from m3se.run_scripts.work.encodings import open_encoding
+    from m3se.trainers.backends.choice import INT8
     from m3se.trainers.data.readers.read_data import read_corpus, read_documents
-    from m3se.trainers.retrieval.loading import load_embedder
     from m3se.trainers.stores.document_store import create_store
     from m3se.trainers.stores.fill import fill_store
 
-    scorer = load_embedder(arguments.model, arguments.dtype, arguments.pooling)
+    scorer, backend = load_searcher(arguments)
+    has_collection = not arguments.add or backend.dtype == INT8  # which int8 is calibrated on
+    documents = read_documents(arguments.data, arguments.cache_dir, arguments.split) if has_collection else None
+    compile_searcher(scorer, backend, documents, arguments.cache_dir)
     if arguments.add:
         documents = read_corpus(arguments.add, arguments.cache_dir)
-    else:
-        documents = read_documents(arguments.data, arguments.cache_dir, arguments.split)
     encoded = open_encoding(arguments, scorer, documents)
     name, index_type = arguments.store_name, arguments.index_type
     with create_store(arguments.store, name, scorer.fingerprint, encoded.width, index_type) as store:

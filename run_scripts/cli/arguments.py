@@ -97,7 +97,23 @@ class ScorerArguments:
 
 
 @dataclass(kw_only=True)
-class EmbedderArguments(ScorerArguments):
+class BackendArguments:
+    """The library and the number format that compute a model."""
+
+    backend: str = option(
+        "torch; on a CPU openvino or onnx too (extras of these names). The model is converted once, and kept in the "
+        "cache.",
+        "torch",
+    )
+    dtype: str = option(
+        "float32, bfloat16, or auto: bfloat16 where it is fast. int8, with openvino or onnx, is calibrated on your "
+        "texts, and what it costs is measured on others of them.",
+        "auto",
+    )
+
+
+@dataclass(kw_only=True)
+class EmbedderArguments(BackendArguments, ScorerArguments):
     """A model that embeds documents, and how it is loaded."""
 
     model: str = option("Folder or Hub id of a model that embeds documents in one vector.", REQUIRED)

@@ -7,7 +7,10 @@ from collections import Counter
 from itertools import chain
 from pathlib import Path
 
+import torch
+
 from m3se.run_scripts.evaluate import EvaluationArguments
+from m3se.run_scripts.work.backends import COMPARED, compile_ranker, describe_int8
 from m3se.run_scripts.work.candidates import (
     NAMED,
     build_bm25,
@@ -16,8 +19,12 @@ from m3se.run_scripts.work.candidates import (
     is_run_file,
     open_collection,
 )
-from m3se.trainers.data import Collection
+from m3se.trainers.backends.choice import choose_backend
+from m3se.trainers.backends.samples import HALF
+from m3se.trainers.data import Collection, RankingLists
 from m3se.trainers.data.candidates import identical_ids, ranked_candidates
+from m3se.trainers.data.lists import make_row
+from m3se.trainers.data.schema import ROW_FEATURES
 from m3se.trainers.devices import choose_dtype
 from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.report import System, markdown_table, write_system
@@ -31,6 +38,7 @@ from m3se.trainers.retrieval.faiss_index import new_index
 from m3se.trainers.retrieval.loading import EMBEDDERS, check_kind, load_scorer
 from m3se.trainers.retrieval.scorers import DenseScorer, Scorer
 from m3se.trainers.retrieval.search import retrieve, retrieve_by_index, retrieve_by_scoring
+from m3se.trainers.storage.arrow import write_rows
 from m3se.trainers.storage.atomic import refuse_unwritable, write_text
 from m3se.trainers.stores.connection import check_store
 from m3se.trainers.stores.document_store import EXACT, open_store
@@ -39,6 +47,8 @@ from m3se.trainers.teacher.templates import judges
 
 
 logger = logging.getLogger(__name__)
+
+DEPTH = 20  # BM25 candidates of a query that int8 is measured on
 
 
 def main(arguments: EvaluationArguments) -> list[System]:
@@ -55,6 +65,9 @@ def main(arguments: EvaluationArguments) -> list[System]:
     table = markdown_table(systems, setting, comparison, columns)
     write_text(output / "table.md", table)
     print(table)
+    for system in systems:
+        if "int8" in system.facts:
+            print(describe_int8(system.name, system.facts))
     return systems
 
 
@@ -63,17 +76,18 @@ def reranked(arguments: EvaluationArguments) -> tuple[list[System], dict]:
     candidates = find_candidates(arguments)
     rows = candidates.lists.rows
     check_ids(rows["query_id"], set(chain.from_iterable(rows["document_ids"])))
-    systems = []
+    systems, backend = [], choose_backend(arguments.backend, arguments.dtype)
     if candidates.run is not None:
         evaluation = evaluated(arguments, candidates.run, candidates.qrels)
         systems.append(System(candidates.ranker, candidates.ranker, candidates.run, evaluation))
     for model, name in zip(arguments.model, row_names(arguments), strict=True):
-        scorer = load(model, arguments.dtype, arguments.pooling, arguments.template)
+        scorer = load(model, backend.loaded_dtype, arguments.pooling, arguments.template, backend.device)
+        facts = compile_ranker(scorer, backend, candidates.lists, candidates.qrels, arguments.cache_dir)
         start = time.perf_counter()
         run_ = run_from_scores(candidates.lists, scorer.score_lists(candidates.lists))
         speed = sum(map(len, run_.values())) / (time.perf_counter() - start)
         evaluation = evaluated(arguments, run_, candidates.qrels)
-        systems.append(System(name, model, run_, evaluation, {"documents_per_second": round(speed, 1)}))
+        systems.append(System(name, model, run_, evaluation, {"documents_per_second": round(speed, 1), **facts}))
     setting = {"data": Path(arguments.data).name, "split": arguments.split, "candidates": candidates.name}
     if is_folder(arguments.candidates):  # lists know of no split
         setting |= {"data": Path(arguments.candidates).name, "split": None}
@@ -90,16 +104,26 @@ def retrieved(arguments: EvaluationArguments) -> tuple[list[System], dict]:
     queries, keep = list(collection.queries), arguments.keep_identical_ids
     ranked = ranked_candidates(index, collection, queries, arguments.depth, keep)
     run_ = {query: dict(zip(ids, scores, strict=True)) for query, ids, scores in ranked}
+    backend = choose_backend(arguments.backend, arguments.dtype)
+    lists = None if backend.is_torch else first_lists(collection, run_)
     systems = [System("BM25", "BM25", run_, evaluated(arguments, run_, collection.qrels, collection.queries))]
     for model, name in zip(arguments.model, row_names(arguments), strict=True):
-        scorer = load(model, arguments.dtype, arguments.pooling, arguments.template)
+        scorer = load(model, backend.loaded_dtype, arguments.pooling, arguments.template, backend.device)
+        moved = compile_ranker(scorer, backend, lists, collection.qrels, arguments.cache_dir)
         run_, facts = search_all(arguments, scorer, collection, arguments.depth + bool(identical))
         run_ = without_identical(run_, identical, arguments.depth)
         evaluation = evaluated(arguments, run_, collection.qrels, collection.queries)
-        systems.append(System(name, model, run_, evaluation, facts))
+        systems.append(System(name, model, run_, evaluation, facts | moved))
     setting = {"data": Path(arguments.data).name, "split": arguments.split, "depth": arguments.depth}
     setting |= {"candidates": f"all {len(collection.documents):,} documents", "dtype": arguments.dtype}
     return systems, setting | left_out(len(identical))
+
+
+def first_lists(collection: Collection, run_: Run) -> RankingLists:
+    """Return the candidates of the first queries of a run as ranking lists, on which int8 is measured."""
+    queries = list(run_)[: HALF + COMPARED]
+    rows = (make_row(collection, query, list(run_[query])[:DEPTH]) for query in queries if run_[query])
+    return RankingLists(write_rows(rows, ROW_FEATURES), collection.documents)
 
 
 def left_out(identical: int) -> dict:
@@ -158,7 +182,9 @@ def check(arguments: EvaluationArguments) -> None:
         raise InputError("--qrels: ranking lists are judged by their own labels")
     check_measures(arguments.metrics, arguments.relevance_level)
     refuse_unwritable(Path(arguments.output))
-    check_index(arguments, check_models(arguments.model, arguments.dtype, arguments.pooling, arguments.template))
+    backend = choose_backend(arguments.backend, arguments.dtype)
+    models = check_models(arguments.model, backend.loaded_dtype, arguments.pooling, arguments.template)
+    check_index(arguments, models)
 
 
 def check_index(arguments: EvaluationArguments, models: list[ModelInfo]) -> None:
@@ -197,10 +223,12 @@ def check_models(models: list[str], dtype: str, pooling: str | None, template: s
     return infos
 
 
-def load(model: str, dtype: str, pooling: str | None, template: str | None = None) -> Scorer:
-    """Load a scorer, passing `pooling` only to a bare encoder."""
+def load(
+    model: str, dtype: str, pooling: str | None, template: str | None = None, device: torch.device | None = None
+) -> Scorer:
+    """Load a scorer, passing `pooling` only to a bare encoder; the arguments are those of `load_scorer`."""
     info = ModelInfo.read(model)
-    return load_scorer(info, dtype, own_pooling(info, pooling, template), template=template)
+    return load_scorer(info, dtype, own_pooling(info, pooling, template), device, template)
 
 
 def own_pooling(info: ModelInfo, pooling: str | None, template: str | None = None) -> str | None:

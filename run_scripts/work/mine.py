@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from m3se.run_scripts.mine import MiningArguments
+from m3se.run_scripts.work.backends import compile_searcher, load_searcher
 from m3se.run_scripts.work.encodings import open_encoding
 from m3se.run_scripts.work.list_making import filter_table, score_filters
 from m3se.trainers.data import Collection, RankingLists, ScoreFilters, mine_negatives, read_data, relevant_from
@@ -19,7 +20,6 @@ from m3se.trainers.data.schema import ROW_FEATURES, positives
 from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.runs import Run, check_collection, without_identical, write_run
 from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection
-from m3se.trainers.retrieval.loading import load_embedder
 from m3se.trainers.retrieval.scorers import DenseScorer
 from m3se.trainers.retrieval.search import retrieve
 from m3se.trainers.storage.arrow import write_rows
@@ -35,7 +35,7 @@ QUERIES_AT_ONCE = 10_000
 def main(arguments: MiningArguments) -> None:
     """Mine negatives for every query and write them."""
     check(arguments)
-    scorer = load_embedder(arguments.model, arguments.dtype, arguments.pooling)
+    scorer, backend = load_searcher(arguments)
     teacher = load_teacher(arguments.teacher) if arguments.teacher else None
     collection = read_data(
         arguments.data,
@@ -47,6 +47,7 @@ def main(arguments: MiningArguments) -> None:
     )
     check_collection(collection)
     collection = relevant_from(collection, arguments.relevance_level)
+    compile_searcher(scorer, backend, collection.documents, arguments.cache_dir)
     encoded = open_encoding(arguments, scorer, collection.documents)
     identical = set() if arguments.keep_identical_ids else identical_ids(collection)
     runs = retrieve_blocks(scorer, collection.queries, encoded, identical, arguments.depth)

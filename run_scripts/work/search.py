@@ -5,9 +5,10 @@ from textwrap import shorten
 from typing import NamedTuple
 
 from m3se.run_scripts.search import SearchArguments
+from m3se.run_scripts.work.backends import compile_searcher, load_searcher
 from m3se.run_scripts.work.encodings import open_encoding
+from m3se.trainers.backends.choice import INT8
 from m3se.trainers.data import read_documents
-from m3se.trainers.retrieval.loading import load_embedder
 from m3se.trainers.retrieval.search import retrieve
 from m3se.trainers.stores.connection import check_store
 from m3se.trainers.stores.document_store import Hit, open_store
@@ -33,8 +34,9 @@ def main(arguments: SearchArguments, queries: list[str]) -> None:
 
 def search_collection(arguments: SearchArguments, queries: list[str]) -> Answers:
     """Search the embeddings of the data, which are made where they are missing."""
-    scorer = load_embedder(arguments.model, arguments.dtype, arguments.pooling)
+    scorer, backend = load_searcher(arguments)
     documents = read_documents(arguments.data, arguments.cache_dir, arguments.split)
+    compile_searcher(scorer, backend, documents, arguments.cache_dir)
     encoded = open_encoding(arguments, scorer, documents)
     started = time.perf_counter()
     run_ = retrieve(scorer, dict(zip(queries, queries, strict=True)), encoded, arguments.top, progress=False)
@@ -47,9 +49,12 @@ def search_collection(arguments: SearchArguments, queries: list[str]) -> Answers
 
 
 def search_store(arguments: SearchArguments, queries: list[str]) -> Answers:
-    """Search the documents of a database."""
+    """Search the documents of a database; --dtype int8 needs --data too, the collection that it was filled from."""
     check_store(arguments.store)
-    scorer = load_embedder(arguments.model, arguments.dtype, arguments.pooling)
+    scorer, backend = load_searcher(arguments)
+    is_int8 = backend.dtype == INT8
+    documents = read_documents(arguments.data, arguments.cache_dir, arguments.split) if is_int8 else None
+    compile_searcher(scorer, backend, documents, arguments.cache_dir)
     with open_store(arguments.store, arguments.store_name, scorer.fingerprint) as store:
         count, started = len(store), time.perf_counter()
         vectors = scorer.encode(queries, "query")

@@ -123,20 +123,24 @@ def load_dual_encoder(info: ModelInfo, pooling: str | None, device: torch.device
         return encode_texts(model, tokenizer, texts, side, dtype, bar)
 
     fingerprint = embedder_fingerprint(model, *description, str(dtype))
-    return DenseScorer(embed, fingerprint, device, model.reached_scale())
+    names = ["encoder"] if model.document_encoder is None else ["encoder", "document_encoder"]
+    return DenseScorer(embed, fingerprint, device, model.reached_scale(), [(model, name) for name in names])
 
 
 def load_colbert(info: ModelInfo, device: torch.device, dtype: torch.dtype) -> ColBERTScorer:
     """Load a ColBERT model of ours or in a layout that ours reads."""
     model, tokenizer = ColBERT.from_pretrained(info.name).to(device).eval(), load_tokenizer(info.name)
     inspect_model(model, tokenizer, info.name)
-    return ColBERTScorer(model, tokenizer, dtype)
+    description = config_description(model.config), tokenizer_description(tokenizer), str(dtype)
+    fingerprint = embedder_fingerprint(model, *description, model.reached_scale())
+    return ColBERTScorer(model, tokenizer, dtype, fingerprint)
 
 
 def load_sentence_transformer(info: ModelInfo, device: torch.device, dtype: torch.dtype) -> DenseScorer:
     """Load a model as its authors ship it: own pooling, prompts, lengths and similarity (dot or cosine)."""
     try:
         from sentence_transformers import SentenceTransformer
+        from sentence_transformers.sentence_transformer.modules import Transformer
     except ImportError as error:
         raise InputError(f"{info.name} needs sentence-transformers: pip install sentence-transformers") from error
     options = {"use_safetensors": True, "dtype": torch.float32}
@@ -158,4 +162,6 @@ def load_sentence_transformer(info: ModelInfo, device: torch.device, dtype: torc
         probe = partial(embed, side="document", dtype=torch.float32)
         inspect_model(model.transformers_model, model.tokenizer, info.name, probe)
     description = repr(model), model.prompts, model.similarity_fn_name, tokenizer_description(model.tokenizer)
-    return DenseScorer(embed, embedder_fingerprint(model, *description, str(dtype)), device)
+    transformers = [module for module in model.modules() if isinstance(module, Transformer)]
+    slots = [(module, "model") for module in transformers]
+    return DenseScorer(embed, embedder_fingerprint(model, *description, str(dtype)), device, slots=slots)

@@ -29,6 +29,7 @@ from m3se.trainers.teacher.pair_scorer import PairScorer
 PAIRS_PER_CALL = 4_096
 TOKEN_EMBEDDED = 1_024  # documents whose token embeddings are in memory: 200 KB each at 200 tokens of 256 numbers
 IDS_PER_CALL = 16_384
+Slots = Sequence[tuple[object, str]]
 SIDES = ("query", "document")
 Embed = Callable[[list[str], str, tqdm | None], np.ndarray]  # texts, "query" or "document", bar -> [N, H] float32
 
@@ -42,7 +43,16 @@ class Ranked(NamedTuple):
 
 
 class Scorer(ABC):
-    """A model that scores documents for queries."""
+    """A model that scores documents for queries.
+
+    Attributes:
+        fingerprint: identifies whatever decides a score or an embedding.
+        slots: where its transformers are, each as an object and the name of an attribute; none if they cannot be
+            exchanged for others that compute the same.
+    """
+
+    fingerprint: str
+    slots: Slots = ()
 
     @abstractmethod
     def score_lists(self, lists: RankingLists, progress: bool = True) -> list[list[float]]:
@@ -79,13 +89,15 @@ class DenseScorer(Scorer):
         fingerprint: identifies whatever decides an embedding. Two scorers with the same one may share a cache.
         device: the processor that the model runs on.
         scale: factor on all scores.
+        slots: where its transformers are.
     """
 
-    def __init__(self, embed: Embed, fingerprint: str, device: torch.device, scale: float = 1.0):
+    def __init__(self, embed: Embed, fingerprint: str, device: torch.device, scale: float = 1.0, slots: Slots = ()):
         self.embed = embed
         self.fingerprint = fingerprint
         self.device = device
         self.scale = scale
+        self.slots = slots
 
     def encode(self, texts: Sequence[str], side: str, bar: tqdm | None = None) -> np.ndarray:
         """Embed texts as queries or as documents: [N, H] float32. `bar` is advanced by one per text.
@@ -131,6 +143,17 @@ class PairwiseScorer(Scorer):
 
     def __init__(self, pairs: PairScorer):
         self.pairs = pairs
+        self.slots = [(pairs, "classifier")] if pairs.kind == PairScorer.kind else ()
+
+    @property
+    def fingerprint(self) -> str:
+        """Return what identifies the cross-encoder."""
+        return self.pairs.fingerprint
+
+    @fingerprint.setter
+    def fingerprint(self, fingerprint: str) -> None:
+        """Say what identifies the cross-encoder from now on."""
+        self.pairs.fingerprint = fingerprint
 
     def encode(self, texts: Sequence[str], side: str, bar: tqdm | None = None) -> np.ndarray:
         """Raise InputError: a cross-encoder has no embedding of a text alone."""
@@ -162,10 +185,12 @@ class PairwiseScorer(Scorer):
 class ColBERTScorer(Scorer):
     """A scorer by MaxSim; the documents of some rows at a time are embedded, token by token."""
 
-    def __init__(self, model: ColBERT, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype):
+    def __init__(self, model: ColBERT, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype, fingerprint: str):
         self.model = model
+        self.fingerprint = fingerprint
         self.inputs = TextInputs.for_model(tokenizer, model.config)
         self.dtype = dtype
+        self.slots = [(model, "encoder")]
 
     def encode(self, texts: Sequence[str], side: str, bar: tqdm | None = None) -> list[np.ndarray]:
         """Embed the tokens of texts as queries or as documents: one array [T, H] float32 per text.

@@ -14,7 +14,6 @@ from m3se.trainers.retrieval.loading import load_scorer
 from m3se.trainers.retrieval.scorers import TOKEN_EMBEDDED, ColBERTScorer, DenseScorer
 from m3se.trainers.storage.query_hashes import read_query_hashes
 from m3se.trainers.teacher.cross_fitting import CrossFitted, fold_folders
-from m3se.trainers.teacher.fingerprint import config_description, embedder_fingerprint, tokenizer_description
 from m3se.trainers.teacher.judge import Judge
 from m3se.trainers.teacher.pair_scorer import CHUNK_PAIRS, PairScorer
 from m3se.trainers.teacher.run_teacher import RunTeacher
@@ -37,16 +36,23 @@ class EmbeddingTeacher:
         self.scorer = scorer
         self.dtype = dtype
         if isinstance(scorer, ColBERTScorer):
-            model, tokenizer = scorer.model, scorer.inputs.tokenizer
-            description = config_description(model.config), tokenizer_description(tokenizer), str(dtype)
-            self.fingerprint = embedder_fingerprint(model, *description, model.reached_scale())
             self.chunk_pairs = TOKEN_EMBEDDED
-        else:  # embeddings, which have this fingerprint, are without the scale
-            name = f"{scorer.fingerprint} {scorer.scale!r}"
-            self.fingerprint = blake2b(name.encode(), digest_size=16).hexdigest()
+        else:
             self.chunk_pairs = CHUNK_PAIRS.get(scorer.device.type, CHUNK_PAIRS["cuda"])
-        self.scale = f"{self.kind} {self.fingerprint}"
         self.settings = {"kind": self.kind}
+
+    @property
+    def fingerprint(self) -> str:
+        """Return what identifies the scores."""
+        if isinstance(self.scorer, ColBERTScorer):
+            return self.scorer.fingerprint
+        name = f"{self.scorer.fingerprint} {self.scorer.scale!r}"  # embeddings are without the scale
+        return blake2b(name.encode(), digest_size=16).hexdigest()
+
+    @property
+    def scale(self) -> str:
+        """Return a name of the scale of the scores, which no other model shares."""
+        return f"{self.kind} {self.fingerprint}"
 
     def score(self, queries: list[str], documents: list[str], bar: tqdm | None = None) -> np.ndarray:
         """Score pair i = (queries[i], documents[i]) -> float32 [n]; `bar` is advanced by n."""
