@@ -32,6 +32,7 @@ LONGEST = (
     "test_command",
     "test_threads",
     "test_portable",
+    "test_compiling",
     "test_stopping",
     "test_lora",
     "test_reproduce",

@@ -1,5 +1,6 @@
 """A transformer as a file of OpenVINO or ONNX Runtime, checked against torch. Batch and length are free."""
 
+import logging
 import warnings
 from pathlib import Path
 
@@ -71,6 +72,7 @@ def write_openvino(encoder: Encoder, batch: dict[str, Tensor], file: Path) -> No
 
 def write_onnx(encoder: Encoder, batch: dict[str, Tensor], file: Path) -> None:
     """Write the .onnx of ONNX Runtime, in float32."""
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it reports that torchvision is not installed
     torch.onnx.export(
         encoder,
         tuple(batch.values()),

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig
 from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOutput
 
-from m3se.trainers.backends.choice import Backend
+from m3se.trainers.backends.choice import INT8, Backend
 
 
 SUFFIXES = {"openvino": ".xml", "onnx": ".onnx"}
@@ -31,13 +31,33 @@ class CompiledEncoder(torch.nn.Module):
     def __init__(self, file: Path, backend: Backend, config: PreTrainedConfig, names: list[str], output: str):
         super().__init__()
         self.config, self.names, self.output = config, names, output
+        # ONNX Runtime takes the ranges of int8 from a whole block: a text's numbers would depend on its neighbours.
+        self.is_alone = backend.name == "onnx" and backend.dtype == INT8
         self.compute = OPENERS[backend.name](file, backend)
         self.place = torch.nn.Parameter(torch.empty(0), requires_grad=False)  # tells the model around it its device
 
     def forward(self, **inputs: Tensor) -> BaseModelOutput | SequenceClassifierOutput:
         """Compute `output` [N, L, H] or [N, labels] of inputs [N, L]."""
         arrays = {name: inputs[name].numpy() for name in self.names}
-        return OUTPUTS[self.output](**{self.output: torch.from_numpy(self.compute(arrays))})
+        values = self.one_by_one(arrays) if self.is_alone else self.compute(arrays)
+        return OUTPUTS[self.output](**{self.output: torch.from_numpy(values)})
+
+    def one_by_one(self, arrays: dict[str, np.ndarray]) -> np.ndarray:
+        """Compute each text by itself and without its padding, for which an output [N, L, H] has zeros."""
+        ids, mask = arrays["input_ids"], arrays["attention_mask"]
+        lengths = last_columns((ids != (self.config.pad_token_id or 0)) | (mask > 0))
+        rows = []
+        for row, length in enumerate(lengths):
+            values = self.compute({name: array[row : row + 1, :length] for name, array in arrays.items()})
+            if values.ndim == 3:
+                values = np.pad(values, ((0, 0), (0, ids.shape[1] - length), (0, 0)))
+            rows.append(values)
+        return np.concatenate(rows)
+
+
+def last_columns(used: np.ndarray) -> np.ndarray:
+    """Return for each row of `used` [N, L] the number of columns up to the last that is used, at least 1: [N]."""
+    return np.maximum(used.shape[1] - used[:, ::-1].argmax(axis=1), 1)
 
 
 def open_openvino(file: Path, backend: Backend) -> Compute:

@@ -1,0 +1,67 @@
+"""The commands with --backend openvino and int8, on a small collection."""
+
+import json
+
+import pytest
+
+from m3se.run_scripts import encode, evaluate, search
+from m3se.run_scripts.cli.app import parse
+from m3se.trainers.errors import InputError
+from m3se.trainers.evaluation.runs import read_run
+from m3se.trainers.retrieval import embedded_collection
+from tests.worlds import small_world, tiny
+
+
+INT8 = ["--backend", "openvino", "--dtype", "int8"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def openvino():
+    pytest.importorskip("nncf")
+    return pytest.importorskip("openvino")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A folder with a collection, a dual encoder and a cross-encoder."""
+    folder = tmp_path_factory.mktemp("world")
+    small_world.write_collection(folder / "data")
+    for name, model in (("de", tiny.dual_encoder()), ("ca", tiny.cross_encoder())):
+        model.save_pretrained(folder / name)
+        tiny.tokenizer().save_pretrained(folder / name)
+    return folder
+
+
+def command(script, world, *argv):
+    words = [*map(str, argv), "--data", str(world / "data"), "--cache_dir", str(world / "cache")]
+    return script.main(*parse(script.make_parser(), words))
+
+
+def test_what_encode_wrote_in_int8_search_finds_again(world, monkeypatch, capsys, caplog):
+    caplog.set_level("INFO")
+    command(encode, world, "--model", world / "de", *INT8)
+    assert "int8 beside float32: Kendall τ " in caplog.text
+    monkeypatch.setattr(embedded_collection, "write_shard", None)  # nothing is embedded again
+    command(search, world, "--model", world / "de", *INT8, "red tree")
+    assert capsys.readouterr().out.startswith("60 documents searched")
+
+
+def test_an_evaluation_states_what_int8_costs(world, tmp_path, capsys):
+    models = ["--model", world / "de", world / "ca", "--depth", "5", "--output", tmp_path]
+    int8 = command(evaluate, world, *models, *INT8)
+    exact = command(evaluate, world, *models, "--dtype", "float32", "--output", tmp_path / "exact")
+    lines = [line for line in capsys.readouterr().out.splitlines() if " in int8: " in line]
+    for line, name, system, reference in zip(lines, ("de", "ca"), int8[1:], exact[1:], strict=True):
+        stated = json.loads((tmp_path / name / "metrics.json").read_text())["int8"]
+        held_out = list(read_run(tmp_path / name / "run.trec"))[3:]  # it was calibrated on the first of six
+        values = {}
+        for key, row in (("nDCG@10", system), ("float32_nDCG@10", reference)):
+            values[key] = sum(row.evaluation.per_query[query]["nDCG@10"] for query in held_out) / len(held_out)
+            assert stated[key] == pytest.approx(values[key])
+        assert line.startswith(f"{name} in int8: nDCG@10 {values['nDCG@10']:.4f}, in float32 ")
+        assert "on 3 held-out queries; Kendall τ" in line
+
+
+def test_int8_without_a_library_that_has_it_is_refused_before_any_work(world, tmp_path):
+    with pytest.raises(InputError, match="torch has no int8 here; add --backend openvino or --backend onnx"):
+        command(evaluate, world, "--model", "no/model", "--dtype", "int8", "--output", tmp_path)
