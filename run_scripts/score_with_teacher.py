@@ -16,7 +16,14 @@ Scores that others have published need no teacher; the lists are then the best s
 from dataclasses import dataclass, field
 
 from m3se.run_scripts.cli.app import run
-from m3se.run_scripts.cli.arguments import REQUIRED, CollectionArguments, FilterArguments, RankingArguments, option
+from m3se.run_scripts.cli.arguments import (
+    REQUIRED,
+    BackendArguments,
+    CollectionArguments,
+    FilterArguments,
+    RankingArguments,
+    option,
+)
 from m3se.run_scripts.cli.parser import HfArgumentParser
 
 
@@ -81,7 +88,7 @@ class ListArguments(CollectionArguments, RankingArguments, FilterArguments):
 
 
 @dataclass(kw_only=True)
-class ScoringArguments(ListArguments):
+class ScoringArguments(ListArguments, BackendArguments):
     """The lists, the teachers that score them, and where the scores go."""
 
     output: str = option("Folder for the annotated ranking lists.", REQUIRED)
@@ -95,7 +102,6 @@ class ScoringArguments(ListArguments):
     )
     rank_targets: str | None = option("Scores that a run's ranks stand for: reciprocal or linear (default: its own).")
     teacher_weights: list[float] = option("How much each of several teachers counts (default: the same).", list)
-    dtype: str | None = option("float32 or bfloat16 (default: bfloat16 where the processor multiplies in it).")
     query_length: int | None = option("Query tokens (default: the teacher's own).")
     document_length: int | None = option("Document tokens (default: the same).")
     export_tsv: str | None = option("Also write the scores as Hofstätter's table: two scores, three ids a line.")

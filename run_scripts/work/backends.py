@@ -6,7 +6,7 @@ from pathlib import Path
 from m3se.run_scripts.cli.arguments import EmbedderArguments
 from m3se.trainers.backends.choice import INT8, Backend, choose_backend
 from m3se.trainers.backends.compiling import compile_scorer, refuse_other_kinds
-from m3se.trainers.backends.samples import HALF, document_sample, list_sample
+from m3se.trainers.backends.samples import document_sample, held_out_lists, list_sample
 from m3se.trainers.data import DocumentTable, RankingLists
 from m3se.trainers.evaluation.reranking import run_from_scores
 from m3se.trainers.evaluation.run_metrics import Qrels, evaluate_run
@@ -59,19 +59,12 @@ def compile_ranker(scorer: Scorer, backend: Backend, lists: RankingLists, qrels:
         compile_scorer(scorer, backend, cache_dir=cache_dir)
         return {"backend": backend.name}
     sample = document_sample(lists.documents) if isinstance(scorer, DenseScorer) else list_sample(lists)
-    held_out = held_out_lists(lists)
+    held_out = held_out_lists(lists, COMPARED)
     exact = mean_measure(scorer, held_out, qrels)
     loss = compile_scorer(scorer, backend, sample, cache_dir)
     measured = {"queries_compared": len(held_out.rows), MEASURE: mean_measure(scorer, held_out, qrels)}
     facts = loss.as_dict() | measured | {f"float32_{MEASURE}": exact}
     return {"backend": backend.name, "int8": facts}
-
-
-def held_out_lists(lists: RankingLists) -> RankingLists:
-    """Return at most `COMPARED` lists after those that `list_sample` calibrates on."""
-    start = min(HALF, len(lists.rows) // 2)
-    rows = lists.rows.select(range(start, min(start + COMPARED, len(lists.rows))))
-    return RankingLists(rows, lists.documents, lists.report)
 
 
 def mean_measure(scorer: Scorer, lists: RankingLists, qrels: Qrels) -> float:

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from m3se.run_scripts.score_with_teacher import ScoringArguments
 from m3se.run_scripts.work.list_making import choose_scored, prepare_lists
+from m3se.trainers.backends.choice import Backend, choose_backend
+from m3se.trainers.backends.compiling import refuse_other_kinds
+from m3se.trainers.backends.teachers import compile_teachers, member_scorers
 from m3se.trainers.data import RankingLists, write_scored_triples
 from m3se.trainers.data.schema import missing_part
 from m3se.trainers.data.selection import label_best
@@ -32,9 +35,11 @@ def main(arguments: ScoringArguments) -> None:
     else:
         logging.disable(logging.INFO)
     check_weights(arguments.teacher_weights, len(arguments.teacher))
-    teachers = load_teachers(arguments)
-    with state.main_process_first():  # it prepares collection and index, which the others only open
+    backend = choose_backend(arguments.backend, arguments.dtype)
+    teachers = load_teachers(arguments, backend)
+    with state.main_process_first():  # it prepares collection, index and models, which the others only open
         lists = prepare_lists(arguments, scored_here=bool(teachers))
+        compile_teachers(teachers, backend, lists, arguments.cache_dir)
     if arguments.export_tsv is not None:
         check_ids(lists.rows["query_id"], chain.from_iterable(lists.rows["document_ids"]), "a table of triples")
     for teacher in teachers:
@@ -57,20 +62,23 @@ def main(arguments: ScoringArguments) -> None:
         print("\n".join([*calibration.lines(), *describe_meanings(calibration)]))
 
 
-def load_teachers(arguments: ScoringArguments) -> list[Teacher]:
-    """Load all teachers, with the lengths, number format and prompt of the options.
+def load_teachers(arguments: ScoringArguments, backend: Backend) -> list[Teacher]:
+    """Load all teachers, with the lengths, number format and prompt of the options, still computed by torch.
 
     Raises:
         InputError: a teacher cannot be loaded, one is missing, or an option is for none of them.
     """
-    options = arguments.dtype, arguments.query_length, arguments.document_length
-    options += arguments.teacher_template, arguments.rank_targets
+    options = backend.loaded_dtype, arguments.query_length, arguments.document_length
+    options += arguments.teacher_template, arguments.rank_targets, backend.device
     teachers = [load_teacher(name, *options) for name in arguments.teacher]
     kinds = {teacher.kind for teacher in teachers}
     if arguments.teacher_template and "judge" not in kinds:
         raise InputError("--teacher_template is for language models; no --teacher is one")
     if arguments.rank_targets and "run" not in kinds:
         raise InputError("--rank_targets is for files of ranks; no --teacher is one")
+    for teacher in teachers:
+        for scorer in member_scorers(teacher):
+            refuse_other_kinds(scorer, backend)
     if teachers:
         check_teachers(teachers)
     elif arguments.data == "pydocs":

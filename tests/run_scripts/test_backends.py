@@ -1,11 +1,15 @@
 """The commands with --backend openvino and int8, on a small collection."""
 
 import json
+from hashlib import blake2b
 
+import numpy as np
 import pytest
 
-from m3se.run_scripts import encode, evaluate, search
+from m3se.run_scripts import encode, evaluate, score_with_teacher, search
 from m3se.run_scripts.cli.app import parse
+from m3se.trainers.backends.samples import held_out_lists
+from m3se.trainers.data import RankingLists
 from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.runs import read_run
 from m3se.trainers.retrieval import embedded_collection
@@ -53,13 +57,36 @@ def test_an_evaluation_states_what_int8_costs(world, tmp_path, capsys):
     lines = [line for line in capsys.readouterr().out.splitlines() if " in int8: " in line]
     for line, name, system, reference in zip(lines, ("de", "ca"), int8[1:], exact[1:], strict=True):
         stated = json.loads((tmp_path / name / "metrics.json").read_text())["int8"]
-        held_out = list(read_run(tmp_path / name / "run.trec"))[3:]  # it was calibrated on the first of six
+        queries = list(read_run(tmp_path / name / "run.trec"))
+        held_out = sorted(queries, key=lambda query: blake2b(query.encode(), digest_size=8).digest())[3:]
         values = {}
         for key, row in (("nDCG@10", system), ("float32_nDCG@10", reference)):
             values[key] = sum(row.evaluation.per_query[query]["nDCG@10"] for query in held_out) / len(held_out)
             assert stated[key] == pytest.approx(values[key])
         assert line.startswith(f"{name} in int8: nDCG@10 {values['nDCG@10']:.4f}, in float32 ")
         assert "on 3 held-out queries; Kendall τ" in line
+
+
+def test_scores_in_int8_are_cached_apart_and_the_report_says_how_far_their_margins_moved(world, tmp_path, caplog):
+    caplog.set_level("INFO")
+    lists = ["--teacher", world / "ca", world / "de", "--documents_per_query", "4", "--depth", "10"]
+    command(score_with_teacher, world, *lists, "--dtype", "float32", "--output", tmp_path / "exact")
+    caplog.clear()
+    command(score_with_teacher, world, *lists, *INT8, "--output", tmp_path / "int8")
+    assert "teacher ca: 48 pairs scored, 0 reused" in caplog.text
+    exact, int8 = RankingLists.load(tmp_path / "exact"), RankingLists.load(tmp_path / "int8")
+    for number, name in enumerate(("ca", "de")):
+        entry = int8.report["teachers"][number]
+        loss = entry["beside_float32"]
+        assert (entry["name"], entry["backend"], entry["dtype"], loss["queries"]) == (name, "openvino", "int8", 6)
+        column, measured = f"teacher_scores_{number}", held_out_lists(exact, 6).rows["query_id"][:]
+        scores = [dict(zip(lists.rows["query_id"][:], lists.rows[column][:], strict=True)) for lists in (exact, int8)]
+        moved = []
+        for query in measured:
+            change = np.subtract(scores[1][query], scores[0][query])
+            moved += [abs(a - b) for place, a in enumerate(change) for b in change[place + 1 :]]
+        assert 0 < loss["margin_moved"] == pytest.approx(np.mean(moved), rel=1e-3)
+        assert f"teacher {name} in int8 beside float32: Kendall τ {loss['kendall_tau']:.3f}" in caplog.text
 
 
 def test_int8_without_a_library_that_has_it_is_refused_before_any_work(world, tmp_path):

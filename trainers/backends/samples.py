@@ -4,6 +4,7 @@ int8 is calibrated on the first half of a sample and measured on the second.
 """
 
 from collections.abc import Sequence
+from hashlib import blake2b
 
 from m3se.trainers.data import DocumentTable, RankingLists
 from m3se.trainers.data.candidates import query_generator
@@ -38,13 +39,13 @@ def document_sample(documents: DocumentTable) -> Sample:
 
 
 def list_sample(lists: RankingLists) -> Sample:
-    """Take the first lists, and of each list documents that are spread over it.
+    """Take the lists that come first by hash, and of each list documents that are spread over it.
 
     Raises:
         InputError: there are fewer than two lists, or none of at least two documents.
     """
     sample, longest = [], 0
-    for row in lists.rows.select(range(min(2 * HALF, len(lists.rows)))):
+    for row in lists.rows.select(hash_order(lists)[: 2 * HALF]):
         names = row["document_ids"]
         longest = max(longest, len(names))
         spread = names[:: max(1, len(names) // DOCUMENTS)][:DOCUMENTS]
@@ -55,6 +56,22 @@ def list_sample(lists: RankingLists) -> Sample:
             f"got {len(sample)} of at most {longest}"
         )
     return sample
+
+
+def held_out_lists(lists: RankingLists, count: int) -> RankingLists:
+    """Return at most `count` of the lists that `list_sample` does not calibrate on, the first by hash."""
+    order = hash_order(lists)
+    start = min(HALF, len(order) // 2)
+    return RankingLists(lists.rows.select(order[start : start + count]), lists.documents, lists.report)
+
+
+def hash_order(lists: RankingLists) -> list[int]:
+    """Return the numbers of rows in the order of the hashes of their queries' ids.
+
+    A larger part of the same queries, which is taken by the same hashes, begins in the same way.
+    """
+    names = lists.rows["query_id"][:]
+    return sorted(range(len(names)), key=lambda row: blake2b(names[row].encode(), digest_size=8).digest())
 
 
 def halves(sample: Sample) -> tuple[Sample, Sample]:

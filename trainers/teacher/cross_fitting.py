@@ -37,9 +37,17 @@ class CrossFitted:
         self.name = name
         self.members, self.hashes = list(members), list(hashes)
         self.kind, self.scale, self.dtype = members[0].kind, members[0].scale, members[0].dtype
-        fingerprints = " ".join(member.fingerprint for member in members)
-        self.fingerprint = blake2b(fingerprints.encode(), digest_size=16).hexdigest()
-        self.settings = {"folds": len(members), **members[0].settings}
+
+    @property
+    def fingerprint(self) -> str:
+        """Return what identifies the scores."""
+        fingerprints = " ".join(member.fingerprint for member in self.members)
+        return blake2b(fingerprints.encode(), digest_size=16).hexdigest()
+
+    @property
+    def settings(self) -> dict:
+        """Return what decides how texts are read and computed, for reports."""
+        return {"folds": len(self.members), **self.members[0].settings}
 
     def parts(self, queries: Sequence[str]) -> Iterator[tuple[PairScorer, np.ndarray]]:
         """Yield each teacher that may score some of the queries, and which [n] bool.

@@ -39,7 +39,12 @@ class EmbeddingTeacher:
             self.chunk_pairs = TOKEN_EMBEDDED
         else:
             self.chunk_pairs = CHUNK_PAIRS.get(scorer.device.type, CHUNK_PAIRS["cuda"])
-        self.settings = {"kind": self.kind}
+        self.backend: dict = {}
+
+    @property
+    def settings(self) -> dict:
+        """Return what decides how texts are computed, for reports."""
+        return {"kind": self.kind, **self.backend}
 
     @property
     def fingerprint(self) -> str:
@@ -79,6 +84,7 @@ def load_teacher(
     document_length: int | None = None,
     template: str | None = None,
     rank_targets: str | None = None,
+    device: torch.device | None = None,
 ) -> PairScorer | EmbeddingTeacher | CrossFitted | RunTeacher:
     """Load anything that ranks as a teacher: a run, the folds of a teacher, or a model.
 
@@ -88,13 +94,14 @@ def load_teacher(
         query_length, document_length: tokens of a text, for models that read pairs.
         template: prompt of a language model, a name or a file; other models do not need it.
         rank_targets: rule that makes scores of a file's ranks.
+        device: the processor that models run on (default: a GPU if there is one).
 
     Raises:
         InputError: no such model or file, one that cannot rank, or an option that is not for its kind.
     """
     if Path(name).is_file():
         return RunTeacher(name, rank_targets)
-    options = dtype, query_length, document_length, template
+    options = dtype, query_length, document_length, template, device
     folders = fold_folders(name)
     if not folders:
         return load_model(name, *options)
@@ -103,7 +110,12 @@ def load_teacher(
 
 
 def load_model(
-    name: str, dtype: str | None, query_length: int | None, document_length: int | None, template: str | None
+    name: str,
+    dtype: str | None,
+    query_length: int | None,
+    document_length: int | None,
+    template: str | None,
+    device: torch.device | None,
 ) -> PairScorer | EmbeddingTeacher:
     """Load a cross-encoder, a language model that judges, or whatever else `load_scorer` takes.
 
@@ -112,13 +124,13 @@ def load_model(
     """
     info = ModelInfo.read(name)
     if info.generates:
-        return Judge.from_pretrained(info, dtype, query_length, document_length, template=template)
+        return Judge.from_pretrained(info, dtype, query_length, document_length, device, template)
     if info.kind in ("cross_encoder", "encoder"):
-        return PairScorer.from_pretrained(info, dtype, query_length, document_length)
+        return PairScorer.from_pretrained(info, dtype, query_length, document_length, device)
     if query_length is not None or document_length is not None:
         raise InputError(f"query_length and document_length are for teachers that read pairs; {name} has its own")
-    scorer = load_scorer(info, dtype or "auto")
-    return EmbeddingTeacher(info, scorer, choose_dtype(dtype, default_device()))
+    scorer = load_scorer(info, dtype or "auto", device=device)
+    return EmbeddingTeacher(info, scorer, choose_dtype(dtype, device or default_device()))
 
 
 def places(texts: list[str]) -> dict[str, int]:

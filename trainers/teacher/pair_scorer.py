@@ -56,9 +56,11 @@ class PairScorer:
         dtype: number format that matrices are multiplied in.
         fingerprint: identifies what decides a score: weights, config, tokenizer, lengths and number format.
         device: the processor it runs on.
+        backend: what reports say of the library that computes it; empty for torch.
     """
 
     kind = scale = "cross_encoder"
+    backend: dict = {}
 
     def __init__(
         self,
@@ -126,8 +128,8 @@ class PairScorer:
 
     @property
     def settings(self) -> dict:
-        """Return what decides how texts are read, for reports."""
-        return self.encoder.lengths
+        """Return what decides how texts are read and computed, for reports."""
+        return self.encoder.lengths | self.backend
 
     def probe_scores(self, texts: list[str]) -> np.ndarray:
         """Score N texts as documents of a query of one word to four, in float32: [N, 4]."""

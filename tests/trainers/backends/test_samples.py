@@ -1,7 +1,8 @@
 import pytest
 
-from m3se.trainers.backends.samples import document_sample, halves, list_sample
+from m3se.trainers.backends.samples import document_sample, halves, held_out_lists, list_sample
 from m3se.trainers.data import DocumentTable, RankingLists
+from m3se.trainers.data.schema import hash_subset
 from m3se.trainers.errors import InputError
 from tests.worlds import tiny
 
@@ -35,6 +36,16 @@ def test_lists_give_documents_from_all_their_ranks():
     lists = RankingLists(tiny.ranking_lists(2).rows.from_list([row, row | {"query_id": "r"}]), documents)
     (query, texts), _ = list_sample(lists)
     assert query == "a" and [text.split()[0] for text in texts] == ["0", "5", "10", "15", "20", "25", "30", "35"]
+
+
+def test_more_of_the_same_queries_begin_with_the_same_sample():
+    lists = tiny.ranking_lists(60)
+    chosen = hash_subset(lists.rows["query_id"][:], 40)
+    numbers = [number for number, row in enumerate(lists.rows) if row["query_id"] in chosen]
+    part = RankingLists(lists.rows.select(numbers), lists.documents)
+    assert list_sample(part) == list_sample(lists)
+    calibration, held_out = halves(list_sample(lists))
+    assert [row["query"] for row in held_out_lists(lists, 16).rows] == [query for query, _ in held_out]
 
 
 def test_one_list_cannot_be_calibrated_and_measured_on():
