@@ -6,15 +6,16 @@ from pathlib import Path
 
 from m3se.run_scripts.retriever import measure
 from m3se.run_scripts.retriever.gain import GAIN, bm25_run, searched_collection
-from m3se.run_scripts.retriever.measure import MEASURE, Difference
+from m3se.run_scripts.retriever.measure import MEASURE
 from m3se.run_scripts.retriever.options import START, RetrieverArguments
+from m3se.run_scripts.retriever.page import Judged, write_page
 from m3se.run_scripts.retriever.trials import Trial
 from m3se.trainers.data import RankingLists
 from m3se.trainers.data.candidates import identical_ids
 from m3se.trainers.data.readers.read_data import has_split
 from m3se.trainers.evaluation.report import System, metrics
 from m3se.trainers.evaluation.reranking import run_from_scores
-from m3se.trainers.evaluation.run_metrics import Evaluation
+from m3se.trainers.evaluation.run_metrics import Qrels
 from m3se.trainers.evaluation.runs import Run, without_identical
 from m3se.trainers.evaluation.significance import compare
 from m3se.trainers.retrieval.embedded_collection import cached_encoding
@@ -33,7 +34,7 @@ WIDE_GAP = 0.2
 
 
 def judge(arguments: RetrieverArguments, trained: list[Trial], best: Trial) -> None:
-    """Measure all systems on the test lists, write verdict.json and table.md, and print both.
+    """Measure all systems on the test lists; write verdict.json, table.md and report.html, and print the first two.
 
     The published model of the best trial is in the folder `model`. Its embeddings of the collection stay in the cache,
     where search.py looks for them.
@@ -45,50 +46,59 @@ def judge(arguments: RetrieverArguments, trained: list[Trial], best: Trial) -> N
     """
     scored = RankingLists.load(arguments.scored("test"))
     qrels = measure.read_qrels(arguments, "test")
-    is_judged = qrels is not None
-    systems = system_folders(arguments, trained, best)
+    runs = rank(arguments, trained, best, scored, qrels)
+    evaluations = {task: measure.evaluate(arguments, systems, qrels, scored) for task, systems in runs.items()}
+    judged = Judged(trained, best, scored, qrels, runs, evaluations)
+    line = verdict_line(arguments, judged)
+    (arguments.folder / METRICS).unlink(missing_ok=True)  # of a run with judgments
+    if judged.is_judged:
+        write_metrics(arguments, judged)
+    write(arguments, judged, line)
+    write_page(arguments, judged, line)
+
+
+def rank(
+    arguments: RetrieverArguments, trained: list[Trial], best: Trial, scored: RankingLists, qrels: Qrels | None
+) -> dict[str, dict[str, Run]]:
+    """Rank by every system: the candidates, and where there are judgments all documents too.
+
+    Args:
+        arguments: the options.
+        trained: the trials, in their order.
+        best: the one that was chosen.
+        scored: the test lists with teacher scores.
+        qrels: the judgments.
+
+    Returns:
+        Runs by task and system.
+    """
     reranked: dict[str, Run] = {"BM25": bm25_run(arguments, scored, qrels or {})}
     searched: dict[str, Run] = {"BM25": reranked["BM25"]}
     collection = searched_collection(scored, qrels or {})
     identical = set() if arguments.keep_identical_ids else identical_ids(collection)
-    for name, folder in systems.items():
+    for name, folder in system_folders(arguments, trained, best).items():
         scorer = load_embedder(folder)
         if name not in (START, best.title):  # the others are not worth a whole collection
             reranked[name] = run_from_scores(scored, scorer.score_lists(scored))
             continue
         encoded = cached_encoding(scorer, scored.documents, arguments.cache_dir)
         reranked[name] = measure.encoded_run(scorer, encoded, scored)
-        if is_judged:
+        if qrels is not None:
             run = retrieve(scorer, collection.queries, encoded, FOUND + bool(identical))
             searched[name] = without_identical(run, identical, FOUND)
     reranked["teacher"] = measure.teacher_run(scored)
-    tasks = {"re-ranking": measure.evaluate(arguments, reranked, qrels, scored)}
-    if is_judged:
-        tasks["search"] = measure.evaluate(arguments, searched, qrels, scored)
-    (arguments.folder / METRICS).unlink(missing_ok=True)  # of a run with judgments
-    chosen = best.title
-    task = "search" if is_judged else "re-ranking"
-    gain = measure.difference(tasks[task][chosen], tasks[task][START])
-    line = verdict_line(arguments, tasks[task], best, gain, is_judged)
-    if is_judged:
-        system = System(chosen, "model", searched[chosen], tasks[task][chosen])
-        write_metrics(arguments, system, tasks[task][START], len(scored.documents))
-    write(arguments, tasks, line, gain, best.name, is_judged)
+    return {"re-ranking": reranked} if qrels is None else {"re-ranking": reranked, "search": searched}
 
 
-def write_metrics(arguments: RetrieverArguments, student: System, start: Evaluation, documents: int) -> None:
-    """Write metrics.json, from which the card takes its figures: the student's search, tested against the start.
-
-    Args:
-        arguments: the options.
-        student: the chosen one.
-        start: the measurement of the start.
-        documents: how many were searched.
-    """
+def write_metrics(arguments: RetrieverArguments, judged: Judged) -> None:
+    """Write metrics.json, from which the card takes its figures: the student's search, tested against the start."""
     split = "test" if has_split(arguments.data, "test") else "held-out train"
-    setting = {"data": Path(arguments.data).name, "split": split, "candidates": f"all {documents:,} documents"}
-    comparison = compare({START: start, student.name: student.evaluation}, START)
-    write_json(arguments.folder / METRICS, metrics(student, setting, comparison))
+    documents = f"all {len(judged.lists.documents):,} documents"
+    setting = {"data": Path(arguments.data).name, "split": split, "candidates": documents}
+    name, evaluations = judged.best.title, judged.evaluations["search"]
+    comparison = compare({START: evaluations[START], name: evaluations[name]}, START)
+    system = System(name, "model", judged.runs["search"][name], evaluations[name])
+    write_json(arguments.folder / METRICS, metrics(system, setting, comparison))
 
 
 def system_folders(arguments: RetrieverArguments, trained: list[Trial], best: Trial) -> dict[str, str]:
@@ -99,23 +109,14 @@ def system_folders(arguments: RetrieverArguments, trained: list[Trial], best: Tr
     return folders
 
 
-def verdict_line(
-    arguments: RetrieverArguments, evaluations: dict[str, Evaluation], chosen: Trial, gain: Difference, is_judged: bool
-) -> str:
-    """Say in a line whether the student is better than the start, and if not, the likeliest reason.
-
-    Args:
-        arguments: where the records of this run are.
-        evaluations: of the task that decides.
-        chosen: the trial of the published student.
-        gain: its difference to the start.
-        is_judged: the queries have judgments.
-    """
-    student, start = (evaluations[row].values[MEASURE] for row in (chosen.title, START))
-    name = MEASURE if is_judged else measure.AGREEMENT
+def verdict_line(arguments: RetrieverArguments, judged: Judged) -> str:
+    """Say in a line whether the student is better than the start, and if not, the likeliest reason."""
+    evaluations, gain = judged.evaluations[judged.task], judged.gain
+    student, start = (evaluations[row].values[MEASURE] for row in (judged.best.title, START))
+    name = MEASURE if judged.is_judged else measure.AGREEMENT
     words = "BETTER than the start" if gain.is_better else "NOT BETTER than the start"
     line = f"{words}: {name} {student:.3f} against {start:.3f} ({gain})"
-    return line if gain.is_better else f"{line}. Likeliest reason: {likeliest_reason(arguments, chosen)}"
+    return line if gain.is_better else f"{line}. Likeliest reason: {likeliest_reason(arguments, judged.best)}"
 
 
 def likeliest_reason(arguments: RetrieverArguments, chosen: Trial) -> str:
@@ -141,32 +142,16 @@ def last_values(student: Path) -> tuple[float, float]:
     return last[f"train_{MEASURE}"], last[f"eval_{MEASURE}"]
 
 
-def write(
-    arguments: RetrieverArguments,
-    tasks: dict[str, dict[str, Evaluation]],
-    line: str,
-    gain: Difference,
-    best: str,
-    is_judged: bool,
-) -> None:
-    """Write verdict.json and table.md, and print the table and the line.
-
-    Args:
-        arguments: the options.
-        tasks: evaluations by task and system.
-        line: the verdict in words.
-        gain: the difference that it states.
-        best: name of the chosen trial.
-        is_judged: the queries have judgments.
-    """
-    cells, values = [], {}
-    for task, evaluations in tasks.items():
-        cells += measure.rows(evaluations, task, is_judged)
+def write(arguments: RetrieverArguments, judged: Judged, line: str) -> None:
+    """Write verdict.json and table.md, and print the table and the line."""
+    values = {}
+    for task, evaluations in judged.evaluations.items():
         values[task] = {name: evaluation.values for name, evaluation in evaluations.items()}
-    text = measure.results_table(cells, is_judged)
-    queries = len(next(iter(next(iter(tasks.values())).values())).per_query)
+    text = measure.results_table(judged.cells, judged.is_judged)
+    queries = len(next(iter(judged.evaluations[judged.task].values())).per_query)
     heading = measure.describe_queries(arguments, queries)
     print(f"\n{heading}\n\n{text}\n\n{line}\n")
     write_text(arguments.folder / TABLE, f"{text}\n\n{heading}. {line}\n")
-    verdict = {"line": line, "is_better": gain.is_better, "difference": asdict(gain), "chosen": best}
-    write_json(arguments.folder / VERDICT, verdict | {"queries": queries, "is_judged": is_judged, "values": values})
+    verdict = {"line": line, "is_better": judged.gain.is_better, "difference": asdict(judged.gain)}
+    verdict |= {"chosen": judged.best.name, "queries": queries, "is_judged": judged.is_judged, "values": values}
+    write_json(arguments.folder / VERDICT, verdict)

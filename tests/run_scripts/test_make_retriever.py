@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -170,6 +171,21 @@ def test_the_card_holds_the_verdict_and_the_next_commands_are_printed(world, fin
     assert {(result.dataset_name, result.dataset_split) for result in card.data.eval_results} == {("data", "test")}
     assert f"m3se search --model {world / 'out' / 'model'} --data {world / 'data'}" in finished.stdout
     assert DualEncoder.from_pretrained(world / "out" / "model").config.query_length == 8
+
+
+@pytest.mark.slow
+def test_the_page_holds_the_verdict_and_the_table(world, finished):
+    result = json.loads((world / "out" / "verdict.json").read_text())
+    body = ElementTree.fromstring((world / "out" / "report.html").read_text()).find("body")
+    assert body.find("p").text == result["line"]
+    rows = {}
+    for row in body.findall("div/table")[0].findall("tr")[1:]:
+        name, task, value = (cell.text for cell in row.findall("td")[:3])
+        rows[(name, task)] = value
+    for task, systems in result["values"].items():
+        for name, values in systems.items():
+            assert rows.pop((name, task)).startswith(f"{values['nDCG@10']:.3f} [")
+    assert not rows and len(body.findall("p/img")) == 3
 
 
 @pytest.mark.slow
