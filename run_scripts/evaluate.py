@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from m3se.run_scripts.cli.app import run
-from m3se.run_scripts.cli.arguments import REQUIRED, BackendArguments, CandidateArguments, StoreArguments, option
+from m3se.run_scripts.cli.arguments import (
+    REQUIRED,
+    BackendArguments,
+    CandidateArguments,
+    StoreArguments,
+    TwoStageArguments,
+    option,
+)
 from m3se.run_scripts.cli.parser import HfArgumentParser
 
 
@@ -20,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True)
-class EvaluationArguments(CandidateArguments, BackendArguments, StoreArguments):
+class EvaluationArguments(CandidateArguments, BackendArguments, StoreArguments, TwoStageArguments):
     """The models to measure, the data, and the folder of the results."""
 
     output: str = option("Folder for table.md and, for each of its rows, a run and its metrics.", REQUIRED)

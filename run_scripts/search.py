@@ -1,22 +1,29 @@
-"""Search a collection with a dual encoder.
+"""Search a collection with a dual encoder, or with ColBERT.
 
     python run_scripts/search.py --model outputs/quickstart/model --data pydocs "eigenvalues of a matrix"
 
-The first search embeds the collection and keeps that; from then on an answer takes seconds. With --store, the database
-that index.py filled is searched, and --data is not read.
+The first search embeds the collection and keeps that; from then on an answer takes seconds. With --store, the
+database that index.py filled is searched, and --data is not read. ColBERT scores what --first_stage proposes: bm25,
+unless another is named.
 """
 
 from argparse import Namespace
 from dataclasses import dataclass, field
 
 from m3se.run_scripts.cli.app import run
-from m3se.run_scripts.cli.arguments import DocumentArguments, SearchedArguments, StoreArguments, option
+from m3se.run_scripts.cli.arguments import (
+    DocumentArguments,
+    SearchedArguments,
+    StoreArguments,
+    TwoStageArguments,
+    option,
+)
 from m3se.run_scripts.cli.parser import HfArgumentParser
 from m3se.trainers.errors import InputError
 
 
 @dataclass(kw_only=True)
-class SearchArguments(DocumentArguments, SearchedArguments, StoreArguments):
+class SearchArguments(DocumentArguments, SearchedArguments, StoreArguments, TwoStageArguments):
     """The collection to search, and the model."""
 
     data: str = field(

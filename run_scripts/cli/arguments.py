@@ -48,14 +48,20 @@ class CollectionArguments(DocumentArguments, ReadingArguments):
 
 
 @dataclass(kw_only=True)
-class RankingArguments:
-    """The way candidates are found, and the choice of those left out."""
+class WordArguments:
+    """The way BM25 reads a text."""
 
     bm25_tokenizer: str = option(
         "What BM25 compares: words, or characters (pairs of them) of scripts without spaces such as Chinese, Japanese "
         "and Thai.",
         "words",
     )
+
+
+@dataclass(kw_only=True)
+class RankingArguments(WordArguments):
+    """The way candidates are found, and the choice of those left out."""
+
     keep_identical_ids: bool = option(
         "Keep a document that has the id of its query. As in BEIR it is left out, unless it is judged relevant.", False
     )
@@ -124,6 +130,25 @@ class SearchedArguments(EmbedderArguments):
     """A model, and the embeddings of the documents that it searches."""
 
     encoding: str | None = option("Folder that encode.py wrote (default: in the cache).")
+
+
+@dataclass(kw_only=True)
+class TokenArguments:
+    """The stored token embeddings of ColBERT."""
+
+    token_format: str = option("Of ColBERT's stored tokens: float16, or int8 (a scale per token).", "float16")
+    pool_factor: int = option("Average so many similar tokens of a document into one, for ColBERT.", 1)
+
+
+@dataclass(kw_only=True)
+class TwoStageArguments(TokenArguments, WordArguments):
+    """The search that proposes documents to ColBERT."""
+
+    first_stage: str | None = option(
+        "Search that proposes documents to ColBERT: bm25, or a model that embeds; all: it scores the stored tokens of "
+        "every document."
+    )
+    first_depth: int = option("Documents that it proposes for a query.", 1_000)
 
 
 @dataclass(kw_only=True)

@@ -10,7 +10,8 @@ from m3se.trainers.backends.samples import document_sample, held_out_lists, list
 from m3se.trainers.data import DocumentTable, RankingLists
 from m3se.trainers.evaluation.reranking import run_from_scores
 from m3se.trainers.evaluation.run_metrics import Qrels, evaluate_run
-from m3se.trainers.retrieval.loading import load_embedder
+from m3se.trainers.models.model_info import ModelInfo
+from m3se.trainers.retrieval.loading import load_embedder, load_scorer
 from m3se.trainers.retrieval.scorers import DenseScorer, Scorer
 
 
@@ -20,19 +21,24 @@ MEASURE = "nDCG@10"
 COMPARED = 50  # held-out queries that are ranked in float32 and in int8
 
 
-def load_searcher(arguments: EmbedderArguments) -> tuple[DenseScorer, Backend]:
+def load_searcher(arguments: EmbedderArguments, allow_colbert: bool = False) -> tuple[Scorer, Backend]:
     """Load the model of the options, still computed by torch, and say what is to compute it.
+
+    Args:
+        arguments: name the model.
+        allow_colbert: take a ColBERT model too, not only one that embeds a text in one vector.
 
     Raises:
         InputError: the backend or the model cannot be used, or not together.
     """
-    backend = choose_backend(arguments.backend, arguments.dtype)
-    scorer = load_embedder(arguments.model, backend.loaded_dtype, arguments.pooling, backend.device)
+    backend, info = choose_backend(arguments.backend, arguments.dtype), ModelInfo.read(arguments.model)
+    load = load_scorer if allow_colbert and info.kind == "colbert" else load_embedder
+    scorer = load(info, backend.loaded_dtype, arguments.pooling, backend.device)
     refuse_other_kinds(scorer, backend)
     return scorer, backend
 
 
-def compile_searcher(scorer: DenseScorer, backend: Backend, documents: DocumentTable, cache_dir: str | Path) -> None:
+def compile_searcher(scorer: Scorer, backend: Backend, documents: DocumentTable, cache_dir: str | Path) -> None:
     """Let the backend compute a model that embeds `documents`, and report how far int8 is from float32."""
     sample = document_sample(documents) if backend.dtype == INT8 else ()
     loss = compile_scorer(scorer, backend, sample, cache_dir)

@@ -19,6 +19,7 @@ from m3se.run_scripts.work.candidates import (
     is_run_file,
     open_collection,
 )
+from m3se.run_scripts.work.encodings import TokenSearch, check_two_stages
 from m3se.trainers.backends.choice import choose_backend
 from m3se.trainers.backends.samples import HALF
 from m3se.trainers.data import Collection, RankingLists
@@ -36,7 +37,7 @@ from m3se.trainers.models.model_info import ModelInfo
 from m3se.trainers.retrieval.embedded_collection import cached_encoding, complete_encoding
 from m3se.trainers.retrieval.faiss_index import new_index
 from m3se.trainers.retrieval.loading import EMBEDDERS, check_kind, load_scorer
-from m3se.trainers.retrieval.scorers import DenseScorer, Scorer
+from m3se.trainers.retrieval.scorers import ColBERTScorer, DenseScorer, Scorer
 from m3se.trainers.retrieval.search import retrieve, retrieve_by_index, retrieve_by_scoring
 from m3se.trainers.storage.arrow import write_rows
 from m3se.trainers.storage.atomic import refuse_unwritable, write_text
@@ -134,6 +135,10 @@ def left_out(identical: int) -> dict:
 def search_all(arguments: EvaluationArguments, scorer: Scorer, collection: Collection, depth: int) -> tuple[Run, dict]:
     """Search the whole collection for the best `depth` documents; with facts about how they were found."""
     queries = collection.queries
+    if isinstance(scorer, ColBERTScorer) and arguments.first_stage:
+        stages = TokenSearch(arguments, scorer, collection.documents)
+        run_ = stages.search(queries, depth)
+        return run_, stages.facts(queries, run_, depth)
     if not isinstance(scorer, DenseScorer):
         return retrieve_by_scoring(scorer, queries, collection.documents, depth), {}
     if arguments.store is not None:
@@ -191,6 +196,7 @@ def check_index(arguments: EvaluationArguments, models: list[ModelInfo]) -> None
     """Raise InputError for an index that cannot be built for one of the models."""
     if not arguments.retrieve and (arguments.index or arguments.probes):
         raise InputError("--index and --probes are for --retrieve")
+    check_two_stages(arguments, any(info.kind == "colbert" for info in models) and arguments.retrieve)
     if arguments.store:
         check_database(arguments, models)
     elif arguments.effort:

@@ -1,14 +1,17 @@
 """The best documents of a few queries, from a collection's embeddings or from a database."""
 
 import time
+from dataclasses import replace
+from functools import partial
 from textwrap import shorten
 from typing import NamedTuple
 
 from m3se.run_scripts.search import SearchArguments
 from m3se.run_scripts.work.backends import compile_searcher, load_searcher
-from m3se.run_scripts.work.encodings import open_encoding
+from m3se.run_scripts.work.encodings import BM25, TokenSearch, check_two_stages, open_encoding
 from m3se.trainers.backends.choice import INT8
 from m3se.trainers.data import read_documents
+from m3se.trainers.models.model_info import ModelInfo
 from m3se.trainers.retrieval.search import retrieve
 from m3se.trainers.stores.connection import check_store
 from m3se.trainers.stores.document_store import Hit, open_store
@@ -34,12 +37,19 @@ def main(arguments: SearchArguments, queries: list[str]) -> None:
 
 def search_collection(arguments: SearchArguments, queries: list[str]) -> Answers:
     """Search the embeddings of the data, which are made where they are missing."""
-    scorer, backend = load_searcher(arguments)
+    has_colbert = ModelInfo.read(arguments.model).kind == "colbert"
+    check_two_stages(arguments, has_colbert)
+    scorer, backend = load_searcher(arguments, allow_colbert=True)
     documents = read_documents(arguments.data, arguments.cache_dir, arguments.split)
     compile_searcher(scorer, backend, documents, arguments.cache_dir)
-    encoded = open_encoding(arguments, scorer, documents)
+    texts = dict(zip(queries, queries, strict=True))
+    if has_colbert:
+        arguments = replace(arguments, first_stage=arguments.first_stage or BM25)
+        search = TokenSearch(arguments, scorer, documents).search
+    else:
+        search = partial(retrieve, scorer, collection=open_encoding(arguments, scorer, documents), progress=False)
     started = time.perf_counter()
-    run_ = retrieve(scorer, dict(zip(queries, queries, strict=True)), encoded, arguments.top, progress=False)
+    run_ = search(queries=texts, k=arguments.top)
     seconds = time.perf_counter() - started
     hits = []
     for query in queries:

@@ -57,12 +57,7 @@ class EmbeddedCollection:
 
     def check(self, model: str, collection: str) -> None:
         """Raise InputError unless the collection with this fingerprint was embedded by the model with that one."""
-        for key, wanted in (("model", model), ("collection", collection)):
-            if self.description[key] != wanted:
-                raise InputError(
-                    f"{self.folder}: encoded with {key} {self.description[key]}, this {key} is {wanted} "
-                    "(its weights, texts or number format are not the same)"
-                )
+        check_origin(self.folder, self.description, model, collection)
 
     def __len__(self) -> int:
         return self.documents
@@ -205,17 +200,24 @@ def write_shard(folder: Path, shard: int, ids: list[str], embeddings: np.ndarray
     ):
         file.write_table(table)
     written = [shard_file(folder, shard, ".ids.arrow")]
-    if number_format == "int8":
-        scales = np.maximum(np.abs(embeddings).max(axis=1), 1e-30) / 127
-        embeddings = np.rint(embeddings / scales[:, None])
+    numbers, scales = quantized(embeddings, number_format)
+    if scales is not None:
         written.append(shard_file(folder, shard, ".scale.npy"))
         with complete_file(written[-1]) as new:
-            save_array(new, scales.astype(np.float32))
+            save_array(new, scales)
     last = shard_file(folder, shard)
     with complete_file(last) as new:
-        save_array(new, embeddings.astype(FORMATS[number_format]))
+        save_array(new, numbers)
         files = {path.name: path for path in written} | {last.name: new}
         write_text(shard_file(folder, shard, ".sums"), checksum_lines(files))
+
+
+def quantized(embeddings: np.ndarray, number_format: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return embeddings [n, H] in a format of `FORMATS`, and the scale [n] float32 of each of them for int8."""
+    if number_format != "int8":
+        return embeddings.astype(FORMATS[number_format]), None
+    scales = np.maximum(np.abs(embeddings).max(axis=1), 1e-30) / 127
+    return np.rint(embeddings / scales[:, None]).astype(np.int8), scales.astype(np.float32)
 
 
 def save_array(path: Path, array: np.ndarray) -> None:
@@ -258,6 +260,16 @@ def read_description(folder: Path) -> dict:
         return json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}: not an encoded collection: {DESCRIPTION} cannot be read ({error})") from error
+
+
+def check_origin(folder: Path, description: dict, model: str, collection: str) -> None:
+    """Raise InputError unless a folder's description names the model and the collection with these fingerprints."""
+    for key, wanted in (("model", model), ("collection", collection)):
+        if description[key] != wanted:
+            raise InputError(
+                f"{folder}: encoded with {key} {description[key]}, this {key} is {wanted} "
+                "(its weights, texts or number format are not the same)"
+            )
 
 
 def shard_file(folder: Path, shard: int, suffix: str = ".npy") -> Path:

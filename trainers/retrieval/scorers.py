@@ -183,7 +183,13 @@ class PairwiseScorer(Scorer):
 
 
 class ColBERTScorer(Scorer):
-    """A scorer by MaxSim; the documents of some rows at a time are embedded, token by token."""
+    """A scorer by MaxSim; the documents of some rows at a time are embedded, token by token.
+
+    Args:
+        model, tokenizer: the model in evaluation mode, and its tokenizer.
+        dtype: number format that matrices are multiplied in.
+        fingerprint: identifies whatever decides a token's embedding.
+    """
 
     def __init__(self, model: ColBERT, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype, fingerprint: str):
         self.model = model
@@ -191,6 +197,7 @@ class ColBERTScorer(Scorer):
         self.inputs = TextInputs.for_model(tokenizer, model.config)
         self.dtype = dtype
         self.slots = [(model, "encoder")]
+        self.scale = model.reached_scale()
 
     def encode(self, texts: Sequence[str], side: str, bar: tqdm | None = None) -> list[np.ndarray]:
         """Embed the tokens of texts as queries or as documents: one array [T, H] float32 per text.

@@ -1,0 +1,106 @@
+"""Search with ColBERT in two stages: a fast search proposes documents, MaxSim over their stored tokens ranks them."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from m3se.trainers.data.bm25 import BM25Index
+from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection
+from m3se.trainers.retrieval.exact_search import BestScores, search
+from m3se.trainers.retrieval.scorers import ColBERTScorer, DenseScorer
+from m3se.trainers.retrieval.tokens.token_collection import TokenCollection
+
+
+FirstStage = Callable[[list[str], int], Iterator[np.ndarray]]  # query texts, depth -> rows of the document table each
+DOCUMENTS_PER_BLOCK = 512  # of the exhaustive search: 50 MB of tokens, and as many similarities for 64 queries
+
+
+def bm25_stage(index: BM25Index) -> FirstStage:
+    """Return BM25 as the first stage."""
+
+    def propose(queries: list[str], depth: int) -> Iterator[np.ndarray]:
+        """Yield the rows of each query's best documents."""
+        for rows, _ in index.positions(queries, depth):
+            yield rows
+
+    return propose
+
+
+def dense_stage(scorer: DenseScorer, encoded: EmbeddedCollection) -> FirstStage:
+    """Return the exact search of a model that embeds a text in one vector as the first stage."""
+
+    def propose(queries: list[str], depth: int) -> Iterator[np.ndarray]:
+        """Yield the rows of each query's best documents."""
+        _, rows = search(scorer.encode(queries, "query"), encoded, depth, scorer.device, progress=False)
+        yield from rows
+
+    return propose
+
+
+def retrieve_in_two_stages(
+    scorer: ColBERTScorer,
+    queries: list[str],
+    tokens: TokenCollection,
+    first_stage: FirstStage,
+    first_depth: int,
+    k: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the best k of the documents that the first stage proposes: scores and rows [B, k], a row of −1 for none.
+
+    Args:
+        scorer: embeds the queries; the tokens were embedded by it.
+        queries: texts.
+        tokens: of all documents.
+        first_stage: proposes documents.
+        first_depth: how many of them, for each query.
+        k: documents of a query.
+    """
+    scores = np.full((len(queries), k), -np.inf, np.float32)
+    rows = np.full((len(queries), k), -1, np.int64)
+    proposals = first_stage(queries, first_depth)
+    for place, (query, candidates) in enumerate(zip(scorer.encode(queries, "query"), proposals, strict=True)):
+        if len(candidates) == 0:
+            continue
+        candidates = np.sort(candidates)  # of equal scores the first in the table comes first
+        values = maxsim(query, *tokens.tokens(candidates), scorer.model.config.reduction)
+        order = np.argsort(-values, kind="stable")[:k]
+        scores[place, : len(order)], rows[place, : len(order)] = values[order], candidates[order]
+    return scores * scorer.scale, rows
+
+
+def retrieve_from_tokens(
+    scorer: ColBERTScorer, queries: list[str], tokens: TokenCollection, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Score every document by its stored tokens: scores and rows of the best k [B, k]."""
+    embedded = scorer.encode(queries, "query")
+    best = BestScores(len(queries), k)
+    with tqdm(total=len(tokens), desc="MaxSim with all", unit="document") as bar:
+        for start in range(0, len(tokens), DOCUMENTS_PER_BLOCK):
+            rows = np.arange(start, min(start + DOCUMENTS_PER_BLOCK, len(tokens)))
+            stored, lengths = tokens.tokens(rows)
+            scores = [maxsim(query, stored, lengths, scorer.model.config.reduction) for query in embedded]
+            best.update(torch.from_numpy(np.stack(scores)), start)
+            bar.update(len(rows))
+    scores, rows = best.result()
+    return scores * scorer.scale, rows
+
+
+def maxsim(query: np.ndarray, tokens: np.ndarray, lengths: np.ndarray, reduction: str) -> np.ndarray:
+    """Score documents [n]: the best token for each query token, averaged or summed; −inf for one without a token.
+
+    Args:
+        query: tokens [Q, H] float32.
+        tokens: of all documents, one behind the other [T, H] float32.
+        lengths: tokens of each document [n].
+        reduction: "mean" or "sum" over the query's tokens.
+    """
+    scores = np.full(len(lengths), -np.inf, np.float32)
+    present = np.flatnonzero(lengths)
+    if len(present) == 0:
+        return scores
+    starts = (np.cumsum(lengths) - lengths)[present]
+    best = np.maximum.reduceat(tokens @ query.T, starts, axis=0)  # [present, Q]
+    scores[present] = best.mean(axis=1) if reduction == "mean" else best.sum(axis=1)
+    return scores
