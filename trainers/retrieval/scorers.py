@@ -183,13 +183,7 @@ class PairwiseScorer(Scorer):
 
 
 class ColBERTScorer(Scorer):
-    """A scorer by MaxSim; the documents of some rows at a time are embedded, token by token.
-
-    Args:
-        model, tokenizer: the model in evaluation mode, and its tokenizer.
-        dtype: number format that matrices are multiplied in.
-        fingerprint: identifies whatever decides a token's embedding.
-    """
+    """A scorer by MaxSim; the documents of some rows at a time are embedded, token by token."""
 
     def __init__(self, model: ColBERT, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype, fingerprint: str):
         self.model = model
