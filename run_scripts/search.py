@@ -31,7 +31,7 @@ class SearchArguments(DocumentArguments, SearchedArguments, StoreArguments, TwoS
     )
     top: int = option("How many documents to show.", 10)
     cache_dir: str = option("Where collections and embeddings are kept.", "outputs/cache")
-    where: str | None = option("Condition on documents of a --store, such as 'id like \"numpy.%\"'.")
+    where: str | None = option("Condition on documents of a --store, such as 'id like \"numpy.%%\"'.")
 
 
 def make_parser() -> HfArgumentParser:
