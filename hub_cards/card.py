@@ -13,7 +13,7 @@ Absent and None are the same. Required of every card:
 
 Everything else may be absent: base_model, license, language, datasets, data_notes, teacher, loss, loss_args, data,
 hyperparameters, score_scale, recipe, seed, versions, hardware, seconds, curve, metrics, dataset (with metrics), split,
-table, significance, pictures, paper.
+table, significance, pictures, paper, compiled (files for other libraries) and calibration (the data of their int8).
 """
 
 import json

@@ -9,13 +9,19 @@ arrived; the access token is HF_TOKEN's or that of `hf auth login`. The third wr
 models of a study, and with `--repo org` makes a collection of them on the Hub.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from m3se.run_scripts.cli.app import run
 from m3se.run_scripts.cli.arguments import REQUIRED, option
 from m3se.run_scripts.cli.parser import HfArgumentParser
 from m3se.trainers.errors import InputError
+
+
+def format_option(library: str) -> str | None:
+    """Return the option to add the files of a library; without a value it means float32."""
+    text = f"Add files for {library}: float32, or int8 for these and others in int8 (without a value: float32)."
+    return field(default=None, metadata={"help": text, "nargs": "?", "const": "float32"})
 
 
 @dataclass(kw_only=True)
@@ -51,7 +57,11 @@ class CardArguments:
     language: str | None = option("Language of the texts as a code of two or three letters, such as en.")
     datasets: list[str] = option("Hub ids of the training data.", list)
     data_notes: str | None = option("A sentence on the data's licence and limits.")
-    onnx: bool = option("Add onnx/model.onnx (needs the extra onnx).", False)
+    openvino: str | None = format_option("OpenVINO (extra openvino)")
+    onnx: str | None = format_option("ONNX Runtime, fastembed and others (extra onnx)")
+    calibration: str | None = option("Collection whose texts int8 is calibrated on; its queries measure the loss.")
+    calibration_split: str = option("Which of its queries.", "test")
+    cache_dir: str = option("Where that collection and the files are prepared.", "outputs/cache")
 
     def card_values(self) -> dict:
         """Return the arguments of `build_folder`: paths as such, a row of the paper and captions looked up."""

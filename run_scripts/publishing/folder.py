@@ -38,7 +38,7 @@ KINDS_WITH_CODE = ("colbert", "dual_encoder")
 FORMER_CODE = {"published.py"}  # the name of checkpoints.py in folders of before
 CODE = {file.name for kind in KINDS_WITH_CODE for file in code_files(kind)} | FORMER_CODE
 # Names that our writers put at the top of a folder; anything else there is somebody's own.
-WRITTEN = LAYOUT | CODE | {"README.md", "images", "onnx", ".eval_results", "SHA256SUMS"}
+WRITTEN = LAYOUT | CODE | {"README.md", "images", "onnx", "openvino", ".eval_results", "SHA256SUMS"}
 TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{20,}")  # how the Hub's access tokens look
 MARKERS = ("m3se", "auto_map")  # one of these is a key of every published config.json
 

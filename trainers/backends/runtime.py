@@ -23,6 +23,7 @@ class CompiledEncoder(torch.nn.Module):
     """A transformer computed by another library, called as transformers' own are, on the CPU.
 
     Attributes:
+        file: what it runs.
         config: that of the transformer.
         names: the inputs that it reads; others are passed over.
         output: "last_hidden_state" or "logits".
@@ -30,7 +31,7 @@ class CompiledEncoder(torch.nn.Module):
 
     def __init__(self, file: Path, backend: Backend, config: PreTrainedConfig, names: list[str], output: str):
         super().__init__()
-        self.config, self.names, self.output = config, names, output
+        self.file, self.config, self.names, self.output = file, config, names, output
         # ONNX Runtime takes the ranges of int8 from a whole block: a text's numbers would depend on its neighbours.
         self.is_alone = backend.name == "onnx" and backend.dtype == INT8
         self.compute = OPENERS[backend.name](file, backend)
