@@ -9,7 +9,7 @@ arrived; the access token is HF_TOKEN's or that of `hf auth login`. The third wr
 models of a study, and with `--repo org` makes a collection of them on the Hub.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from m3se.run_scripts.cli.app import run
@@ -66,8 +66,11 @@ class CardArguments:
     def card_values(self) -> dict:
         """Return the arguments of `build_folder`: paths as such, a row of the paper and captions looked up."""
         from m3se.run_scripts.publishing.card_values import paper_values
+        from m3se.run_scripts.publishing.compiled_files import CompiledFiles
 
         values = {name: value for name, value in vars(self).items() if value not in (None, [])}
+        chosen = {field_.name: values.pop(field_.name, None) for field_ in fields(CompiledFiles)}
+        values["compiled"] = CompiledFiles(**chosen)
         files = values.keys() & {"metrics", "table", "significance", "diagnostics"}
         for name in files:
             values[name] = Path(values[name])

@@ -1,9 +1,7 @@
 """A trained model's directory → the clean folder that is published: layout, card, results. No network."""
 
-from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 from huggingface_hub import get_token
@@ -26,7 +24,7 @@ from m3se.run_scripts.publishing.card_values import (
     training_values,
     without_missing,
 )
-from m3se.run_scripts.publishing.compiled_files import add_files, calibration_arguments, choose_files
+from m3se.run_scripts.publishing.compiled_files import CompiledFiles, add_files
 from m3se.run_scripts.publishing.folder import check_clean, check_replaceable, new_folder
 from m3se.run_scripts.publishing.pictures import copy_pictures, diagnostic_pictures, draw_learning_curve
 from m3se.trainers.errors import InputError
@@ -54,11 +52,7 @@ def build_folder(
     benchmark: str | None = None,
     diagnostics: Path | None = None,
     pictures: dict[Path, str] | None = None,
-    openvino: str | None = None,
-    onnx: str | None = None,
-    calibration: str | None = None,
-    calibration_split: str = "test",
-    cache_dir: str | None = None,
+    compiled: CompiledFiles | None = None,
     example_query: str = EXAMPLE_QUERY,
     example_documents: tuple[str, ...] = EXAMPLE_DOCUMENTS,
     **card_values,
@@ -75,10 +69,7 @@ def build_folder(
         benchmark: "org/dataset:task:measure", a benchmark of the Hub to report to.
         diagnostics: output folder of diagnose.py.
         pictures: image file → caption.
-        openvino, onnx: add the encoder for OpenVINO or ONNX Runtime, in "float32", or in that and "int8".
-        calibration, calibration_split: the collection whose texts int8 is calibrated and measured on, and which
-            queries of it.
-        cache_dir: where that collection and the files are prepared (default: a temporary folder).
+        compiled: files for OpenVINO and ONNX Runtime to add.
         example_query: query of the card's snippets.
         example_documents: their documents.
         card_values: values of `hub_cards.card`; they win over what training.json says.
@@ -91,7 +82,8 @@ def build_folder(
         raise InputError(f"{folder}: the published folder cannot be the model's own directory")
     with as_input_errors():
         check_metadata(card_values)
-        backends = choose_files({"openvino": openvino, "onnx": onnx}, calibration)
+        compiled = compiled or CompiledFiles()
+        compiled.backends()
         check_replaceable(folder)
         evaluation = evaluation_values(metrics, table, significance, card_values)
         model, tokenizer = load(model_dir)
@@ -105,19 +97,10 @@ def build_folder(
             values["pictures"] += copy_pictures(staging, diagnostic_pictures(diagnostics) | (pictures or {}))
             if benchmark is not None:
                 write_eval_results(staging, values.get("metrics", {}), parse_benchmark(benchmark))
-            if backends:
-                with prepared_cache(cache_dir) as cache:
-                    source = calibration and calibration_arguments(calibration, calibration_split, cache)
-                    values["compiled"] = add_files(model_dir, staging, backends, source, Path(cache))
-                    values["calibration"] = calibration and Path(calibration).name
+            values |= add_files(model_dir, staging, compiled)
             (staging / "README.md").write_text(render_card(**values), encoding="utf-8")
             check_clean(staging, [model_dir.resolve(), Path.home()], get_token())
     return folder
-
-
-def prepared_cache(cache_dir: str | None) -> AbstractContextManager[str]:
-    """Return a context that gives the folder of prepared files: `cache_dir`, or one that is deleted afterwards."""
-    return TemporaryDirectory() if cache_dir is None else nullcontext(cache_dir)
 
 
 def make_example(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, query: str, documents: list[str]) -> dict:

@@ -1,7 +1,10 @@
 """Files of a model for OpenVINO and ONNX Runtime, where sentence-transformers and fastembed look for them."""
 
 import shutil
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from m3se.run_scripts.cli.arguments import CandidateArguments
 from m3se.run_scripts.work.backends import COMPARED, compile_ranker
@@ -22,56 +25,68 @@ PLACES = {
 DEPTH = 20  # BM25 candidates of a query that int8 is measured on
 
 
-def choose_files(formats: dict[str, str | None], calibration: str | None) -> list[Backend]:
-    """Return the files to add: of each library float32, and int8 where it is asked for.
+@dataclass(frozen=True)
+class CompiledFiles:
+    """The choice of files to add to a published folder.
 
-    Args:
-        formats: library -> "float32", "int8", or None for no file.
-        calibration: the collection that int8 is calibrated on.
-
-    Raises:
-        InputError: another format, int8 without texts, or a package is missing.
+    Attributes:
+        openvino, onnx: "float32", "int8" (both formats then), or None for no file of that library.
+        calibration, calibration_split: collection whose texts int8 is calibrated and measured on, and which queries.
+        cache_dir: where it is prepared, and where files are made (None: a temporary folder).
     """
-    backends = []
-    for name, number_format in formats.items():
-        if number_format is None:
-            continue
-        if (name, number_format) not in PLACES:
-            raise InputError(f"--{name}: expected float32 or int8, got {number_format!r}")
-        if number_format == INT8 and calibration is None:
-            raise InputError(
-                f"--{name} int8: name with --calibration the collection whose texts it is calibrated and measured on"
-            )
-        backends.append(choose_backend(name, "float32"))
-        if number_format == INT8:
-            backends.append(choose_backend(name, INT8))
-    return backends
+
+    openvino: str | None = None
+    onnx: str | None = None
+    calibration: str | None = None
+    calibration_split: str = "test"
+    cache_dir: str | None = None
+
+    def backends(self) -> list[Backend]:
+        """Return library and number format of each file.
+
+        Raises:
+            InputError: another format, int8 without texts, or a package is missing.
+        """
+        backends = []
+        for name, number_format in (("openvino", self.openvino), ("onnx", self.onnx)):
+            if number_format is None:
+                continue
+            if (name, number_format) not in PLACES:
+                raise InputError(f"--{name}: expected float32 or int8, got {number_format!r}")
+            if number_format == INT8 and self.calibration is None:
+                raise InputError(
+                    f"--{name} int8: name with --calibration the collection whose texts it is calibrated and "
+                    "measured on"
+                )
+            backends.append(choose_backend(name, "float32"))
+            if number_format == INT8:
+                backends.append(choose_backend(name, INT8))
+        return backends
 
 
-def add_files(
-    model: Path, folder: Path, backends: list[Backend], calibration: CandidateArguments | None, cache_dir: Path
-) -> list[dict]:
-    """Write the files of a trained model into its published folder.
+def add_files(model: Path, folder: Path, files: CompiledFiles) -> dict:
+    """Write the chosen files of a trained model into its published folder.
 
     Args:
         model: directory of the trained model.
         folder: the published folder.
-        backends: libraries and formats, as `choose_files` returns them.
-        calibration: queries and candidates that int8 is calibrated and measured on.
-        cache_dir: where the files are made.
+        files: the choice.
 
     Returns:
-        For each file what the card says of it: file, library, format, and for int8 its loss (see `compile_ranker`).
+        Values of the card: `compiled`, for each file its name, library, format and for int8 the loss (see
+        `compile_ranker`), and `calibration`; none without files.
 
     Raises:
         InputError: a model with two encoders, or as `compile_ranker`.
     """
+    backends, rows = files.backends(), []
     is_int8 = any(backend.dtype == INT8 for backend in backends)
-    candidates = find_candidates(calibration) if is_int8 else None
-    rows = []
-    for backend in backends:
-        rows.append(add_file(model, folder, backend, candidates, cache_dir))
-    return rows
+    with TemporaryDirectory() if files.cache_dir is None else nullcontext(files.cache_dir) as cache:
+        candidates = find_candidates(calibration_arguments(files, cache)) if is_int8 else None
+        for backend in backends:
+            rows.append(add_file(model, folder, backend, candidates, Path(cache)))
+    calibration = {"calibration": Path(files.calibration).name} if is_int8 else {}
+    return {"compiled": rows, **calibration} if rows else {}
 
 
 def add_file(model: Path, folder: Path, backend: Backend, candidates: Candidates | None, cache_dir: Path) -> dict:
@@ -93,6 +108,12 @@ def add_file(model: Path, folder: Path, backend: Backend, candidates: Candidates
     return row | {"loss": facts.get("int8")}
 
 
-def calibration_arguments(data: str, split: str, cache_dir: str) -> CandidateArguments:
+def calibration_arguments(files: CompiledFiles, cache_dir: str) -> CandidateArguments:
     """Return the options of the queries and BM25 candidates that int8 is calibrated and measured on."""
-    return CandidateArguments(data=data, split=split, depth=DEPTH, max_queries=HALF + COMPARED, cache_dir=cache_dir)
+    return CandidateArguments(
+        data=files.calibration,
+        split=files.calibration_split,
+        depth=DEPTH,
+        max_queries=HALF + COMPARED,
+        cache_dir=cache_dir,
+    )

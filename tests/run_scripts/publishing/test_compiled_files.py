@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from m3se.run_scripts.publishing.build import build_folder
+from m3se.run_scripts.publishing.compiled_files import CompiledFiles
 from m3se.trainers.errors import InputError
 from tests.run_scripts.apart import numbers, snippets
 from tests.worlds import small_world, tiny
@@ -41,7 +42,8 @@ def save(model, folder):
 @pytest.mark.parametrize("build", BUILDERS.values(), ids=BUILDERS)
 def test_the_cards_snippet_prints_the_scores_that_the_card_states(build, library, tmp_path, monkeypatch, capsys):
     trained = save(build(), tmp_path / "trained")
-    folder = build_folder(trained, tmp_path / "published", **{library: "float32"}, **WORDS)
+    files = CompiledFiles(**{library: "float32"})
+    folder = build_folder(trained, tmp_path / "published", compiled=files, **WORDS)
     monkeypatch.chdir(tmp_path)
     exec(snippets(folder)[LIBRARIES[library][1]], {})
     printed = numbers(capsys.readouterr().out)
@@ -51,8 +53,8 @@ def test_the_cards_snippet_prints_the_scores_that_the_card_states(build, library
 
 def test_int8_lies_where_it_is_looked_for_and_the_card_states_its_loss(library, tmp_path, monkeypatch, capsys):
     data, trained = small_world.write_collection(tmp_path / "data"), save(tiny.dual_encoder(), tmp_path / "trained")
-    options = {library: "int8", "calibration": str(data), "cache_dir": str(tmp_path / "cache")}
-    folder = build_folder(trained, tmp_path / "published", **options, **WORDS)
+    files = CompiledFiles(**{library: "int8"}, calibration=str(data), cache_dir=str(tmp_path / "cache"))
+    folder = build_folder(trained, tmp_path / "published", compiled=files, **WORDS)
     _, heading, exact, int8 = LIBRARIES[library]
     card = (folder / "README.md").read_text()
     (report,) = (tmp_path / "cache").glob("compiled-*/loss.json")
@@ -73,5 +75,5 @@ def test_what_cannot_be_published_so_is_refused_and_leaves_nothing(library, tmp_
     refusals = {"float32": "encoders of their own", "int8": "name with --calibration", "int4": "expected float32 or"}
     for number_format, message in refusals.items():
         with pytest.raises(InputError, match=message):
-            build_folder(trained, tmp_path / "published", **{library: number_format})
+            build_folder(trained, tmp_path / "published", compiled=CompiledFiles(**{library: number_format}))
     assert [path.name for path in tmp_path.iterdir()] == ["trained"]
