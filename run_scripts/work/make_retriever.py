@@ -15,6 +15,7 @@ from m3se.run_scripts.cli.stages import run_command, run_function
 from m3se.run_scripts.publishing.build import build_folder
 from m3se.run_scripts.retriever import gain, prepare, trials, verdict
 from m3se.run_scripts.retriever.options import BM25, QUERIES, START, TRAIN, RetrieverArguments
+from m3se.run_scripts.retriever.page import PAGE
 from m3se.run_scripts.retriever.trials import Plan, Trial, make_plan
 from m3se.run_scripts.work.list_making import check_selection, is_by_score, score_filters
 from m3se.trainers.data.united import check_shares
@@ -251,7 +252,7 @@ def finish(arguments: RetrieverArguments, seconds: float) -> None:
     """Print what to do with the model; end with status 1 if a better one was required and this one is not."""
     judged, data, cache = read(arguments, verdict.VERDICT), arguments.data, arguments.cache_dir
     student = arguments.student(judged["chosen"])
-    print(f"Done in {seconds / 60:.1f} minutes. Search with it:\n")
+    print(f"Done in {seconds / 60:.1f} minutes: {arguments.folder / PAGE}. Search with the model:\n")
     print(f'  m3se search --model {arguments.model} --data {data} --cache_dir {cache} "your words"\n')
     print("or push it to the Hub:\n")
     print(f"  m3se publish --model {student} --folder {arguments.model} --repo your-name/your-model")
