@@ -88,10 +88,11 @@ def paper_values(text: str) -> dict:
 
 
 def data_summary(data: dict) -> dict:
-    """Return {name, queries, documents, documents_per_query} of the training lists, as far as the record has them."""
+    """Return {name, queries, synthetic_queries, documents, documents_per_query} of the training lists, if recorded."""
     lists, collection = data.get("lists", {}), data.get("collection", {})
     summary = {
         "queries": lists.get("rows"),
+        "synthetic_queries": collection.get("synthetic_queries"),
         "documents": collection.get("documents"),
         "documents_per_query": lists.get("documents_per_query"),
     }

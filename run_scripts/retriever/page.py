@@ -116,9 +116,12 @@ def facts(arguments: RetrieverArguments, judged: Judged) -> list[tuple[str, str]
     """Return what went into the run, as pairs of a name and a text."""
     queries = json.loads((arguments.folder / QUERIES).read_text(encoding="utf-8"))
     train = queries["train"]
+    training = f"{train['queries']:,}, of which {train['judged']:,} are judged"
+    if queries["synthetic"]:
+        training += f"; {queries['synthetic']:,} queries of the data were made of its documents"
     return [
         ("data", f"{arguments.data}: {queries['documents']:,} documents"),
-        ("training queries", f"{train['queries']:,}, of which {train['judged']:,} are judged"),
+        ("training queries", training),
         ("started from", arguments.encoder),
         ("teacher", " + ".join(arguments.teacher)),
         ("students", ", ".join(trial.title for trial in judged.trained)),

@@ -140,6 +140,9 @@ def test_the_training_is_told_in_full():
     ):
         assert row in text
     assert "dataset_size:12000" in ModelCard(text).data.tags
+    data = TRAINED["data"] | {"synthetic_queries": 1500}
+    made = "18,000 documents; 1,500 queries of the collection were made of its documents |"
+    assert made in render(**TRAINED | {"data": data})
 
 
 def test_the_first_lines_say_what_it_learned_from_and_how_well_it_ranks():

@@ -42,7 +42,7 @@ def judged(tmp_path):
 def body(judged, tmp_path):
     arguments = RetrieverArguments(data="<i>mine</i>", output=str(tmp_path))
     counts = {"queries": 3, "judged": 2}
-    texts = {"documents": 3, "train": counts, "held_out_are_synthetic": False}
+    texts = {"documents": 3, "train": counts, "held_out_are_synthetic": False, "synthetic": 1}
     (tmp_path / "queries.json").write_text(json.dumps(texts))
     history = [{"step": 4, "eval_nDCG@10": 0.5, "train_nDCG@10": 0.75}, {"step": 4, "loss": 1.0}]
     (tmp_path / "students" / "mixed").mkdir(parents=True)
@@ -67,7 +67,9 @@ def test_queries_that_gained_and_lost_are_shown_with_their_best_documents(body):
 def test_texts_of_the_data_are_no_markup(body):
     assert [element.tag for element in body.iter() if element.tag in ("script", "b", "i", "or")] == []
     assert body.find("p").text == "BETTER <or> not"
-    assert "<i>mine</i>: 3 documents" in [entry.text for entry in body.findall("dl/dd")]
+    facts = [entry.text for entry in body.findall("dl/dd")]
+    assert facts[0] == "<i>mine</i>: 3 documents"
+    assert facts[1] == "3, of which 2 are judged; 1 queries of the data were made of its documents"
 
 
 def test_pictures_are_part_of_the_page_and_have_a_description(body):

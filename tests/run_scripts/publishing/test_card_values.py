@@ -37,3 +37,10 @@ def test_the_recipe_of_a_run_is_named_by_folder_and_file(tmp_path):
     assert recipe_name(["--seed", "1"]) is None
     (tmp_path / "training.json").write_text(json.dumps({"loss": "m3se", "recipe": recipe}))
     assert training_values(tmp_path / "training.json")["recipe"] == "stages/de_m3se.yaml"
+
+
+def test_queries_that_were_made_of_documents_are_known_from_the_training_lists(tmp_path):
+    data = {"collection": {"documents": 9, "synthetic_queries": 4, "synthetic_seed": 0}, "lists": {"rows": 5}}
+    (tmp_path / "training.json").write_text(json.dumps({"loss": "m3se", "data": data}))
+    summary = training_values(tmp_path / "training.json")["data"]
+    assert summary == {"queries": 5, "synthetic_queries": 4, "documents": 9}
