@@ -8,6 +8,8 @@ from pathlib import Path
 
 from m3se.run_scripts.retriever import measure
 from m3se.run_scripts.retriever.options import RetrieverArguments
+from m3se.trainers.backends.choice import choose_backend
+from m3se.trainers.backends.teachers import compile_teachers
 from m3se.trainers.data import BM25Index, RankingLists
 from m3se.trainers.data.candidates import ranked_candidates
 from m3se.trainers.data.schema import Collection
@@ -103,11 +105,12 @@ def seconds_per_pair(arguments: RetrieverArguments, lists: RankingLists) -> floa
     """Time the teachers that are models, one after the other, on pairs of a query with documents of the lists."""
     texts = sample_texts(lists)
     queries = [lists.rows[0]["query"]] * len(texts)
-    seconds = 0.0
+    backend, seconds = choose_backend(arguments.backend, arguments.dtype), 0.0
     for name in arguments.teachers("dev"):
         if Path(name).is_file():  # a run has its scores
             continue
-        teacher = load_teacher(name)
+        teacher = load_teacher(name, backend.loaded_dtype, device=backend.device)
+        compile_teachers([teacher], backend, lists, arguments.cache_dir)
         teacher.score(queries[:8], texts[:8])
         started = time.perf_counter()
         teacher.score(queries, texts)

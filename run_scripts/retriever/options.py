@@ -30,6 +30,8 @@ class RetrieverArguments(ReadingArguments, RankingArguments, FilterArguments):
             "first; start, the start encoder itself; bm25."
         },
     )
+    backend: str = option("Library that computes the teachers: torch, openvino or onnx (docs/cpu.md).", "torch")
+    dtype: str = option("Their number format: float32, bfloat16, int8, or auto, the best of the first two.", "auto")
     teacher_weights: list[float] = option("How much each of several teachers counts (default: the same).", list)
     hours: float = option("Time for all of it on this machine, about; more time means more lists and students.", 1.0)
     test_queries: int = option("Held out to the end, for the verdict: at most so many.", 400)

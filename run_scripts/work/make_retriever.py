@@ -18,6 +18,7 @@ from m3se.run_scripts.retriever.options import BM25, QUERIES, START, TRAIN, Retr
 from m3se.run_scripts.retriever.page import PAGE
 from m3se.run_scripts.retriever.trials import Plan, Trial, make_plan
 from m3se.run_scripts.work.list_making import check_selection, is_by_score, score_filters
+from m3se.trainers.backends.choice import choose_backend
 from m3se.trainers.data.united import check_shares
 from m3se.trainers.models.backbones import encoder_path
 from m3se.trainers.models.model_info import ModelInfo
@@ -73,6 +74,7 @@ def main(arguments: RetrieverArguments) -> None:
 def check(arguments: RetrieverArguments) -> None:
     """Raise InputError, before any work, for options that fit nothing, missing models and an unwritable folder."""
     refuse_unwritable(arguments.folder)
+    choose_backend(arguments.backend, arguments.dtype)
     check_selection(arguments)
     if arguments.candidate_shares:
         check_shares(("BM25", "the encoder"), arguments.candidate_shares)
@@ -162,6 +164,8 @@ def score(arguments: RetrieverArguments, part: str, lists: int | None = None) ->
         "output": str(arguments.scored(part)),
         "max_queries": lists,
         "cache_dir": arguments.cache_dir,
+        "backend": arguments.backend,
+        "dtype": arguments.dtype,
     }
     if part not in ("dev", "test"):
         options["pseudo_positives"] = arguments.pseudo_positives

@@ -1,6 +1,7 @@
 """The commands with --backend openvino and int8, on a small collection."""
 
 import json
+from dataclasses import replace
 from hashlib import blake2b
 
 import numpy as np
@@ -8,6 +9,9 @@ import pytest
 
 from m3se.run_scripts import encode, evaluate, score_with_teacher, search
 from m3se.run_scripts.cli.app import parse
+from m3se.run_scripts.retriever import gain
+from m3se.run_scripts.retriever.options import RetrieverArguments
+from m3se.run_scripts.work import make_retriever
 from m3se.trainers.backends.samples import held_out_lists
 from m3se.trainers.data import RankingLists
 from m3se.trainers.errors import InputError
@@ -92,3 +96,26 @@ def test_scores_in_int8_are_cached_apart_and_the_report_says_how_far_their_margi
 def test_int8_without_a_library_that_has_it_is_refused_before_any_work(world, tmp_path):
     with pytest.raises(InputError, match="torch has no int8 here; add --backend openvino or --backend onnx"):
         command(evaluate, world, "--model", "no/model", "--dtype", "int8", "--output", tmp_path)
+
+
+def test_a_retriever_is_made_with_teachers_in_int8(world, tmp_path):
+    """Its own scoring and its estimate of the time share one int8."""
+    arguments = RetrieverArguments(
+        data=str(world / "data"),
+        output=str(tmp_path),
+        teacher=[str(world / "ca")],
+        cache_dir=str(world / "cache"),
+        backend="openvino",
+        dtype="int8",
+    )
+    lists = ["--documents_per_query", "4", "--depth", "10", "--output", tmp_path / "lists"]
+    command(score_with_teacher, world, "--teacher", world / "ca", *INT8, *lists)
+    RankingLists.load(tmp_path / "lists").save(arguments.lists("dev"))
+    make_retriever.score(arguments, "dev")
+    made = set((world / "cache").glob("compiled-*"))
+    assert gain.seconds_per_pair(arguments, RankingLists.load(arguments.scored("dev"))) > 0
+    assert set((world / "cache").glob("compiled-*")) == made
+    (entry,) = RankingLists.load(arguments.scored("dev")).report["teachers"]
+    assert (entry["backend"], entry["dtype"]) == ("openvino", "int8")
+    with pytest.raises(InputError, match="torch has no int8 here"):
+        make_retriever.check(replace(arguments, backend="torch"))
