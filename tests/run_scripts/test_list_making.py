@@ -5,8 +5,8 @@ import json
 import pytest
 
 from m3se.run_scripts import mine, score_with_teacher
-from m3se.run_scripts.cli import list_making
 from m3se.run_scripts.cli.app import parse
+from m3se.run_scripts.work import list_making
 from m3se.trainers.data import BM25Index, RankingLists, read_data, training_lists
 from m3se.trainers.data.united import interleave
 from m3se.trainers.errors import InputError
