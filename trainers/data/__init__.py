@@ -1,46 +1,39 @@
-"""Formats → one schema: readers, the document table, candidates, ranking lists, the embedded collection."""
+"""Formats → one schema: readers, the document table, candidates, ranking lists, the embedded collection.
 
-from m3se.trainers.data.bm25 import BM25Index
-from m3se.trainers.data.candidates import OwnCandidates, RandomCandidates, RunFile, candidate_source
-from m3se.trainers.data.documents import DocumentTable
-from m3se.trainers.data.filters import ScoreFilters
-from m3se.trainers.data.lists import candidate_lists, teacher_lists, training_lists
-from m3se.trainers.data.mining import mine_negatives
-from m3se.trainers.data.pydocs.pydocs import read_pydocs
-from m3se.trainers.data.readers import read_data, read_documents
-from m3se.trainers.data.readers.list_files import write_scored_triples
-from m3se.trainers.data.relevance import lists_relevant_from, relevant_from
-from m3se.trainers.data.schema import ROW_FEATURES, SCORED_ROW_FEATURES, Collection, RankingLists, hash_subset
-from m3se.trainers.data.selection import Selection, choose_documents, label_best
-from m3se.trainers.data.united import LaterCandidates, UnitedCandidates
+A name's module is imported when the name is first used: whoever searches documents needs no BM25.
+"""
+
+from m3se.trainers import lazy_names
 
 
-__all__ = [
-    "ROW_FEATURES",
-    "SCORED_ROW_FEATURES",
-    "BM25Index",
-    "Collection",
-    "DocumentTable",
-    "OwnCandidates",
-    "RandomCandidates",
-    "RankingLists",
-    "RunFile",
-    "candidate_lists",
-    "candidate_source",
-    "LaterCandidates",
-    "ScoreFilters",
-    "Selection",
-    "UnitedCandidates",
-    "choose_documents",
-    "hash_subset",
-    "label_best",
-    "lists_relevant_from",
-    "mine_negatives",
-    "read_data",
-    "read_documents",
-    "read_pydocs",
-    "relevant_from",
-    "teacher_lists",
-    "training_lists",
-    "write_scored_triples",
-]
+MODULES = {
+    "BM25Index": "bm25",
+    "OwnCandidates": "candidates",
+    "RandomCandidates": "candidates",
+    "RunFile": "candidates",
+    "candidate_source": "candidates",
+    "DocumentTable": "documents",
+    "ScoreFilters": "filters",
+    "candidate_lists": "lists",
+    "teacher_lists": "lists",
+    "training_lists": "lists",
+    "mine_negatives": "mining",
+    "read_pydocs": "pydocs.pydocs",
+    "read_data": "readers.read_data",
+    "read_documents": "readers.read_data",
+    "write_scored_triples": "readers.list_files",
+    "lists_relevant_from": "relevance",
+    "relevant_from": "relevance",
+    "ROW_FEATURES": "schema",
+    "SCORED_ROW_FEATURES": "schema",
+    "Collection": "schema",
+    "RankingLists": "schema",
+    "hash_subset": "schema",
+    "Selection": "selection",
+    "choose_documents": "selection",
+    "label_best": "selection",
+    "LaterCandidates": "united",
+    "UnitedCandidates": "united",
+}
+__all__ = list(MODULES)
+__getattr__ = lazy_names(__name__, MODULES)

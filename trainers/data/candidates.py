@@ -58,7 +58,7 @@ class OwnCandidates:
         self.name = name
         self.is_ranked = collection.candidates_ranked
         self._rows = collection.candidates
-        self._places = dict(zip(self._rows["query_id"], range(len(self._rows)), strict=True))
+        self._places = dict(zip(self._rows["query_id"][:], range(len(self._rows)), strict=True))
 
     def ranked(self, collection: Collection, queries: list[str], depth: int) -> Iterator[RankedList]:
         """Yield the list of every query, empty where it has none."""

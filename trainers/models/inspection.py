@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain, cycle, islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from peft import PeftModel
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -17,6 +17,9 @@ from m3se.modeling.cross_encoder import CrossEncoder, join_pairs
 from m3se.trainers.errors import InputError, first_line, shorten
 from m3se.trainers.models.text_inputs import TextInputs
 
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 SAME = 1e-5  # relative difference of two outputs: below it, two texts are the same to the model
 SAVED = 1e-2  # relative difference after saving: another processor may compute the second output
@@ -39,7 +42,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
 
 
 def inspect_model(
-    model: PreTrainedModel | PeftModel,
+    model: "PreTrainedModel | PeftModel",
     tokenizer: PreTrainedTokenizerBase,
     name: str,
     outputs: Callable[[list[str]], Tensor | np.ndarray] | None = None,
@@ -55,7 +58,7 @@ def inspect_model(
         outputs: N texts -> embeddings or scores [N, ...], computed in float32. None: those of `model`, which must be
             of ours.
     """
-    if isinstance(model, PeftModel):
+    if hasattr(model, "get_base_model"):  # of peft, which takes a second to import
         model = model.get_base_model()
     refuse_made_up(tokenizer, name)
     refuse_tokens_beyond(model, tokenizer, name)

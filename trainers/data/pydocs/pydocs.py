@@ -70,6 +70,16 @@ def read_pydocs(split: str, cache_dir: str | Path | None = None) -> Collection:
     """
     if split not in SPLITS:
         raise InputError(f"pydocs has no split {split!r}; expected one of {', '.join(SPLITS)}")
+    return _open(_prepare(cache_dir), split)
+
+
+def read_pydocs_documents(cache_dir: str | Path | None = None) -> DocumentTable:
+    """Read the documents alone, as `read_pydocs` prepares them."""
+    return DocumentTable.load(_prepare(cache_dir) / "documents")
+
+
+def _prepare(cache_dir: str | Path | None) -> Path:
+    """Return the folder of the collection in the cache, parsed first where it is not there."""
     versions = {"python": package_version("python")}
     versions |= zip(PACKAGES, map(package_version, PACKAGES.values()), strict=True)
     folder = _cache_folder(cache_dir, versions)
@@ -77,7 +87,7 @@ def read_pydocs(split: str, cache_dir: str | Path | None = None) -> Collection:
         logger.info("pydocs: reusing %s", folder)
     else:
         _build(folder, versions)
-    return _open(folder, split)
+    return folder
 
 
 def assign_split(name: str) -> str:
@@ -148,7 +158,7 @@ def _distinct(pairs: Iterator[tuple[str, str, str]], dropped: Counter[str]) -> I
 
 def _open(folder: Path, split: str) -> Collection:
     rows = Dataset.from_file(str(folder / f"{split}.arrow"))
-    queries = dict(zip(rows["query_id"], rows["query"], strict=True))
+    queries = dict(zip(rows["query_id"][:], rows["query"][:], strict=True))
     qrels = {query: {query.removeprefix("q:"): 1.0} for query in queries}
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     report |= {"source": "pydocs", "split": split, "queries": len(queries), "judgments": len(queries)}

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from datasets import Dataset
 
 from m3se.trainers.data.documents import DocumentTable
-from m3se.trainers.data.pydocs.pydocs import SPLITS, read_pydocs
+from m3se.trainers.data.pydocs.pydocs import SPLITS, read_pydocs, read_pydocs_documents
 from m3se.trainers.data.readers.assemble import add_lists, assemble, cache_documents
 from m3se.trainers.data.readers.beir import is_beir, read_beir, stream_corpus
 from m3se.trainers.data.readers.dpr import read_dpr
@@ -102,7 +102,7 @@ def read_documents(source: str, cache_dir: str | Path | None = None, split: str 
         InputError: the source is of no known format, or its documents cannot be read.
     """
     if source == "pydocs":
-        return read_pydocs(SPLITS[0], cache_dir).documents
+        return read_pydocs_documents(cache_dir)
     documents, counts = cache_documents(find_source(str(source), split).documents, cache_dir)
     logger.info("%s: %s documents%s", source, f"{len(documents):,}", _noted(counts))
     return documents
