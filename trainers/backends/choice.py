@@ -51,6 +51,11 @@ class Backend:
         return str(autocast_dtype("cpu")).removeprefix("torch.")
 
     @property
+    def is_calibrated(self) -> bool:
+        """Tell whether texts decide on the numbers of the format."""
+        return self.name == "openvino" and self.dtype == INT8
+
+    @property
     def versions(self) -> dict[str, str]:
         """Return the versions of the packages that make the files."""
         packages = (*PACKAGES[self.name], *(INT8_PACKAGES[self.name] if self.dtype == INT8 else ()))

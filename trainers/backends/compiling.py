@@ -27,7 +27,6 @@ from m3se.trainers.storage.cache import cache_key, cache_root, reusable
 
 logger = logging.getLogger(__name__)
 
-LOSS = "loss.json"
 # Texts of several lengths, to see what a transformer is called with.
 EXAMPLES = ["a short text", "another text that is longer than the one before it"]
 
@@ -72,20 +71,22 @@ def compile_scorer(
     refuse_other_kinds(scorer, backend)
     root, is_int8 = cache_root(cache_dir), backend.dtype == INT8
     calibration, held_out = halves(sample) if is_int8 else ((), ())
+    calibration = calibration if backend.is_calibrated else ()
     examples = record(scorer, example=True)
     folder = exact = converted(scorer, examples, backend, root)
     if is_int8:
         folder = quantised(scorer, exact, calibration, backend, root)
-    before = Outputs.compute(scorer, held_out) if is_int8 and not (folder / LOSS).exists() else None
-    identity = [scorer.fingerprint, backend.name, backend.dtype, backend.precision, calibration]
+    report = folder / f"loss-{cache_key(held_out)}.json"
+    before = Outputs.compute(scorer, held_out) if is_int8 and not report.exists() else None
+    identity = [scorer.fingerprint, backend.name, is_int8, backend.precision, calibration]
     scorer.fingerprint = blake2b(json.dumps(identity).encode(), digest_size=16).hexdigest()
     for number, (owner, attribute) in enumerate(scorer.slots):
         file, config = folder / file_name(number, backend), getattr(owner, attribute).config
         names, output = list(examples[number].calls[0]), examples[number].output
         setattr(owner, attribute, CompiledEncoder(file, backend, config, names, output))
     if before is not None:
-        write_json(folder / LOSS, compare(before, Outputs.compute(scorer, held_out)).as_dict())
-    return Loss(**json.loads((folder / LOSS).read_text(encoding="utf-8"))) if is_int8 else None
+        write_json(report, compare(before, Outputs.compute(scorer, held_out)).as_dict())
+    return Loss(**json.loads(report.read_text(encoding="utf-8"))) if is_int8 else None
 
 
 def refuse_other_kinds(scorer: Scorer, backend: Backend) -> None:
@@ -133,14 +134,14 @@ def quantised(scorer: Scorer, exact: Path, calibration: Sample, backend: Backend
     Args:
         scorer: still computed by torch.
         exact: the folder of the transformers in float32.
-        calibration: the texts that ranges are fixed by.
+        calibration: the texts that ranges are fixed by, if the library fixes them.
         backend: the library.
         root: of the cache.
     """
     parts = scorer.fingerprint, backend.name, backend.dtype, backend.versions, calibration
     folder = root / f"compiled-{cache_key(*parts)}"
     if not reusable(folder):
-        logger.info("calibrating int8 on %s queries and their documents; kept in %s", len(calibration), folder)
+        logger.info("making int8 for %s; it is kept in %s", backend.name, folder)
         recorders = record(scorer, calibration)
         with complete_folder(folder, replace=False) as files:
             for number, recorder in enumerate(recorders):

@@ -72,7 +72,8 @@ def write_openvino(encoder: Encoder, batch: dict[str, Tensor], file: Path) -> No
 
 def write_onnx(encoder: Encoder, batch: dict[str, Tensor], file: Path) -> None:
     """Write the .onnx of ONNX Runtime, in float32."""
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it reports that torchvision is not installed
+    for chatty in ("torch.onnx", "onnxscript", "onnx_ir"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)
     torch.onnx.export(
         encoder,
         tuple(batch.values()),

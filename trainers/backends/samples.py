@@ -1,6 +1,6 @@
 """Samples of the user's own texts: queries with documents, drawn the same way every time.
 
-int8 is calibrated on the first half of a sample and measured on the second.
+int8 is calibrated on the first half of a sample, where it is calibrated, and measured on the second.
 """
 
 from collections.abc import Sequence

@@ -57,7 +57,7 @@ def test_int8_lies_where_it_is_looked_for_and_the_card_states_its_loss(library, 
     folder = build_folder(trained, tmp_path / "published", compiled=files, **WORDS)
     _, heading, exact, int8 = LIBRARIES[library]
     card = (folder / "README.md").read_text()
-    (report,) = (tmp_path / "cache").glob("compiled-*/loss.json")
+    (report,) = (tmp_path / "cache").glob("compiled-*/loss-*.json")
     tau = json.loads(report.read_text())["kendall_tau"]
     assert re.search(rf"\| `{library}/{re.escape(int8)}` \| int8 \| 0\.\d{{4}}, 0\.\d{{4}} \| {tau:.3f} \|\n", card)
     assert "calibrated on texts of data. It re-ranked BM25's candidates of 3 queries" in card
