@@ -1,3 +1,4 @@
+import datasets
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -23,3 +24,9 @@ def write(tmp_path):
         return file
 
     return write_file
+
+
+@pytest.fixture
+def own_datasets_cache(tmp_path, monkeypatch):
+    """Let `datasets` keep what it prepares in a folder of this test."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "hf")
