@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 logging.getLogger("bm25s").setLevel(logging.WARNING)  # it sets itself to DEBUG
 
 Words = Literal["words", "characters"]
+MOST_IN_MEMORY = 2_000_000  # documents
 WORD = r"(?u)\b\w\w+\b"
 # Thai, Lao, Burmese, Khmer, kana, bopomofo, Han and half-width kana: scripts without spaces between words.
 CHARACTER = (
@@ -64,6 +65,8 @@ class BM25Index:
     ) -> "BM25Index":
         """Index `documents`, or open the index in `cache_dir` that was built of the same texts and parameters.
 
+        The index of more than two million documents is on disk where tantivy is installed.
+
         Args:
             documents: the texts to find.
             k1: how soon a repeated word adds no more.
@@ -81,6 +84,17 @@ class BM25Index:
         splitter = _tokenizer(stemmer, tokenizer)
         characters = [] if tokenizer == "words" else [tokenizer]
         name = f"BM25 ({', '.join([f'k1 {k1:g}', f'b {b:g}', 'stemmer ' + (stemmer or 'none'), *characters])})"
+        if len(documents) > MOST_IN_MEMORY and cache_dir is not None:
+            from m3se.trainers.data.bm25_disk import build_on_disk, has_tantivy
+
+            if has_tantivy():
+                description = json.dumps([stemmer, tokenizer])
+                return build_on_disk(documents, splitter, description, k1, b, name, Path(cache_dir))
+            logger.warning(
+                "BM25: the index of %s documents is built in memory, 1.5 GB a million; pip install 'm3se[store]' for "
+                "one on disk",
+                f"{len(documents):,}",
+            )
         if cache_dir is None:
             return cls(documents, _engine(documents, splitter, k1, b), splitter, name)
         key = json.dumps([documents.fingerprint, k1, b, stemmer, bm25s.__version__, *characters])
@@ -136,10 +150,10 @@ class BM25Index:
         """Yield, as `search` finds them, row numbers in the document table (int64) and scores (float32) per query."""
         words = self._tokenizer.tokenize(list(queries), update_vocab=False, allow_empty=False, return_as="stream")
         for query in tqdm(words, desc="BM25", unit="query", total=len(queries)):
-            yield _best(self._engine.get_scores(query) if query else np.empty(0, np.float32), depth)
+            yield best_scores(self._engine.get_scores(query) if query else np.empty(0, np.float32), depth)
 
 
-def _best(scores: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
+def best_scores(scores: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
     """Return positions and values of the `depth` highest scores above 0, equal ones in the order of the table."""
     positions = np.flatnonzero(scores > 0)
     if len(positions) > depth:
