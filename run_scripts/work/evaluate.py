@@ -232,7 +232,11 @@ def check_models(models: list[str], dtype: str, pooling: str | None, template: s
 def load(
     model: str, dtype: str, pooling: str | None, template: str | None = None, device: torch.device | None = None
 ) -> Scorer:
-    """Load a scorer, passing `pooling` only to a bare encoder; the arguments are those of `load_scorer`."""
+    """Load a scorer, passing `pooling` only to a bare encoder.
+
+    Args:
+        model, dtype, pooling, template, device: those of `load_scorer`.
+    """
     info = ModelInfo.read(model)
     return load_scorer(info, dtype, own_pooling(info, pooling, template), device, template)
 

@@ -71,6 +71,18 @@ def test_an_evaluation_states_what_int8_costs(world, tmp_path, capsys):
         assert "on 3 held-out queries; Kendall τ" in line
 
 
+def test_an_evaluation_of_the_whole_collection_measures_int8_on_the_candidates_of_bm25(world, tmp_path):
+    arguments = ["--model", world / "de", "--depth", "60", "--output", tmp_path, "--retrieve"]
+    _, row = command(evaluate, world, *arguments, *INT8)
+    _, exact = command(evaluate, world, *arguments, "--dtype", "float32")
+    assert (row.facts["backend"], row.facts["int8"]["queries_compared"]) == ("openvino", 3)
+    assert row.run.keys() == exact.run.keys()
+    for query, scores in row.run.items():
+        values = [scores[document] for document in exact.run[query]]
+        assert values != list(exact.run[query].values())
+        assert np.corrcoef(values, list(exact.run[query].values()))[0, 1] > 0.7
+
+
 def test_scores_in_int8_are_cached_apart_and_the_report_says_how_far_their_margins_moved(world, tmp_path, caplog):
     caplog.set_level("INFO")
     lists = ["--teacher", world / "ca", world / "de", "--documents_per_query", "4", "--depth", "10"]

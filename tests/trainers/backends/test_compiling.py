@@ -14,7 +14,7 @@ from m3se.trainers.backends.runtime import CompiledEncoder
 from m3se.trainers.backends.samples import document_sample, halves
 from m3se.trainers.errors import InputError
 from m3se.trainers.retrieval.loading import load_scorer
-from tests.worlds import tiny
+from tests.worlds import judges, tiny
 
 
 KINDS = {
@@ -67,10 +67,27 @@ def int8(model, backend, sample, cache):
     return scorer, compile_scorer(scorer, choose_backend(backend, "int8"), sample, cache)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_float32_gives_the_scores_of_torch(kind, save, cache):
+@pytest.fixture(scope="module")
+def sentence_transformer(save, tmp_path_factory):
+    """A model of sentence-transformers with an encoder for each side."""
+    modules = pytest.importorskip("sentence_transformers.sentence_transformer.modules")
+    from sentence_transformers import SentenceTransformer
+
+    sides = []
+    for seed in (0, 1):
+        transformer = modules.Transformer(str(save(tiny.dual_encoder(seed).encoder)))
+        sides.append([transformer, modules.Pooling(16, pooling_mode="mean")])
+    router = modules.Router.for_query_document(query_modules=sides[0], document_modules=sides[1])
+    folder = tmp_path_factory.mktemp("router")
+    SentenceTransformer(modules=[router], device="cpu").save_pretrained(str(folder))
+    return folder
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "sentence-transformers"])
+def test_float32_gives_the_scores_of_torch(kind, save, cache, request):
     pytest.importorskip("openvino")
-    lists, folder = tiny.ranking_lists(), save(KINDS[kind]())
+    lists = tiny.ranking_lists()
+    folder = save(KINDS[kind]()) if kind in KINDS else request.getfixturevalue("sentence_transformer")
     scorer = load_scorer(folder, "float32")
     expected = scorer.score_lists(lists, progress=False)
     before = scorer.fingerprint
@@ -132,8 +149,13 @@ def test_what_a_kill_left_is_completed(int8, model, backend, sample, cache):
     assert report.read_text() == before
 
 
-def test_a_model_without_a_transformer_is_refused(int8):
-    scorer = load_scorer(int8[0].slots[0][0].name_or_path, "float32")
-    scorer.slots = ()
-    with pytest.raises(InputError, match="this one can only be computed by torch"):
-        compile_scorer(scorer, Backend("openvino", "float32"))
+def test_models_without_a_transformer_to_exchange_are_refused(tmp_path):
+    modules = pytest.importorskip("sentence_transformers.sentence_transformer.modules")
+    from sentence_transformers import SentenceTransformer
+
+    static = modules.StaticEmbedding(tiny.tokenizer().backend_tokenizer, embedding_dim=16)
+    SentenceTransformer(modules=[static], device="cpu").save_pretrained(str(tmp_path / "static"))
+    judge = judges.save_judge(tmp_path / "judge", "qwen3")
+    for scorer in (load_scorer(tmp_path / "static"), load_scorer(judge, template="qwen3-reranker")):
+        with pytest.raises(InputError, match="this one can only be computed by torch"):
+            compile_scorer(scorer, Backend("openvino", "float32"))
