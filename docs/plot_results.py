@@ -1,12 +1,13 @@
-"""Two pictures of the results, drawn from docs/results/*/results.json.
+"""Two pictures of the results, drawn from the reports below docs/results.
 
     python docs/plot_results.py
 
-docs/search.png shows searching a whole collection; docs/results/overview.png has re-ranking beside it. A line is the
-95% bootstrap interval over queries, a point the mean over seeds.
+docs/retrievers.png shows what make_retriever.py made of an encoder, docs/results/overview.png the paper's studies.
+A line is the 95% bootstrap interval over queries, a point the mean, over seeds where there are several.
 """
 
 import json
+import re
 from pathlib import Path
 
 import matplotlib
@@ -20,6 +21,13 @@ from matplotlib.figure import Figure
 
 DOCS = Path(__file__).parent
 PLAIN, ADDED, COLBERT = "#0072B2", "#D55E00", "#009E73"
+# (label, report of a retriever), from top to bottom; the systems of its table by the beginning of their name.
+RETRIEVERS = [
+    ("Python documentation", "pydocs"),
+    ("the same, training\nqueries without labels", "pydocs_unlabelled"),
+    ("claims and abstracts\nof science", "scifact"),
+]
+SYSTEMS = [("BM25", "0.5", "s"), ("start", PLAIN, "o"), ("student", ADDED, "D")]
 # (label, study, row of its results.json, colour), from top to bottom.
 SEARCH = [
     ("labels", "table12", "DE one-hot", PLAIN),
@@ -69,6 +77,32 @@ def draw_reference(axes: Axes, row: str, name: str, measure: str) -> None:
     axes.annotate(f"{name} {mean:.3f}", (mean, top), (-4, 0), **style)
 
 
+def read_searches(report: str) -> dict[str, tuple[float, float, float]]:
+    """Read nDCG@10 of searching from a retriever's report: system → mean and the ends of its interval."""
+    text = (DOCS / "results" / "retrievers" / f"{report}.md").read_text(encoding="utf-8")
+    searches = {}
+    for name, *values in re.findall(r"^\| ([^|]+) \| search \| ([\d.]+) \[([\d.]+), ([\d.]+)\]", text, re.M):
+        searches[name] = tuple(map(float, values))
+    return searches
+
+
+def draw_retrievers(axes: Axes) -> None:
+    """Draw BM25, the start and the student that was made of it, a line each, for every collection."""
+    for row, (_, report) in enumerate(RETRIEVERS):
+        searches = read_searches(report)
+        for number, (system, colour, marker) in enumerate(SYSTEMS):
+            mean, low, high = next(values for name, values in searches.items() if name.startswith(system))
+            height = -row - 0.27 * (number - 1)
+            axes.plot([low, high], [height, height], color=colour, linewidth=2)
+            axes.plot(mean, height, marker, color=colour, markersize=7, label=system if row == 0 else None)
+            axes.annotate(f"{mean:.3f}", (high, height), (5, 0), textcoords="offset points", va="center")
+    axes.set_yticks([-row for row in range(len(RETRIEVERS))], [label for label, _ in RETRIEVERS])
+    axes.set_xlabel("nDCG@10 of searching the whole collection")
+    axes.grid(axis="x", alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+
+
 def draw_search(axes: Axes) -> None:
     """Draw how well dual encoders search all paragraphs, with and without added negatives."""
     draw_rows(axes, SEARCH, "retrieval MRR@10")
@@ -92,10 +126,10 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def main(folder: Path = DOCS) -> None:
-    """Write search.png and results/overview.png below `folder`."""
-    figure, axes = plt.subplots(figsize=(7.5, 3.2), layout="constrained")
-    draw_search(axes)
-    save(figure, folder / "search.png")
+    """Write retrievers.png and results/overview.png below `folder`."""
+    figure, axes = plt.subplots(figsize=(8, 3.2), layout="constrained")
+    draw_retrievers(axes)
+    save(figure, folder / "retrievers.png")
     figure, (reranking, search) = plt.subplots(1, 2, figsize=(12, 3.8), layout="constrained")
     draw_reranking(reranking)
     draw_search(search)

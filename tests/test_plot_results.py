@@ -30,8 +30,22 @@ def test_a_point_is_the_mean_and_a_line_the_interval_of_its_row(script):
     plt.close(figure)
 
 
+def test_a_retriever_is_drawn_as_its_report_says(script):
+    figure, axes = plt.subplots()
+    script.draw_retrievers(axes)
+    searches = script.read_searches("scifact")
+    row = [report for _, report in script.RETRIEVERS].index("scifact")
+    lines = [list(line.get_xdata()) for line in axes.get_lines()][6 * row : 6 * row + 6]
+    expected = []
+    for system in ("BM25", "start", "student, teacher and labels"):
+        mean, low, high = searches[system]
+        expected += [[low, high], [mean]]
+    assert lines == expected and searches["start"] == (0.645, 0.599, 0.690)
+    plt.close(figure)
+
+
 def test_it_writes_the_pictures_of_the_pages(script, tmp_path):
     (tmp_path / "results").mkdir()
     script.main(tmp_path)
-    for name in ("search.png", "results/overview.png"):
+    for name in ("retrievers.png", "results/overview.png"):
         assert Image.open(tmp_path / name).size == Image.open(script.DOCS / name).size
