@@ -90,7 +90,14 @@ def add_files(model: Path, folder: Path, files: CompiledFiles) -> dict:
 
 
 def add_file(model: Path, folder: Path, backend: Backend, candidates: Candidates | None, cache_dir: Path) -> dict:
-    """Write the file of one library in one format, and return what the card says of it; as `add_files`."""
+    """Write the file of one library in one format, and return what the card says of it.
+
+    Args:
+        model, folder: as in `add_files`.
+        backend: library and format.
+        candidates: what int8 is measured on.
+        cache_dir: where the file is made.
+    """
     scorer = load_scorer(model, "float32", device="cpu")
     if len(scorer.slots) != 1:
         raise InputError(
