@@ -8,7 +8,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from m3se.trainers.retrieval import loading
+from m3se.run_scripts.work import backends
 from tests.hub_server import serve
 from tests.launch import environments
 from tests.reliability.forked import Run
@@ -36,12 +36,12 @@ def interrupt(stage: Stage, number: signal.Signals) -> dict:
 def hang() -> None:
     """Make the encoder wait in a library, where Python's signal handlers do not run."""
 
-    def never(*_):
+    def never(*_, **__):
         sys.stderr.write("waiting\n")
         sys.stderr.flush()
         hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
 
-    loading.load_embedder = never
+    backends.load_searcher = never
 
 
 def interrupt_in_a_library(stage: Stage) -> dict:

@@ -118,7 +118,7 @@ def test_the_file_makes_training_lists(mined, world, tmp_path):
     ],
 )
 def test_options_that_fit_nothing_are_refused_before_a_model_is_loaded(mined, flags, message, monkeypatch):
-    monkeypatch.setattr(mine, "load_embedder", None)
+    monkeypatch.setattr(mine, "load_searcher", None)
     with pytest.raises(InputError, match=message):
         mined(*flags)
 
