@@ -11,7 +11,6 @@ from itertools import starmap
 
 import numpy as np
 import torch
-from scipy import stats
 
 from m3se.trainers.errors import InputError
 from m3se.trainers.losses import LOSSES
@@ -130,7 +129,9 @@ def auc(positives: np.ndarray, negatives: np.ndarray) -> float:
     """Return the chance that a positive scores above a negative, a tie counting one half (Mann & Whitney)."""
     if len(positives) == 0 or len(negatives) == 0:
         return np.nan
-    ranks = stats.rankdata(np.concatenate([positives, negatives]))[: len(positives)]  # equal scores share their rank
+    from scipy.stats import rankdata  # takes half a second to import
+
+    ranks = rankdata(np.concatenate([positives, negatives]))[: len(positives)]  # equal scores share their rank
     wins = ranks.sum() - len(positives) * (len(positives) + 1) / 2
     return float(wins / (len(positives) * len(negatives)))
 
@@ -161,7 +162,9 @@ def agreement(teacher: np.ndarray, student: np.ndarray, rows: np.ndarray) -> Agr
 
 def kendall_tau(first: np.ndarray, second: np.ndarray) -> float:
     """Return Kendall's τ-b of two score lists [K]; NaN where one list has only ties, or one entry."""
-    return float(stats.kendalltau(first, second).statistic) if len(first) > 1 else np.nan
+    from scipy.stats import kendalltau
+
+    return float(kendalltau(first, second).statistic) if len(first) > 1 else np.nan
 
 
 def capacity(matrix: np.ndarray, ranks: tuple[int, ...] = RANKS) -> Capacity:
