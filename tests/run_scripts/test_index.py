@@ -14,6 +14,10 @@ from m3se.trainers.stores.document_store import open_store
 from tests.worlds import words as tiny
 
 
+# gRPC's threads stay in the process; other tests of it start programs.
+pytestmark = pytest.mark.long
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """A model, a collection in BEIR's layout, and a database of both."""

@@ -214,6 +214,7 @@ def test_a_second_run_reuses_what_is_unchanged_and_says_so(world, finished):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_without_judgments_the_teacher_is_agreed_with_and_a_pipeline_can_require_more(world, finished):
     values = options(world, "agreed", data=str(world / "without"), teacher=str(world / "out" / "teacher"))
     write(world / "agreed" / "metrics.json", {"of": "an earlier run with judgments"})

@@ -11,6 +11,9 @@ from m3se.trainers.stores.connection import check_store
 from m3se.trainers.stores.document_store import create_store, cut_text, open_store
 
 
+# gRPC's threads stay in the process; other tests of it start programs.
+pytestmark = pytest.mark.long
+
 WIDTH = 8
 # Ids with all that a database's language gives a meaning to.
 IDS = ["it's", 'a "b"', "back\\slash", "line\nbreak", "é", "%", *map(str, range(294))]
