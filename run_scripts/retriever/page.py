@@ -144,9 +144,11 @@ def read_curves(arguments: RetrieverArguments, judged: Judged) -> dict[str, dict
     for trial in judged.trained:
         record = json.loads((arguments.student(trial.name) / "training.json").read_text(encoding="utf-8"))
         points = [entry for entry in record["log_history"] if f"train_{MEASURE}" in entry]
-        keys = {"step": "step", "train": f"train_{MEASURE}", "dev": f"eval_{MEASURE}"}
+        curve = {}
+        for name, key in {"step": "step", "train": f"train_{MEASURE}", "dev": f"eval_{MEASURE}"}.items():
+            curve[name] = [point[key] for point in points]
         if points:
-            curves[trial.title] = {name: [point[key] for point in points] for name, key in keys.items()}
+            curves[trial.title] = curve
     return curves
 
 
@@ -154,11 +156,11 @@ def scores_by_label(judged: Judged) -> dict[str, tuple[list[float], list[float]]
     """Return the scores of relevant and of other candidates, for the start, the chosen student and the teacher."""
     scores: dict[str, tuple[list[float], list[float]]] = {}
     for name in (START, judged.best.title, "teacher"):
-        relevant, others = scores[name] = [], []
+        relevant, irrelevant = scores[name] = [], []
         for query, ranking in judged.runs["re-ranking"][name].items():
             wanted = judged.relevant(query)
             for document, score in ranking.items():
-                (relevant if document in wanted else others).append(score)
+                (relevant if document in wanted else irrelevant).append(score)
     return scores
 
 
