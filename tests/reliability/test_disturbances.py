@@ -9,7 +9,7 @@ from m3se.run_scripts.cli import signals
 from tests.reliability.disturbances import FULL, KILLS, READ_ONLY, disturb
 
 
-pytestmark = [pytest.mark.linux, pytest.mark.slow]
+pytestmark = [pytest.mark.linux, pytest.mark.slow, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 
 COMMANDS = sorted(path.stem for path in (Path(__file__).parents[3] / "run_scripts").glob("[a-z]*.py"))
 # A Python like that of Windows, as far as our imports see it: modules and functions are missing, but not from what
@@ -34,6 +36,7 @@ for name in sys.argv[1:]:
 """
 
 
+@pytest.mark.long
 def test_help_of_every_command_needs_nothing_of_unix():
     command = [sys.executable, "-c", HIDE, *COMMANDS]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=300)

@@ -20,6 +20,7 @@ TORCHRUN = ["-m", "torch.distributed.run", "--nproc_per_node"]
 CORES = available_cores()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("launcher", "chosen", "threads"),
     [
