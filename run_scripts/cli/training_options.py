@@ -13,7 +13,7 @@ HELP = {"-h", "--help"}
 
 @dataclass
 class UsualOptions:
-    """Those of Trainer's hundred options that are often set, with the defaults of `RankingConfig`."""
+    """The often set ones of Trainer's hundred options, with the defaults of `RankingConfig`."""
 
     output_dir: str | None = option("Folder for the model and its checkpoints.")
     per_device_train_batch_size: int = option("Queries of a batch, of each process.", 8)
@@ -45,7 +45,7 @@ class UsualOptions:
 
 @dataclass
 class ShownOptions(RankingOptions, UsualOptions):
-    """What --help shows of the options of a training."""
+    """The options of a training that --help shows."""
 
     _argument_group_name = TRAINING
 
