@@ -45,15 +45,7 @@ class EmbeddedCollection:
         self.description = read_description(self.folder)
         self.documents, self.width = self.description["documents"], self.description["width"]
         self.shard_size = self.description["shard_size"]
-        shards = shard_count(self.documents, self.shard_size)
-        if missing := [shard for shard in range(shards) if not shard_file(self.folder, shard).exists()]:
-            raise InputError(
-                f"{self.folder}: the encoding is not complete: {len(missing)} of {shards} shards are missing; "
-                "encoding again does only those"
-            )
-        for shard in range(shards):
-            if damage := shard_damage(self.folder, shard):
-                raise InputError(f"{self.folder}: {damage}; encoding again does only that shard")
+        refuse_incomplete(self.folder, self.description)
 
     def check(self, model: str, collection: str) -> None:
         """Raise InputError unless the collection with this fingerprint was embedded by the model with that one."""
@@ -260,6 +252,19 @@ def read_description(folder: Path) -> dict:
         return json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}: not an encoded collection: {DESCRIPTION} cannot be read ({error})") from error
+
+
+def refuse_incomplete(folder: Path, description: dict) -> None:
+    """Raise InputError when a shard of a folder is missing, or is not what was written."""
+    shards = shard_count(description["documents"], description["shard_size"])
+    if missing := [shard for shard in range(shards) if not shard_file(folder, shard).exists()]:
+        raise InputError(
+            f"{folder}: the encoding is not complete: {len(missing)} of {shards} shards are missing; "
+            "encoding again does only those"
+        )
+    for shard in range(shards):
+        if damage := shard_damage(folder, shard):
+            raise InputError(f"{folder}: {damage}; encoding again does only that shard")
 
 
 def check_origin(folder: Path, description: dict, model: str, collection: str) -> None:

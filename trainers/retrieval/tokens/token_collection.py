@@ -25,9 +25,9 @@ from m3se.trainers.retrieval.embedded_collection import (
     check_origin,
     quantized,
     read_description,
+    refuse_incomplete,
     save_array,
     shard_count,
-    shard_damage,
     shard_file,
     shard_is_intact,
 )
@@ -61,15 +61,7 @@ class TokenCollection:
         self.folder = Path(folder)
         self.description = read_description(self.folder)
         self.documents, self.shard_size = self.description["documents"], self.description["shard_size"]
-        shards = shard_count(self.documents, self.shard_size)
-        missing = sum(not shard_file(self.folder, shard).exists() for shard in range(shards))
-        if missing:
-            raise InputError(
-                f"{self.folder}: {missing} of {shards} shards are missing; embedding again does only those"
-            )
-        for shard in range(shards):
-            if damage := shard_damage(self.folder, shard):
-                raise InputError(f"{self.folder}: {damage}; embedding again does only that shard")
+        refuse_incomplete(self.folder, self.description)
         self._open = lru_cache(SHARDS_OPEN)(self._open_shard)
 
     def __len__(self) -> int:

@@ -71,7 +71,7 @@ def test_a_shard_that_was_being_written_is_written_again(scorer, collection, tmp
     with pytest.raises(InputError, match="pool_factor 1, not 2"):
         encode_tokens(scorer, collection.documents, tmp_path, pool_factor=2, shard_size=2)
     (tmp_path / "shard-00000.npy").write_bytes(b"cut")
-    with pytest.raises(InputError, match="its checksum is another; embedding again"):
+    with pytest.raises(InputError, match="its checksum is another; encoding again"):
         TokenCollection(tmp_path)
 
 
