@@ -4,6 +4,7 @@ import base64
 import json
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from m3se.hub_cards import plots
@@ -62,6 +63,11 @@ def test_queries_that_gained_and_lost_are_shown_with_their_best_documents(body):
     cut = "gamma " * 33 + "g…"
     assert up == [["beta", "✔ alpha <b>bold</b>"], ["✔ alpha <b>bold</b>", "beta"], [cut, cut]]
     assert down == [["✔ beta", cut], ["alpha <b>bold</b>", "alpha <b>bold</b>"]]  # the start ranks two documents
+
+
+def test_the_gain_is_the_students_mean_minus_the_starts(judged):
+    assert judged.gain.mean == pytest.approx((1 - 1 / np.log2(3) + 1 / np.log2(4) - 1) / 3)
+    assert judged.gain.mean < 0 and not judged.gain.is_better
 
 
 def test_texts_of_the_data_are_no_markup(body):
