@@ -63,7 +63,8 @@ def encode_texts(
     arguments: EncodingArguments, scorer: "DenseScorer", documents: "DocumentTable", share: tuple[int, int]
 ) -> Callable[[], str]:
     """Embed each document in one vector; return what describes the result when every process is done."""
-    from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection, encode_collection, encoding_folder
+    from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection
+    from m3se.trainers.retrieval.encode_collection import encode_collection, encoding_folder
 
     folder = arguments.output or encoding_folder(scorer, documents, arguments.cache_dir)
     encode_collection(scorer, documents, folder, arguments.number_format, arguments.shard_size, *share)

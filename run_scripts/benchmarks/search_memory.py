@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from m3se.trainers.retrieval.embedded_collection import DESCRIPTION, EmbeddedCollection, write_shard
+from m3se.trainers.retrieval.embedded_collection import DESCRIPTION, EmbeddedCollection
+from m3se.trainers.retrieval.encode_collection import write_shard
 from m3se.trainers.retrieval.exact_search import search
 from m3se.trainers.retrieval.faiss_index import open_index, recall_against, search_index
 

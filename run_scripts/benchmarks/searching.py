@@ -9,12 +9,8 @@ import torch
 from m3se.run_scripts.benchmarks.measuring import Run
 from m3se.run_scripts.benchmarks.row import Row
 from m3se.run_scripts.benchmarks.workload import Workload
-from m3se.trainers.retrieval.embedded_collection import (
-    EmbeddedCollection,
-    check_description,
-    shard_is_intact,
-    write_shard,
-)
+from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection
+from m3se.trainers.retrieval.encode_collection import check_description, shard_is_intact, write_shard
 from m3se.trainers.retrieval.exact_search import search
 
 

@@ -28,14 +28,21 @@ NOT_WRITTEN = ("items requested but only", "requested and", "PytorchStreamWriter
 LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
 
 
-def run(make_parser: Callable[[], HfArgumentParser], main: Callable) -> None:
-    """Parse the command line and call `main` with the parsed dataclasses, as `run_explained` runs it."""
+def run(
+    make_parser: Callable[[], HfArgumentParser], main: Callable, shortcut: Callable[..., bool] | None = None
+) -> None:
+    """Parse the command line and call `main` with the parsed dataclasses, as `run_explained` runs it.
+
+    `shortcut` is called first, before transformers is loaded. Where it returns true, the work is done.
+    """
 
     def work() -> None:
         """Read the command line and do what it says."""
         parser = make_parser()
         shape_help(parser)
         arguments = parse(parser, sys.argv[1:])
+        if shortcut is not None and shortcut(*arguments):
+            return
         prepare_libraries()
         main(*arguments)
 

@@ -15,7 +15,7 @@ from m3se.trainers.data.candidates import ranked_candidates
 from m3se.trainers.data.schema import Collection
 from m3se.trainers.evaluation.runs import Run
 from m3se.trainers.evaluation.teacher_gains import teacher_gains
-from m3se.trainers.retrieval.embedded_collection import cached_encoding
+from m3se.trainers.retrieval.encode_collection import cached_encoding
 from m3se.trainers.retrieval.loading import load_embedder
 from m3se.trainers.retrieval.scorers import DenseScorer
 from m3se.trainers.storage.atomic import write_json

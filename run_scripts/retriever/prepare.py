@@ -19,7 +19,8 @@ from m3se.trainers.evaluation.runs import check_ids
 from m3se.trainers.models.backbones import as_input_errors, check_lengths, encoder_path
 from m3se.trainers.models.inspection import inspect_model, load_tokenizer
 from m3se.trainers.retrieval.dense_candidates import DenseCandidates
-from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection, cached_encoding
+from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection
+from m3se.trainers.retrieval.encode_collection import cached_encoding
 from m3se.trainers.retrieval.loading import load_embedder
 from m3se.trainers.retrieval.scorers import DenseScorer
 from m3se.trainers.storage.atomic import complete_file, complete_folder, write_json

@@ -18,7 +18,7 @@ from m3se.trainers.evaluation.reranking import run_from_scores
 from m3se.trainers.evaluation.run_metrics import Qrels
 from m3se.trainers.evaluation.runs import Run, without_identical
 from m3se.trainers.evaluation.significance import compare
-from m3se.trainers.retrieval.embedded_collection import cached_encoding
+from m3se.trainers.retrieval.encode_collection import cached_encoding
 from m3se.trainers.retrieval.loading import load_embedder
 from m3se.trainers.retrieval.search import retrieve
 from m3se.trainers.storage.atomic import write_json, write_text

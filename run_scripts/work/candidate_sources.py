@@ -11,7 +11,7 @@ from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.runs import is_trec_run
 from m3se.trainers.models.backbones import DEMO_ENCODER, encoder_path
 from m3se.trainers.retrieval.dense_candidates import DenseCandidates
-from m3se.trainers.retrieval.embedded_collection import cached_encoding
+from m3se.trainers.retrieval.encode_collection import cached_encoding
 from m3se.trainers.retrieval.loading import load_embedder
 from m3se.trainers.retrieval.scorers import DenseScorer
 

@@ -10,7 +10,8 @@ from m3se.trainers.data import BM25Index, DocumentTable, hash_subset
 from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.runs import Run
 from m3se.trainers.models.model_info import ModelInfo
-from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection, cached_encoding
+from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection
+from m3se.trainers.retrieval.encode_collection import cached_encoding
 from m3se.trainers.retrieval.loading import EMBEDDERS, load_embedder
 from m3se.trainers.retrieval.scorers import ColBERTScorer, DenseScorer
 from m3se.trainers.retrieval.search import run_from_rows

@@ -34,7 +34,7 @@ from m3se.trainers.evaluation.run_metrics import MEASURES, Evaluation, Qrels, ch
 from m3se.trainers.evaluation.runs import Run, check_collection, check_ids, without_identical
 from m3se.trainers.evaluation.significance import compare
 from m3se.trainers.models.model_info import ModelInfo
-from m3se.trainers.retrieval.embedded_collection import cached_encoding, complete_encoding
+from m3se.trainers.retrieval.encode_collection import cached_encoding, complete_encoding
 from m3se.trainers.retrieval.faiss_index import new_index
 from m3se.trainers.retrieval.loading import EMBEDDERS, check_kind, load_scorer
 from m3se.trainers.retrieval.scorers import ColBERTScorer, DenseScorer, Scorer

@@ -17,6 +17,7 @@ from m3se.run_scripts.retriever import gain, prepare, trials, verdict
 from m3se.run_scripts.retriever.options import BM25, QUERIES, START, TRAIN, RetrieverArguments
 from m3se.run_scripts.retriever.page import PAGE
 from m3se.run_scripts.retriever.trials import Plan, Trial, make_plan
+from m3se.run_scripts.work import search
 from m3se.run_scripts.work.list_making import check_selection, is_by_score, score_filters
 from m3se.trainers.backends.choice import choose_backend
 from m3se.trainers.data.united import check_shares
@@ -68,6 +69,7 @@ def main(arguments: RetrieverArguments) -> None:
     score(arguments, "test")
     run_function(verdict.judge, arguments, trained, best)
     run_function(publish, arguments, best, arguments.model, True)
+    run_function(search.prepare, str(arguments.model), arguments.data, arguments.cache_dir)
     finish(arguments, time.perf_counter() - started)
 
 

@@ -16,7 +16,8 @@ from m3se.trainers.callbacks import SummedCheckpoints
 from m3se.trainers.data import BM25Index, RankingLists, read_data
 from m3se.trainers.errors import InputError
 from m3se.trainers.models.backbones import encoder_path
-from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection, encode_collection
+from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection
+from m3se.trainers.retrieval.encode_collection import encode_collection
 from m3se.trainers.retrieval.faiss_index import open_index
 from m3se.trainers.retrieval.loading import load_scorer
 from m3se.trainers.retrieval.scorers import DenseScorer

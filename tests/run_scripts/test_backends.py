@@ -16,7 +16,7 @@ from m3se.trainers.backends.samples import held_out_lists
 from m3se.trainers.data import RankingLists
 from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.runs import read_run
-from m3se.trainers.retrieval import embedded_collection
+from m3se.trainers.retrieval import encode_collection
 from tests.worlds import small_world, tiny
 
 
@@ -49,7 +49,7 @@ def test_what_encode_wrote_in_int8_search_finds_again(world, monkeypatch, capsys
     caplog.set_level("INFO")
     command(encode, world, "--model", world / "de", *INT8)
     assert "int8 beside float32: Kendall τ " in caplog.text
-    monkeypatch.setattr(embedded_collection, "write_shard", None)  # nothing is embedded again
+    monkeypatch.setattr(encode_collection, "write_shard", None)  # nothing is embedded again
     command(search, world, "--model", world / "de", *INT8, "red tree")
     assert capsys.readouterr().out.startswith("60 documents searched")
 

@@ -11,7 +11,7 @@ from m3se.trainers.data import BM25Index, RankingLists, read_data, training_list
 from m3se.trainers.data.united import interleave
 from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.runs import read_run
-from m3se.trainers.retrieval.embedded_collection import cached_encoding
+from m3se.trainers.retrieval.encode_collection import cached_encoding
 from m3se.trainers.retrieval.loading import load_embedder
 from m3se.trainers.retrieval.search import retrieve
 from m3se.trainers.teacher.pair_scorer import PairScorer

@@ -4,7 +4,7 @@ from m3se.run_scripts.cli.app import parse
 from m3se.run_scripts.search import main, make_parser
 from m3se.trainers.data import read_data
 from m3se.trainers.errors import InputError
-from m3se.trainers.retrieval import embedded_collection as encoded
+from m3se.trainers.retrieval import encode_collection as encoded
 from m3se.trainers.retrieval.loading import load_embedder
 from tests.worlds import words as tiny
 

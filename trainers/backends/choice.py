@@ -56,10 +56,14 @@ class Backend:
         return self.name == "openvino" and self.dtype == INT8
 
     @property
+    def packages(self) -> tuple[str, ...]:
+        """Return the packages that make the files."""
+        return (*PACKAGES[self.name], *(INT8_PACKAGES[self.name] if self.dtype == INT8 else ()))
+
+    @property
     def versions(self) -> dict[str, str]:
-        """Return the versions of the packages that make the files."""
-        packages = (*PACKAGES[self.name], *(INT8_PACKAGES[self.name] if self.dtype == INT8 else ()))
-        return {name: version(name) for name in packages}
+        """Return the version of each of these packages."""
+        return {name: version(name) for name in self.packages}
 
 
 def choose_backend(name: str, dtype: str | None = None) -> Backend:
@@ -80,13 +84,12 @@ def choose_backend(name: str, dtype: str | None = None) -> Backend:
         raise InputError(f"--dtype: --backend {name} has {', '.join(formats)}, got {dtype!r}")
     if dtype == "bfloat16" and autocast_dtype("cpu") is not torch.bfloat16:
         raise InputError("--dtype bfloat16: this processor does not multiply in it; leave --dtype out, or take int8")
-    refuse_missing(name, dtype)
-    return Backend(name, dtype)
+    backend = Backend(name, dtype)
+    if missing := missing_packages(backend):
+        raise InputError(f'{name} needs {missing[0]}, which is not installed: pip install "m3se[{name}]"')
+    return backend
 
 
-def refuse_missing(name: str, dtype: str) -> None:
-    """Raise InputError when a package of a library or of its int8 is not installed; names the extra that brings it."""
-    packages = (*PACKAGES[name], *(INT8_PACKAGES[name] if dtype == INT8 else ()))
-    for package in packages:
-        if find_spec(package) is None:
-            raise InputError(f'{name} needs {package}, which is not installed: pip install "m3se[{name}]"')
+def missing_packages(backend: Backend) -> list[str]:
+    """List the packages of a backend that are not installed."""
+    return [package for package in backend.packages if find_spec(package) is None]

@@ -36,7 +36,7 @@ def convert(encoder: PreTrainedModel, batch: dict[str, Tensor], output: str, bac
     Args:
         encoder: the transformer, in evaluation mode.
         batch: its inputs [N, L] by name, N and L at least 2; their texts are of different lengths.
-        output: "last_hidden_state" or "logits".
+        output: "last_hidden_state", "logits" or "embeddings".
         backend: the library.
         file: is written in a folder that exists.
 

@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from m3se.trainers.backends.choice import INT8, Backend
 
 
 SUFFIXES = {"openvino": ".xml", "onnx": ".onnx"}
-OUTPUTS = {"last_hidden_state": BaseModelOutput, "logits": SequenceClassifierOutput}
+OUTPUTS = {"last_hidden_state": BaseModelOutput, "logits": SequenceClassifierOutput, "embeddings": dict}
 Compute = Callable[[dict[str, np.ndarray]], np.ndarray]  # inputs by name -> the one output
 
 
@@ -26,7 +26,7 @@ class CompiledEncoder(torch.nn.Module):
         file: what it runs.
         config: that of the transformer.
         names: the inputs that it reads; others are passed over.
-        output: "last_hidden_state" or "logits".
+        output: "last_hidden_state", "logits" or "embeddings".
     """
 
     def __init__(self, file: Path, backend: Backend, config: PreTrainedConfig, names: list[str], output: str):
@@ -37,8 +37,8 @@ class CompiledEncoder(torch.nn.Module):
         self.compute = OPENERS[backend.name](file, backend)
         self.place = torch.nn.Parameter(torch.empty(0), requires_grad=False)  # tells the model around it its device
 
-    def forward(self, **inputs: Tensor) -> BaseModelOutput | SequenceClassifierOutput:
-        """Compute `output` [N, L, H] or [N, labels] of inputs [N, L]."""
+    def forward(self, **inputs: Tensor) -> Mapping[str, Tensor]:
+        """Compute `output` [N, L, H], [N, labels] or [N, H] of inputs [N, L]."""
         arrays = {name: inputs[name].numpy() for name in self.names}
         values = self.one_by_one(arrays) if self.is_alone else self.compute(arrays)
         return OUTPUTS[self.output](**{self.output: torch.from_numpy(values)})

@@ -71,6 +71,11 @@ class DocumentTable:
         return self.find([document])[0] >= 0
 
     @property
+    def folder(self) -> Path | None:
+        """Return the folder that the table was opened from; None for one that is in memory."""
+        return None if self._file is None else self._file.parent
+
+    @property
     def ids(self) -> Sequence[str]:
         """Return all ids in the order of the table, read from disk as they are needed."""
         return self._dataset["id"]

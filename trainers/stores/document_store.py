@@ -13,11 +13,11 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
-from typing import NamedTuple
 
 import numpy as np
 
 from m3se.trainers.errors import InputError
+from m3se.trainers.retrieval.hits import Hit
 from m3se.trainers.stores.connection import connect, explained
 
 
@@ -37,14 +37,6 @@ INDEXES = {
 }
 METRIC = "IP"  # inner product; a model that compares by cosine gives vectors of length 1
 ABOUT = "m3se"  # the property, and the beginning of the description, that says what the rows were made by
-
-
-class Hit(NamedTuple):
-    """A document that a search returns: its id, its inner product with the query, and its text if asked for."""
-
-    id: str
-    score: float
-    text: str = ""
 
 
 class DocumentStore:

@@ -5,8 +5,9 @@ import numpy as np
 from m3se.trainers.evaluation.runs import Run
 from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection
 from m3se.trainers.retrieval.exact_search import search
+from m3se.trainers.retrieval.hits import Hit
 from m3se.trainers.retrieval.scorers import DenseScorer
-from m3se.trainers.stores.document_store import DocumentStore, Hit
+from m3se.trainers.stores.document_store import DocumentStore
 
 
 def retrieve_from_store(

@@ -5,7 +5,8 @@ import pytest
 
 from m3se.trainers.data import DocumentTable
 from m3se.trainers.errors import InputError
-from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection, encode_collection
+from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection
+from m3se.trainers.retrieval.encode_collection import encode_collection
 from m3se.trainers.retrieval.loading import load_embedder
 from m3se.trainers.retrieval.scorers import DenseScorer
 

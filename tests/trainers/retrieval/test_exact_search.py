@@ -10,7 +10,8 @@ from m3se.trainers.data import ROW_FEATURES, DocumentTable, RankingLists
 from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.reranking import run_from_scores
 from m3se.trainers.retrieval import exact_search as retrieval
-from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection, encode_collection
+from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection
+from m3se.trainers.retrieval.encode_collection import encode_collection
 from m3se.trainers.retrieval.exact_search import BestScores, search
 from m3se.trainers.retrieval.loading import load_embedder, load_scorer
 from m3se.trainers.retrieval.scorers import DenseScorer

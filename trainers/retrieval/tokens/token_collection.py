@@ -21,16 +21,13 @@ from tqdm import tqdm
 from m3se.trainers.data.documents import DocumentTable
 from m3se.trainers.errors import InputError
 from m3se.trainers.retrieval.embedded_collection import (
-    check_description,
     check_origin,
-    quantized,
     read_description,
     refuse_incomplete,
-    save_array,
     shard_count,
     shard_file,
-    shard_is_intact,
 )
+from m3se.trainers.retrieval.encode_collection import check_description, quantized, save_array, shard_is_intact
 from m3se.trainers.retrieval.scorers import TOKEN_EMBEDDED, ColBERTScorer
 from m3se.trainers.retrieval.tokens.pooling import pool_tokens
 from m3se.trainers.storage.atomic import complete_file, write_text

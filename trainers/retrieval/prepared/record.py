@@ -1,0 +1,91 @@
+"""The record of a prepared search: where its files are, and the state of all that they were made of."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from m3se.trainers.data.pydocs.docstrings import package_version
+from m3se.trainers.storage.atomic import write_json
+from m3se.trainers.storage.cache import cache_key
+
+
+FORMAT = 1  # raised when files of an earlier version can no longer be used
+NOT_STATE = {"__pycache__"}  # folders that change without their contents changing
+
+Files = list[list]  # path below a folder, size, time of change in nanoseconds
+
+
+@dataclass(frozen=True)
+class State:
+    """The state of files and packages: a search that was prepared in another one is prepared anew.
+
+    Attributes:
+        files: folder or file → what is in it, as `files_below` lists it.
+        packages: distribution → version; None where it is not installed.
+    """
+
+    files: dict[str, Files]
+    packages: dict[str, str | None]
+
+    @classmethod
+    def read(cls, places: Iterable[str | Path], packages: Iterable[str] = ()) -> "State":
+        """Look at some files or folders, and at the versions of some distributions."""
+        files = {str(Path(place).resolve()): files_below(Path(place)) for place in places}
+        return cls(files, {name: package_version(name) for name in packages})
+
+    def is_current(self) -> bool:
+        """Tell whether everything is as it was."""
+        return self == State.read(self.files, self.packages)
+
+
+@dataclass(frozen=True)
+class PreparedSearch:
+    """The files of a search, and the texts that a query is made of.
+
+    Attributes:
+        query_encoder: folder of the ONNX file and the tokenizer that embed queries.
+        encoding: folder of the documents' embeddings.
+        documents: folder of the documents' texts.
+        prompt: stands before every query.
+        state: of the model and the data.
+    """
+
+    query_encoder: str
+    encoding: str
+    documents: str
+    prompt: str
+    state: State
+
+    def write(self, file: Path) -> None:
+        """Write the record, from which `read` makes it again."""
+        write_json(file, asdict(self))
+
+    @classmethod
+    def read(cls, file: Path) -> "PreparedSearch | None":
+        """Read a record. Return None where there is none, or where model or data are no longer what they were."""
+        try:
+            values: Mapping = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        record = cls(**values | {"state": State(**values["state"])})
+        folders = record.query_encoder, record.encoding, record.documents
+        return record if record.state.is_current() and all(map(Path.is_dir, map(Path, folders))) else None
+
+
+def record_file(cache: Path, model: str, data: str, split: str | None) -> Path:
+    """Return where the cache keeps the record of a model, a collection and a split."""
+    places = [str(Path(name).resolve()) if Path(name).exists() else name for name in (model, data)]
+    return cache / f"search-{cache_key(FORMAT, *places, split)}.json"
+
+
+def files_below(place: Path) -> Files:
+    """List path, size and time of change of a file, or of every file below a folder, sorted; none where nothing is."""
+    files = [place] if place.is_file() else place.rglob("*")
+    listed = []
+    for file in files:
+        parts = file.relative_to(place).parts
+        if file.is_file() and NOT_STATE.isdisjoint(parts):
+            status = file.stat()
+            listed.append(["/".join(parts), status.st_size, status.st_mtime_ns])
+    return sorted(listed)
