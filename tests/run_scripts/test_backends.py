@@ -20,6 +20,7 @@ from m3se.trainers.retrieval import encode_collection
 from tests.worlds import small_world, tiny
 
 
+pytestmark = pytest.mark.long
 INT8 = ["--backend", "openvino", "--dtype", "int8"]
 
 

@@ -14,6 +14,7 @@ from tests.run_scripts.apart import numbers, snippets
 from tests.worlds import small_world, tiny
 
 
+pytestmark = pytest.mark.long
 PROMPTS = {"query_prompt": "salt: ", "document_prompt": "iron "}
 BUILDERS = {
     "de": partial(tiny.dual_encoder, pooling="last", projection_size=6, normalize=True, **PROMPTS),

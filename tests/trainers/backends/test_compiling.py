@@ -17,6 +17,7 @@ from m3se.trainers.retrieval.loading import load_scorer
 from tests.worlds import judges, tiny
 
 
+pytestmark = pytest.mark.long
 KINDS = {
     "untied": partial(tiny.dual_encoder, tied=False, pooling="cls", projection_size=6, normalize=True),
     "colbert": partial(tiny.colbert, mask_augmentation="fill"),
