@@ -8,8 +8,9 @@ from tqdm import tqdm
 
 from m3se.trainers.data.documents import DocumentTable
 from m3se.trainers.evaluation.runs import Run
+from m3se.trainers.retrieval.best_scores import BestScores
 from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection
-from m3se.trainers.retrieval.exact_search import BestScores, search
+from m3se.trainers.retrieval.exact_search import search
 from m3se.trainers.retrieval.faiss_index import open_index, recall_against, search_index
 from m3se.trainers.retrieval.scorers import DenseScorer, Scorer
 

@@ -1,3 +1,4 @@
+import sys
 import tracemalloc
 
 import numpy as np
@@ -10,9 +11,10 @@ from m3se.trainers.data import ROW_FEATURES, DocumentTable, RankingLists
 from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.reranking import run_from_scores
 from m3se.trainers.retrieval import exact_search as retrieval
+from m3se.trainers.retrieval.best_scores import BestScores
 from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection
 from m3se.trainers.retrieval.encode_collection import encode_collection
-from m3se.trainers.retrieval.exact_search import BestScores, search
+from m3se.trainers.retrieval.exact_search import search
 from m3se.trainers.retrieval.loading import load_embedder, load_scorer
 from m3se.trainers.retrieval.scorers import DenseScorer
 from m3se.trainers.retrieval.search import retrieve, retrieve_by_scoring
@@ -54,6 +56,16 @@ def test_no_more_is_held_than_twice_what_is_kept_even_if_every_document_is_the_b
     assert best.result()[1].tolist() == [[799, 798, 797, 796, 795]] * 2
 
 
+@pytest.fixture(params=["faiss", "torch"])
+def library(request, monkeypatch):
+    """FAISS scores the blocks whatever the number of queries; or it is not installed."""
+    if request.param == "faiss":
+        pytest.importorskip("faiss")
+        monkeypatch.setattr(retrieval, "FAISS_QUERIES", 1)
+    else:
+        monkeypatch.setitem(sys.modules, "faiss", None)
+
+
 class VectorTable:
     """Documents whose text is their embedding."""
 
@@ -67,15 +79,16 @@ class VectorTable:
         return DenseScorer(lambda texts, side, bar: self.vectors[[int(text) for text in texts]], "vectors", "cpu")
 
 
-@pytest.mark.parametrize(("shard_size", "scores_per_block"), [(1000, 2**25), (7, 64), (13, 1)])
-def test_search_equals_brute_force_whatever_shards_and_blocks(tmp_path, monkeypatch, shard_size, scores_per_block):
+@pytest.mark.parametrize(("shard_size", "per_block"), [(1000, 2**25), (7, 64), (13, 1)])
+def test_search_equals_brute_force_whatever_shards_and_blocks(tmp_path, monkeypatch, library, shard_size, per_block):
     generator = np.random.default_rng(0)
     vectors = generator.normal(size=(60, 8)).astype(np.float32)
     vectors[30] = vectors[12]  # a tie: the lower row comes first
     queries = np.concatenate([generator.normal(size=(4, 8)), vectors[12:13]]).astype(np.float32)
     table = VectorTable(vectors)
     encode_collection(table.scorer(), table.table, tmp_path, shard_size=shard_size)
-    monkeypatch.setattr(retrieval, "SCORES_PER_BLOCK", scores_per_block)
+    for name in ("SCORES_PER_BLOCK", "FAISS_BLOCK"):
+        monkeypatch.setattr(retrieval, name, per_block)
     monkeypatch.setattr(retrieval, "ROWS_PER_READ", 12)
     scores, rows = search(queries, EmbeddedCollection(tmp_path), 10, progress=False)
     exact = queries.astype(np.float64) @ vectors.astype(np.float64).T
@@ -85,7 +98,34 @@ def test_search_equals_brute_force_whatever_shards_and_blocks(tmp_path, monkeypa
     assert rows[4, :2].tolist() == [12, 30]
 
 
-def test_of_equal_documents_the_first_is_found_wherever_they_are_in_a_block(tmp_path):
+def test_results_are_the_same_bytes_with_faiss_and_without_however_many_documents_tie(tmp_path, monkeypatch):
+    pytest.importorskip("faiss")
+    generator = np.random.default_rng(0)
+    distinct = generator.standard_normal((60, 64), dtype=np.float32)
+    vectors = distinct[generator.integers(0, 60, 3_000)]  # fifty of each, in no order
+    queries = generator.standard_normal((25, 64), dtype=np.float32)
+    table = VectorTable(vectors)
+    encode_collection(table.scorer(), table.table, tmp_path, shard_size=700)
+    first = search(queries, EmbeddedCollection(tmp_path), 20, progress=False)
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    again = search(queries, EmbeddedCollection(tmp_path), 20, progress=False)
+    scores = np.stack([(vectors.astype(np.float64) @ query).astype(np.float32) for query in queries])
+    expected = np.argsort(-scores, axis=1, kind="stable")[:, :20]
+    for found in (first, again):
+        np.testing.assert_array_equal(found[1], expected)
+        np.testing.assert_array_equal(found[0], np.take_along_axis(scores, expected, axis=1))
+
+
+def test_a_search_leaves_faiss_as_it_was(tmp_path):
+    faiss = pytest.importorskip("faiss")
+    state = faiss.omp_get_max_threads(), faiss.cvar.distance_compute_blas_threshold
+    table = VectorTable(np.eye(30, dtype=np.float32))
+    encode_collection(table.scorer(), table.table, tmp_path)
+    assert search(table.vectors, EmbeddedCollection(tmp_path), 1, progress=False)[1][:, 0].tolist() == list(range(30))
+    assert (faiss.omp_get_max_threads(), faiss.cvar.distance_compute_blas_threshold) == state
+
+
+def test_of_equal_documents_the_first_is_found_wherever_they_are_in_a_block(tmp_path, library):
     generator = np.random.default_rng(0)
     for trial in range(12):  # the last rows of a product may be rounded otherwise than the first
         vectors, query = (generator.standard_normal((count, 768), dtype=np.float32) for count in (1001, 1))
@@ -102,12 +142,13 @@ def test_a_search_for_no_queries_finds_nothing(tmp_path):
     assert scores.shape == rows.shape == (0, 3)
 
 
-def test_a_search_holds_blocks_of_the_collection_never_all_of_it(tmp_path, monkeypatch):
+def test_a_search_holds_blocks_of_the_collection_never_all_of_it(tmp_path, monkeypatch, library):
     vectors = np.random.default_rng(0).normal(size=(20_000, 32)).astype(np.float32)
     table = VectorTable(vectors)
     # float16, since blocks of float32 are the file's own memory, which is not traced
     encode_collection(table.scorer(), table.table, tmp_path, "float16", shard_size=8_000)
     monkeypatch.setattr(retrieval, "SCORES_PER_BLOCK", 2_000)
+    monkeypatch.setattr(retrieval, "FAISS_BLOCK", 16_000)
     encoded = EmbeddedCollection(tmp_path)
     tracemalloc.start()
     search(vectors[:4], encoded, 10, progress=False)

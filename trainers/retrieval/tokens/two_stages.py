@@ -7,8 +7,9 @@ import torch
 from tqdm import tqdm
 
 from m3se.trainers.data.bm25 import BM25Index
+from m3se.trainers.retrieval.best_scores import BestScores
 from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection
-from m3se.trainers.retrieval.exact_search import BestScores, search
+from m3se.trainers.retrieval.exact_search import search
 from m3se.trainers.retrieval.scorers import ColBERTScorer, DenseScorer
 from m3se.trainers.retrieval.tokens.token_collection import TokenCollection
 
