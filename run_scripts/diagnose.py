@@ -10,7 +10,7 @@ and tables, and beside each of them its data as parquet. --stage CA@0=DIR … ad
 
 from dataclasses import dataclass
 
-from m3se.run_scripts.cli.app import run
+from m3se.run_scripts.cli.app import load_work, run
 from m3se.run_scripts.cli.arguments import REQUIRED, CandidateArguments, ScorerArguments, option
 from m3se.run_scripts.cli.parser import HfArgumentParser
 
@@ -40,9 +40,7 @@ def make_parser() -> HfArgumentParser:
 
 def main(arguments: DiagnosisArguments) -> None:
     """Score the lists with every model and write the report."""
-    from m3se.run_scripts.work import diagnose
-
-    diagnose.main(arguments)
+    load_work("diagnose").main(arguments)
 
 
 if __name__ == "__main__":

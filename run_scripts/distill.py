@@ -8,7 +8,7 @@ the same options and data is reused; an interrupted one goes on from its last ch
 
 from dataclasses import dataclass, field
 
-from m3se.run_scripts.cli.app import run
+from m3se.run_scripts.cli.app import load_work, run
 from m3se.run_scripts.cli.arguments import REQUIRED, DevArguments, EncoderArguments, RunArguments, option
 from m3se.run_scripts.cli.parser import HfArgumentParser
 from m3se.run_scripts.cli.training_options import training_parser
@@ -82,9 +82,7 @@ def make_parser() -> HfArgumentParser:
 
 def main(*options: object) -> None:
     """Train the student; the options are those of `work.distill.main`."""
-    from m3se.run_scripts.work import distill
-
-    distill.main(*options)
+    load_work("distill").main(*options)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ A single model without a --name leaves its files in the output folder itself, ev
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from m3se.run_scripts.cli.app import run
+from m3se.run_scripts.cli.app import load_work, run
 from m3se.run_scripts.cli.arguments import (
     REQUIRED,
     BackendArguments,
@@ -51,9 +51,7 @@ def make_parser() -> HfArgumentParser:
 
 def main(arguments: EvaluationArguments) -> list["System"]:
     """Measure every model, and write and print the table."""
-    from m3se.run_scripts.work import evaluate
-
-    return evaluate.main(arguments)
+    return load_work("evaluate").main(arguments)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ and judges the choice on others. Queries without judgments are welcome; without 
 teacher. What has not changed since the last run is reused, so that the same command goes on after an interruption.
 """
 
-from m3se.run_scripts.cli.app import run
+from m3se.run_scripts.cli.app import load_work, run
 from m3se.run_scripts.cli.parser import HfArgumentParser
 from m3se.run_scripts.retriever.options import RetrieverArguments
 
@@ -21,9 +21,7 @@ def make_parser() -> HfArgumentParser:
 
 def main(arguments: RetrieverArguments) -> None:
     """Run all stages, each in a process of its own."""
-    from m3se.run_scripts.work import make_retriever
-
-    make_retriever.main(arguments)
+    load_work("make_retriever").main(arguments)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ query's lowest positive minus --margin are taken for positives that nobody judge
 
 from dataclasses import dataclass, field
 
-from m3se.run_scripts.cli.app import run
+from m3se.run_scripts.cli.app import load_work, run
 from m3se.run_scripts.cli.arguments import (
     REQUIRED,
     CollectionArguments,
@@ -54,9 +54,7 @@ def make_parser() -> HfArgumentParser:
 
 def main(arguments: MiningArguments) -> None:
     """Mine negatives for every query and write them."""
-    from m3se.run_scripts.work import mine
-
-    mine.main(arguments)
+    load_work("mine").main(arguments)
 
 
 if __name__ == "__main__":

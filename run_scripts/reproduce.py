@@ -9,7 +9,7 @@ each study results.json, report.md and its plots into OUTPUT/STUDY; what the scr
 
 from dataclasses import dataclass, field
 
-from m3se.run_scripts.cli.app import run
+from m3se.run_scripts.cli.app import load_work, run
 from m3se.run_scripts.cli.parser import HfArgumentParser
 from m3se.run_scripts.reproduction.study import RECIPES, study_names
 
@@ -42,9 +42,7 @@ def make_parser() -> HfArgumentParser:
 
 def main(arguments: ReproductionArguments) -> None:
     """Print the plan, run its jobs and write the reports."""
-    from m3se.run_scripts.work import reproduce
-
-    reproduce.main(arguments)
+    load_work("reproduce").main(arguments)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ Scores that others have published need no teacher; the lists are then the best s
 
 from dataclasses import dataclass, field
 
-from m3se.run_scripts.cli.app import run
+from m3se.run_scripts.cli.app import load_work, run
 from m3se.run_scripts.cli.arguments import (
     REQUIRED,
     BackendArguments,
@@ -115,9 +115,7 @@ def make_parser() -> HfArgumentParser:
 
 def main(arguments: ScoringArguments) -> None:
     """Score a share of the pairs into the cache; the first process then writes and reports the scores of all."""
-    from m3se.run_scripts.work import score_with_teacher
-
-    score_with_teacher.main(arguments)
+    load_work("score_with_teacher").main(arguments)
 
 
 if __name__ == "__main__":

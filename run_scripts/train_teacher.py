@@ -9,7 +9,7 @@ A second run with the same options and data reuses it; an interrupted one goes o
 
 from dataclasses import dataclass
 
-from m3se.run_scripts.cli.app import run
+from m3se.run_scripts.cli.app import load_work, run
 from m3se.run_scripts.cli.arguments import DevArguments, EncoderArguments, RunArguments, option
 from m3se.run_scripts.cli.parser import HfArgumentParser
 from m3se.run_scripts.cli.training_options import training_parser
@@ -44,9 +44,7 @@ def make_parser() -> HfArgumentParser:
 
 def main(*options: object) -> None:
     """Train the teacher, or one on each fold of the queries; the options are those of `work.train_teacher.main`."""
-    from m3se.run_scripts.work import train_teacher
-
-    train_teacher.main(*options)
+    load_work("train_teacher").main(*options)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from m3se.trainers.config import RankingConfig
 from m3se.trainers.data import DocumentTable
 from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.metrics import ndcg, reciprocal_rank
-from m3se.trainers.losses import LOSSES, softmax_ce, usable_queries
+from m3se.trainers.losses import LOSSES, list_variances, softmax_ce, usable_queries
 from m3se.trainers.meter import Meter
 from m3se.trainers.models.parts import document_encoder, find_ranking_model
 from m3se.trainers.negatives import add_columns, append_documents, draw_documents, negative_columns
@@ -64,7 +64,7 @@ class DistillationTrainer(Trainer):
             self.add_callback(NewEpoch(self.train_dataset))
         self.draws = (-1, 0)  # optimiser step, and how often negatives were drawn in it
         self.ranking_model.chunk_size = self.args.forward_chunk_size
-        self.score_scale = FittedScale(self)
+        self.score_scale = FittedScale(self.args.score_scale, self.ranking_model, self.sample_variances, self.log)
         self.add_callback(self.score_scale)
         self.meter = Meter(self.args.device)
         for encoder in {self.ranking_model.encoder, document_encoder(self.ranking_model)}:
@@ -250,9 +250,8 @@ class DistillationTrainer(Trainer):
     def measure(self, rows: Rows, collator: Callable[[list], dict], prefix: str) -> dict[str, float]:
         """Return the mean metrics of rows, each row counted once whatever the number of processes."""
         started = time.perf_counter()
-        metrics = self.evaluation_loop(
-            self.evaluation_loader(rows, collator), prefix, metric_key_prefix=prefix
-        ).metrics
+        loader = self.evaluation_loader(rows, collator)
+        metrics = self.evaluation_loop(loader, prefix, metric_key_prefix=prefix).metrics
         return metrics | {f"{prefix}_seconds": round(time.perf_counter() - started, 2)}
 
     def evaluation_loader(self, rows: Rows, collator: Callable[[list], dict]) -> data.DataLoader:
@@ -265,6 +264,17 @@ class DistillationTrainer(Trainer):
             pin_memory=self.args.dataloader_pin_memory,
         )
         return self.accelerator.prepare_data_loader(loader)
+
+    @torch.no_grad()
+    def sample_variances(self) -> Tensor:
+        """Compute `list_variances` of the training sample: [lists, 2], those of all processes."""
+        self.model.eval()
+        variances = [torch.empty(0, 2)]
+        for batch in self.evaluation_loader(self.train_sample, self.data_collator):
+            scores, targets = self.score(self.model, self._prepare_inputs(batch))
+            own = list_variances(scores, targets["teacher_scores"], targets["mask"])
+            variances.append(self.accelerator.gather_for_metrics(own).cpu())
+        return torch.cat(variances)
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         """Return the metrics of each query, [B, 3], and where its loss means something, [B]."""

@@ -11,19 +11,15 @@ import multiprocessing
 import os
 from copy import copy
 from dataclasses import MISSING
-from typing import TYPE_CHECKING
 
 import torch
 from accelerate.utils import DynamoBackend
 from torch.utils.checkpoint import checkpoint
-from transformers import PreTrainedModel, Trainer, get_scheduler
+from transformers import PreTrainedModel, Trainer, TrainingArguments, get_scheduler
 from transformers.integrations import get_reporting_integration_callbacks
 
 from m3se.trainers.errors import InputError
 
-
-if TYPE_CHECKING:
-    from m3se.trainers.config import RankingConfig
 
 MANY_STEPS = 1_000_000  # of a training whose length is not known yet
 PREPARED = {"params", "model", "optimizer_dict"}  # keywords of optimisers that take the model itself
@@ -115,7 +111,7 @@ REFUSED = {
 }
 
 
-def refuse_options(config: "RankingConfig") -> None:
+def refuse_options(config: TrainingArguments) -> None:
     """Raise InputError for an option that would do nothing here; to be called before Trainer's own checks."""
     for name, instead in REFUSED.items():
         option = config.__dataclass_fields__[name]
@@ -140,7 +136,7 @@ def refuse_options(config: "RankingConfig") -> None:
         raise InputError("deepspeed: needs the package of that name: pip install deepspeed")
 
 
-def refuse_mappings(config: "RankingConfig") -> None:
+def refuse_mappings(config: TrainingArguments) -> None:
     """Raise InputError for entries that Trainer's mappings do not have, or that break batches."""
     keywords = set(inspect.signature(checkpoint).parameters)
     unknown = (config.activation_checkpointing_kwargs or {}).keys() - keywords
@@ -150,7 +146,7 @@ def refuse_mappings(config: "RankingConfig") -> None:
         raise InputError("accelerator_config: dispatch_batches would part the documents of a batch from its queries")
 
 
-def refuse_no_steps(config: "RankingConfig") -> None:
+def refuse_no_steps(config: TrainingArguments) -> None:
     """Raise InputError for a training without a step, or one that logs, measures or saves at no step."""
     if config.max_steps == 0 or config.max_steps < -1:
         raise InputError(f"max_steps: expected at least 1, or -1 for num_train_epochs, got {config.max_steps}")
@@ -162,7 +158,7 @@ def refuse_no_steps(config: "RankingConfig") -> None:
             raise InputError(f"{kind}_steps: expected a number above 0, got {steps}; {kind}_strategy no turns it off")
 
 
-def refuse_missing_packages(config: "RankingConfig", model: PreTrainedModel | None = None) -> None:
+def refuse_missing_packages(config: TrainingArguments, model: PreTrainedModel | None = None) -> None:
     """Raise InputError when a logger, or the optimiser of a model, needs a package that is not installed."""
     try:
         for callback in get_reporting_integration_callbacks(config.report_to):
@@ -182,7 +178,7 @@ def refuse_missing_packages(config: "RankingConfig", model: PreTrainedModel | No
         refuse_unread(config, model, options)
 
 
-def refuse_unread(config: "RankingConfig", model: PreTrainedModel, options: dict) -> None:
+def refuse_unread(config: TrainingArguments, model: PreTrainedModel, options: dict) -> None:
     """Raise InputError for arguments of an optimiser that Trainer does not pass on to it.
 
     Args:
@@ -198,7 +194,7 @@ def refuse_unread(config: "RankingConfig", model: PreTrainedModel, options: dict
         raise InputError(f"optim_args: {config.optim_args} has no effect with optim {config.optim.value}")
 
 
-def refuse_schedule(config: "RankingConfig") -> None:
+def refuse_schedule(config: TrainingArguments) -> None:
     """Raise InputError for a schedule of the learning rate that lacks arguments, or has unknown ones."""
     steps = config.max_steps if config.max_steps > 0 else MANY_STEPS
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=config.learning_rate)
@@ -212,7 +208,7 @@ def refuse_schedule(config: "RankingConfig") -> None:
         ) from None
 
 
-def replaced_sharding(config: "RankingConfig") -> str | None:
+def replaced_sharding(config: TrainingArguments) -> str | None:
     """Say that accelerate's configuration asks for sharding that a CPU does not have; None if it does not.
 
     accelerate itself replaces it by plain data parallelism without a word.

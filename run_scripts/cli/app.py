@@ -5,7 +5,9 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import NoReturn
 
 from safetensors import SafetensorError
@@ -72,6 +74,11 @@ def run_explained(work: Callable[[], None]) -> None:
         if reason := outside_reason(error):
             fail(reason)
         raise
+
+
+def load_work(command: str) -> ModuleType:
+    """Import the module of `run_scripts/work` that does a command's work: that takes seconds, which --help saves."""
+    return import_module(f"m3se.run_scripts.work.{command}")
 
 
 def prepare_libraries() -> None:

@@ -13,6 +13,7 @@ from m3se.run_scripts.retriever.options import BM25, QUERIES, START, RetrieverAr
 from m3se.run_scripts.retriever.parts import describe, divide
 from m3se.run_scripts.work.list_making import is_by_score
 from m3se.trainers.data import BM25Index, Collection, DocumentTable, RankingLists, candidate_lists, training_lists
+from m3se.trainers.data.bm25_ranking import BM25Ranking
 from m3se.trainers.data.synthetic_queries import SyntheticQueries, take_queries_out
 from m3se.trainers.data.united import UnitedCandidates
 from m3se.trainers.evaluation.runs import check_ids
@@ -31,7 +32,7 @@ class Searchers:
     """BM25 and an encoder over the same documents, which both have indexed."""
 
     name: str
-    bm25: BM25Index
+    bm25: BM25Ranking
     scorer: DenseScorer
     encoded: EmbeddedCollection
     documents: DocumentTable

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from m3se.run_scripts.cli.arguments import CandidateArguments
 from m3se.trainers.data import BM25Index, Collection, OwnCandidates, RankingLists, RunFile, hash_subset, read_data
+from m3se.trainers.data.bm25_ranking import BM25Ranking
 from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.reranking import Candidates, take_candidates, take_lists
 from m3se.trainers.evaluation.runs import is_trec_run
@@ -56,7 +57,7 @@ def _collection_candidates(arguments: CandidateArguments) -> Candidates:
     return take_candidates(collection, source, *options)
 
 
-def build_bm25(arguments: CandidateArguments, collection: Collection) -> BM25Index:
+def build_bm25(arguments: CandidateArguments, collection: Collection) -> BM25Ranking:
     """Build BM25's index of a collection, or open it in the cache."""
     options = {"cache_dir": arguments.cache_dir, "tokenizer": arguments.bm25_tokenizer}
     return BM25Index.build(collection.documents, **options)

@@ -17,8 +17,9 @@ import Stemmer
 from bm25s.tokenization import Tokenized, Tokenizer
 from tqdm import tqdm
 
+from m3se.trainers.data.bm25_disk import build_on_disk, has_tantivy
+from m3se.trainers.data.bm25_ranking import BM25Ranking, best_scores
 from m3se.trainers.data.documents import DocumentTable
-from m3se.trainers.data.schema import Collection
 from m3se.trainers.errors import InputError
 from m3se.trainers.storage.atomic import complete_folder
 from m3se.trainers.storage.cache import reusable
@@ -38,14 +39,11 @@ CHARACTER = (
 WORD_OR_CHARACTERS = re.compile(rf"([^\W{CHARACTER}]{{2,}})|([{CHARACTER}]+)")
 
 
-class BM25Index:
-    """Lucene's BM25 over a document table; a `CandidateSource`.
+class BM25Index(BM25Ranking):
+    """Lucene's BM25 over a document table, with its index in memory.
 
     `k1` = 0.9 and `b` = 0.4 are the values the MS MARCO literature reports BM25 with (Anserini's defaults).
     """
-
-    ranker = "BM25"
-    is_ranked = True
 
     def __init__(self, documents: DocumentTable, engine: bm25s.BM25, tokenizer: Tokenizer, name: str):
         self.name = name
@@ -62,7 +60,7 @@ class BM25Index:
         stemmer: str | None = "english",
         cache_dir: str | Path | None = None,
         tokenizer: Words = "words",
-    ) -> "BM25Index":
+    ) -> BM25Ranking:
         """Index `documents`, or open the index in `cache_dir` that was built of the same texts and parameters.
 
         The index of more than two million documents is on disk where tantivy is installed.
@@ -85,8 +83,6 @@ class BM25Index:
         characters = [] if tokenizer == "words" else [tokenizer]
         name = f"BM25 ({', '.join([f'k1 {k1:g}', f'b {b:g}', 'stemmer ' + (stemmer or 'none'), *characters])})"
         if len(documents) > MOST_IN_MEMORY and cache_dir is not None:
-            from m3se.trainers.data.bm25_disk import build_on_disk, has_tantivy
-
             if has_tantivy():
                 description = json.dumps([stemmer, tokenizer])
                 return build_on_disk(documents, splitter, description, k1, b, name, Path(cache_dir))
@@ -109,36 +105,6 @@ class BM25Index:
         splitter.load_vocab(folder)
         return cls(documents, bm25s.BM25.load(folder, mmap=True, load_vocab=False), splitter, name)
 
-    def search(self, queries: Sequence[str], depth: int) -> tuple[list[list[str]], list[list[float]]]:
-        """Return ids and scores of each query's best documents, best first, at most `depth`; ties in table order.
-
-        Documents that share no word with the query are no candidates, so a list may be shorter, even empty.
-        """
-        ids, scores = [], []
-        for positions, values in self.positions(queries, depth):
-            ids.append(self.documents.ids_at(positions))
-            scores.append(values.tolist())
-        return ids, scores
-
-    def ranked(
-        self, collection: Collection, queries: list[str], depth: int
-    ) -> Iterator[tuple[str, list[str], list[float]]]:
-        """Yield (query id, ids of its best documents, their scores); warn of queries that nothing was found for."""
-        without: list[str] = []
-        matches = self.positions(list(map(collection.queries.__getitem__, queries)), depth)
-        for query, (positions, scores) in zip(queries, matches, strict=True):
-            if len(positions) == 0:
-                without.append(query)
-            yield query, self.documents.ids_at(positions), scores.tolist()
-        if without:
-            logger.warning(
-                "BM25 found nothing for %d of %d queries (%s): no document has a word of theirs (stop words count for "
-                "nothing). Texts without spaces, such as Chinese, Japanese or Thai, need --bm25_tokenizer characters",
-                len(without),
-                len(queries),
-                ", ".join(without[:3]) + (", …" if len(without) > 3 else ""),
-            )
-
     def scores(self, queries: Sequence[str], documents: Sequence[Sequence[str]]) -> Iterator[list[float]]:
         """Yield the scores of the documents listed for each query, by id; 0 for one that shares no word with it."""
         words = self._tokenizer.tokenize(list(queries), update_vocab=False, allow_empty=False, return_as="stream")
@@ -151,16 +117,6 @@ class BM25Index:
         words = self._tokenizer.tokenize(list(queries), update_vocab=False, allow_empty=False, return_as="stream")
         for query in tqdm(words, desc="BM25", unit="query", total=len(queries)):
             yield best_scores(self._engine.get_scores(query) if query else np.empty(0, np.float32), depth)
-
-
-def best_scores(scores: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return positions and values of the `depth` highest scores above 0, equal ones in the order of the table."""
-    positions = np.flatnonzero(scores > 0)
-    if len(positions) > depth:
-        lowest = np.partition(scores[positions], -depth)[-depth]
-        positions = positions[scores[positions] >= lowest]
-    order = np.lexsort((positions, -scores[positions]))[:depth]
-    return positions[order], scores[positions[order]]
 
 
 def _tokenizer(stemmer: str | None, words: Words) -> Tokenizer:

@@ -19,7 +19,7 @@ import numpy as np
 from bm25s.tokenization import Tokenizer
 from tqdm import tqdm
 
-from m3se.trainers.data.bm25 import BM25Index, best_scores
+from m3se.trainers.data.bm25_ranking import BM25Ranking, best_scores
 from m3se.trainers.data.documents import DocumentTable
 from m3se.trainers.errors import InputError
 from m3se.trainers.storage.atomic import complete_folder
@@ -38,8 +38,8 @@ BUFFER = 256_000_000  # bytes of words in memory before they are written
 ABOUT = "collection.json"
 
 
-class DiskBM25Index(BM25Index):
-    """Lucene's BM25 over a document table, with its index on disk; a `CandidateSource`.
+class DiskBM25Index(BM25Ranking):
+    """Lucene's BM25 over a document table, with its index on disk.
 
     Args:
         documents: the texts.

@@ -9,16 +9,14 @@ import logging
 from pathlib import Path
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedModel
 
 from m3se.trainers.devices import choose_dtype, default_device
-from m3se.trainers.errors import InputError, first_line
+from m3se.trainers.errors import InputError
 from m3se.trainers.models.inspection import inspect_model, load_tokenizer
 from m3se.trainers.models.model_info import ModelInfo
-from m3se.trainers.teacher.pair_scorer import KINDS, PairScorer
+from m3se.trainers.teacher.pair_scorer import KINDS, PairScorer, load_weights
 from m3se.trainers.teacher.prompts import PromptEncoder, answer_ids
 from m3se.trainers.teacher.templates import find_template
 
@@ -79,7 +77,8 @@ class Judge(PairScorer):
             tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
         chosen = find_template(info, tokenizer, template)
         answers = answer_ids(tokenizer, chosen, info.name)
-        language_model = load_language_model(info)
+        loader = AutoModelForSeq2SeqLM if info.config.get("is_encoder_decoder") else AutoModelForCausalLM
+        language_model = load_weights(loader, info.name, "a language model with its head")
         encoder = PromptEncoder(tokenizer, language_model, chosen, query_length, document_length)
         keep_answers(language_model, answers)
         scorer = cls(info.name, language_model, encoder, compute, device)
@@ -98,26 +97,6 @@ class Judge(PairScorer):
         if "logits_to_keep" in inspect.signature(self.classifier.forward).parameters:
             selected["logits_to_keep"] = 1
         return self.classifier(**selected, use_cache=False).logits[:, -1]
-
-
-def load_language_model(info: ModelInfo) -> PreTrainedModel:
-    """Load a decoder or encoder-decoder with its head.
-
-    Raises:
-        InputError: weights that do not fit or lack the head.
-    """
-    loader = AutoModelForSeq2SeqLM if info.config.get("is_encoder_decoder") else AutoModelForCausalLM
-    try:
-        model, loading = loader.from_pretrained(
-            info.name, dtype=torch.float32, output_loading_info=True, use_safetensors=True, trust_remote_code=False
-        )
-    except torch.OutOfMemoryError:
-        raise
-    except (OSError, RuntimeError, ValueError, SafetensorError, StrictDataclassError) as error:
-        raise InputError(f"teacher {info.name}: {first_line(error)}") from error
-    if missing := sorted(loading["missing_keys"]):
-        raise InputError(f"teacher {info.name}: the checkpoint lacks {len(missing)} weights, {missing[0]} among them")
-    return model
 
 
 def keep_answers(model: PreTrainedModel, answers: list[int]) -> None:

@@ -192,20 +192,7 @@ def load_classifier(info: ModelInfo) -> tuple[PreTrainedModel, dict | None]:
         raise InputError(f"teacher {info.name} is {KINDS[info.kind]}; expected a cross-encoder")
     is_checkpoint = info.config.get("model_type") == CrossEncoderConfig.model_type
     loader = CrossEncoder if is_checkpoint else AutoModelForSequenceClassification
-    try:
-        model, loading = loader.from_pretrained(
-            info.name, dtype=torch.float32, output_loading_info=True, use_safetensors=True, trust_remote_code=False
-        )
-    except torch.OutOfMemoryError:
-        raise
-    except (OSError, RuntimeError, ValueError, SafetensorError, StrictDataclassError) as error:
-        raise InputError(f"teacher {info.name}: {first_line(error)}") from error
-    if loading["missing_keys"]:
-        missing = sorted(loading["missing_keys"])
-        raise InputError(
-            f"teacher {info.name}: the checkpoint lacks {len(missing)} weights, {missing[0]} among them; "
-            "expected a trained cross-encoder, not a bare encoder"
-        )
+    model = load_weights(loader, info.name, "a trained cross-encoder, not a bare encoder")
     classifier = model.encoder if is_checkpoint else model
     if classifier.config.num_labels not in (1, 2):
         raise InputError(
@@ -213,6 +200,33 @@ def load_classifier(info: ModelInfo) -> tuple[PreTrainedModel, dict | None]:
             f"it has {classifier.config.num_labels}"
         )
     return classifier, model.config.to_dict() if is_checkpoint else info.config.get(FIELDS_KEY)
+
+
+def load_weights(loader: type, name: str, expected: str) -> PreTrainedModel:
+    """Load a model in float32 with all of its weights.
+
+    Args:
+        loader: the class whose `from_pretrained` does it.
+        name: folder or Hub id.
+        expected: what a checkpoint that lacks weights is not.
+
+    Raises:
+        InputError: weights that do not fit, or that are not there.
+    """
+    try:
+        model, loading = loader.from_pretrained(
+            name, dtype=torch.float32, output_loading_info=True, use_safetensors=True, trust_remote_code=False
+        )
+    except torch.OutOfMemoryError:
+        raise
+    except (OSError, RuntimeError, ValueError, SafetensorError, StrictDataclassError) as error:
+        raise InputError(f"teacher {name}: {first_line(error)}") from error
+    if missing := sorted(loading["missing_keys"]):
+        raise InputError(
+            f"teacher {name}: the checkpoint lacks {len(missing)} weights, {missing[0]} among them; "
+            f"expected {expected}"
+        )
+    return model
 
 
 def align_weights(classifier: PreTrainedModel) -> None:

@@ -1,21 +1,22 @@
 """The scale between a teacher's scores and a student's, for losses that compare the numbers themselves."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
-import torch
+from torch import Tensor
 from transformers import PreTrainedModel, TrainerCallback
 
 from m3se.modeling.scoring import ScoreScale
 from m3se.trainers.errors import InputError
-from m3se.trainers.losses import list_variances
-
-
-if TYPE_CHECKING:
-    from m3se.trainers.distillation_trainer import DistillationTrainer
 
 
 class FittedScale(TrainerCallback):
     """The option `score_scale` of a training, fitted before its first step where it asks for that.
+
+    Args:
+        option: "auto", "learned", a divisor of the teacher's scores, or None.
+        model: the student.
+        measure: computes the variances of scores within lists, as `measure_spreads` takes them.
+        log: writes into the log of the training.
 
     Attributes:
         teacher_divisor: the teacher's scores are divided by it before they reach a loss.
@@ -26,11 +27,17 @@ class FittedScale(TrainerCallback):
         InputError: a model without a scale to learn.
     """
 
-    def __init__(self, trainer: "DistillationTrainer"):
-        self.trainer, self.option = trainer, trainer.args.score_scale
+    def __init__(
+        self,
+        option: str | float | None,
+        model: PreTrainedModel,
+        measure: Callable[[], Tensor],
+        log: Callable[[dict], None],
+    ):
+        self.option, self.model, self.measure, self.log = option, model, measure, log
         self.teacher_divisor = self.option if isinstance(self.option, float) else 1.0
         self.spreads: dict[str, float] | None = None
-        if self.option == "learned" and not getattr(trainer.ranking_model.config, "learn_scale", False):
+        if self.option == "learned" and not getattr(model.config, "learn_scale", False):
             raise InputError("score_scale: learned needs a dual encoder or ColBERT with learn_scale")
 
     def on_train_begin(self, args, state, control, **kwargs) -> None:
@@ -42,10 +49,10 @@ class FittedScale(TrainerCallback):
             return
         spreads = find_spreads(state.log_history)
         if spreads is None:
-            spreads = measure_spreads(self.trainer)
-            self.trainer.log(dict(spreads))
+            spreads = measure_spreads(self.measure())
+            self.log(dict(spreads))
             if self.option == "learned":
-                multiply_scale(self.trainer.ranking_model, spreads["score_scale"])
+                multiply_scale(self.model, spreads["score_scale"])
         self.spreads = spreads
         self.teacher_divisor = spreads["score_scale"] if self.option == "auto" else 1.0
 
@@ -58,23 +65,19 @@ def find_spreads(log_history: list[dict]) -> dict[str, float] | None:
     return None
 
 
-@torch.no_grad()
-def measure_spreads(trainer: "DistillationTrainer") -> dict[str, float]:
-    """Measure how far scores spread within the lists of the training sample: the root of the mean variance.
+def measure_spreads(variances: Tensor) -> dict[str, float]:
+    """Measure how far scores spread within lists: the root of the mean variance.
+
+    Args:
+        variances: of the student's and of the teacher's scores [lists, 2], NaN where a list has too few.
 
     Raises:
         InputError: there is no list to measure, or either side gives all documents of each the same score.
     """
-    trainer.model.eval()
-    variances = [torch.empty(0, 2)]
-    for batch in trainer.evaluation_loader(trainer.train_sample, trainer.data_collator):
-        scores, targets = trainer.score(trainer.model, trainer._prepare_inputs(batch))
-        own = list_variances(scores, targets["teacher_scores"], targets["mask"])
-        variances.append(trainer.accelerator.gather_for_metrics(own).cpu())
-    student, teacher = torch.cat(variances).double().nanmean(dim=0).sqrt().tolist()
+    student, teacher = variances.double().nanmean(dim=0).sqrt().tolist()
     if not (student > 0 and teacher > 0):
         raise InputError(
-            f"score_scale: expected scores that differ within the {len(trainer.train_sample)} lists of the training "
+            f"score_scale: expected scores that differ within the {len(variances)} lists of the training "
             f"sample, got a spread of {student:.3g} from the student and {teacher:.3g} from the teacher"
         )
     return {"student_spread": student, "teacher_spread": teacher, "score_scale": teacher / student}

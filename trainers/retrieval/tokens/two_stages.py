@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from m3se.trainers.data.bm25 import BM25Index
+from m3se.trainers.data.bm25_ranking import BM25Ranking
 from m3se.trainers.retrieval.best_scores import BestScores
 from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection
 from m3se.trainers.retrieval.exact_search import search
@@ -18,7 +18,7 @@ FirstStage = Callable[[list[str], int], Iterator[np.ndarray]]  # query texts, de
 DOCUMENTS_PER_BLOCK = 512  # of the exhaustive search: 50 MB of tokens, and as many similarities for 64 queries
 
 
-def bm25_stage(index: BM25Index) -> FirstStage:
+def bm25_stage(index: BM25Ranking) -> FirstStage:
     """Return BM25 as the first stage."""
 
     def propose(queries: list[str], depth: int) -> Iterator[np.ndarray]:
