@@ -29,6 +29,7 @@ LONGEST = (
     "test_distillation_trainer",
     "test_diagnose",
     "test_distill",
+    "test_distill_data",
     "test_command",
     "test_threads",
     "test_portable",

@@ -5,6 +5,7 @@ import random
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
+    AutoModelForSequenceClassification,
     BertConfig,
     BertForSequenceClassification,
     BertTokenizerFast,
@@ -17,7 +18,9 @@ from m3se import CrossEncoder, CrossEncoderConfig
 from m3se.trainers.data import DocumentTable, RankingLists
 from m3se.trainers.data.schema import ROW_FEATURES
 from m3se.trainers.storage.arrow import write_rows
-from tests.worlds import tiny
+from m3se.trainers.teacher.pair_scorer import PairScorer
+from tests.worlds import architectures, tiny
+from tests.worlds.architectures import save_encoder
 
 
 TEXT = "how tall is a giraffe adult giraffes stand five metres the ostrich lays largest eggs of any bird . ,"
@@ -69,6 +72,18 @@ def save_roberta(folder, seed=0) -> str:
     RobertaForSequenceClassification(config).save_pretrained(folder)
     byte_tokenizer().save_pretrained(folder)
     return str(folder)
+
+
+def save_decoder(folder, padding_side="left", pad_token="</s>", **fields) -> str:
+    """A reranker on a decoder, whose tokenizer pads on the left as decoders' do."""
+    save_encoder("qwen3", folder, AutoModelForSequenceClassification, num_labels=1, **fields)
+    architectures.word_tokenizer(padding_side=padding_side, pad_token=pad_token).save_pretrained(folder)
+    return str(folder)
+
+
+def float32(folder, **lengths) -> PairScorer:
+    """The teacher in a folder, computed in float32."""
+    return PairScorer.from_pretrained(folder, dtype="float32", **lengths)
 
 
 def random_text(generator: random.Random, longest: int) -> str:

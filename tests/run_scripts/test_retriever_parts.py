@@ -1,0 +1,120 @@
+"""The parts of make_retriever.py: who is held out, what a time allows, what the verdict says, what is refused."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from m3se import DualEncoder, InputError, load_scorer
+from m3se.run_scripts.retriever import measure, prepare, verdict
+from m3se.run_scripts.retriever.options import RetrieverArguments
+from m3se.run_scripts.retriever.trials import TRIALS, make_plan
+from m3se.run_scripts.work import make_retriever
+from m3se.trainers.data import BM25Index, RankingLists
+from tests.run_scripts.retriever_world import options, write, write_world
+from tests.worlds import tiny
+from tests.worlds.small_world import write_encoder
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return write_world(tmp_path_factory.mktemp("retriever"))
+
+
+def test_the_lists_of_a_later_round_hold_what_bm25_and_the_student_rank_high(world, tmp_path):
+    student = DualEncoder.from_encoder(write_encoder(tmp_path / "encoder"), pooling="mean")
+    student.save_pretrained(tmp_path / "student")
+    tiny.tokenizer().save_pretrained(tmp_path / "student")
+    arguments = RetrieverArguments(**options(world, output=str(tmp_path / "out"), teacher=["elsewhere"]))
+    prepare.prepare_round(arguments, "round2", tmp_path / "student")
+    lists = RankingLists.load(tmp_path / "out" / "lists" / "round2")
+    scorer, ids = load_scorer(tmp_path / "student"), lists.documents.ids
+    index = BM25Index.build(lists.documents)
+    embeddings = scorer.encode(lists.documents.texts(ids), "document")
+    for row in lists.rows:
+        (query,) = scorer.encode([row["query"]], "query")
+        order = np.argsort(-(embeddings @ query), kind="stable")[:10]
+        ((lexical,), _) = index.search([row["query"]], 10)
+        negatives = np.array(row["document_ids"])[np.array(row["labels"]) == 0]
+        assert set(negatives) <= {ids[place] for place in order} | set(lexical)
+
+
+def test_queries_of_missing_splits_are_held_out_of_training(world, tmp_path):
+    data = shutil.copytree(world / "data", tmp_path / "data")
+    for split in ("dev", "test"):
+        (data / "qrels" / f"{split}.tsv").unlink()  # their queries are unlabelled ones now
+    changes = {"data": str(data), "teacher": ["elsewhere"], "dev_queries": 100, "test_queries": 100}
+    parts, _ = prepare.divide(RetrieverArguments(**options(world, **changes)))
+    queries = [*parts.test.queries, *parts.dev.queries, *parts.train.queries]
+    assert len(queries) == len(set(queries)) and len(parts.teacher.queries) == 0
+    assert len(parts.test.queries) == len(parts.dev.queries) == len(queries) // 5  # a fifth each, of judged ones
+    for part in (parts.test, parts.dev):
+        assert part.qrels.keys() == part.queries.keys() and all(query.startswith("train") for query in part.queries)
+    assert any(not query.startswith("train") for query in parts.train.queries)
+
+
+def test_a_teacher_needs_judgments_to_be_trained_on(world):
+    with pytest.raises(InputError, match="--teacher train: name a reranker, or judge queries; expected at least 20"):
+        prepare.divide(RetrieverArguments(**options(world, data=str(world / "without"))))
+
+
+def test_a_difference_is_that_of_the_means_with_a_paired_test():
+    first = {f"q{number}": {"nDCG@10": 0.5 + 0.1 * (number % 2)} for number in range(40)}
+    second = {f"q{number}": {"nDCG@10": 0.4} for number in range(40)}
+    evaluation = measure.Evaluation
+    gain = measure.difference(evaluation({}, first, 0), evaluation({}, second, 0))
+    assert gain.mean == pytest.approx(0.15) and gain.low < 0.15 < gain.high
+    assert gain.is_better and str(gain).startswith("+0.150 [+0.1") and str(gain).endswith("p < .001")
+    assert not measure.difference(evaluation({}, second, 0), evaluation({}, first, 0)).is_better
+
+
+def test_the_likeliest_reason_is_read_from_the_records(world, tmp_path):
+    arguments = RetrieverArguments(**options(world, output=str(tmp_path)))
+    chosen = TRIALS[0]
+    history = [{"eval_nDCG@10": 0.5, "train_nDCG@10": 0.9}]
+    write(tmp_path / "students" / chosen.name / "training.json", {"log_history": history})
+    for room, share, expected in ((0.01, 0.9, "barely"), (0.1, 0.9, "too easy"), (0.1, 0.5, "too few")):
+        write(tmp_path / "gain.json", {"teacher_minus_start": {"mean": room}})
+        write(tmp_path / "scored" / "train" / "calibration.json", {"targets": {"top_probability": share}})
+        assert expected in verdict.likeliest_reason(arguments, chosen)
+
+
+def test_the_plan_fits_the_time(world):
+    arguments = RetrieverArguments(**options(world))
+    queries = {"train": {"queries": 50_000, "judged": 50_000}, "dev": {"queries": 20, "judged": 20}}
+    queries["documents"] = 1000
+    measured = {"seconds_per_text": 0.01, "seconds_per_pair": 0.02}
+    planned, cost = make_plan(arguments, measured, queries, 2400)
+    # two students are measured twice on 20 queries of 9 texts; a list of 5 texts takes three forward passes
+    lists = int((2400 - 2 * 2 * 20 * 9 * 0.01) / (4 * 0.02 + 2 * 5 * 0.01 * 3))
+    assert planned.lists == lists and planned.evaluations == int(lists * 0.15 / 120) == 7
+    assert planned.trials == ["mixed", "labels"]
+    assert f"plan: {lists:,} of 50,000 training queries" in cost and "for each of 2 students; more --hours" in cost
+    unlabelled = queries | {"train": {"queries": 300, "judged": 0}}
+    planned, cost = make_plan(arguments, measured, unlabelled, 2400)
+    assert planned.lists == 300 and planned.trials == ["distilled", "slower"] and "more --hours" not in cost
+    twice, cost = make_plan(RetrieverArguments(**options(world, rounds=2)), measured, queries, 2400)
+    # the second round embeds 1,000 documents, scores all lists anew, and trains a third student
+    assert twice.lists == int((2400 - 10 - 3 * 2 * 20 * 9 * 0.01) / (2 * 4 * 0.02 + 3 * 5 * 0.01 * 3))
+    assert twice.trials == ["mixed", "labels"] and "for each of 3 students" in cost
+
+
+def test_the_plan_of_a_run_stands_when_it_goes_on(world, tmp_path):
+    arguments = RetrieverArguments(**options(world, output=str(tmp_path), hours=1.0))
+    part = {"queries": 50_000, "judged": 50_000}
+    write(tmp_path / "queries.json", {"train": part, "dev": part | {"queries": 20}, "documents": 1000})
+    measured = {"seconds_per_text": 0.01, "seconds_per_pair": 0.02}
+    planned = make_retriever.plan(arguments, measured, spent=300)
+    assert make_retriever.plan(arguments, measured, spent=2000) == planned
+    assert make_retriever.plan(RetrieverArguments(**vars(arguments) | {"hours": 90.0}), measured, 0).lists == 50_000
+
+
+@pytest.mark.parametrize("change", [{"hours": 0}, {"depth": 1}, {"dev_queries": 0}, {"rounds": 0}])
+def test_an_option_that_cannot_be_is_refused(world, change):
+    with pytest.raises(InputError, match=f"--{next(iter(change))}: expected"):
+        RetrieverArguments(**options(world, **change))
+
+
+def test_the_words_of_synthetic_queries_cannot_be_scored_in_documents_that_have_lost_them(world):
+    with pytest.raises(InputError, match="--teacher start, bm25: cannot score the documents"):
+        RetrieverArguments(**options(world, teacher=["bm25"], synthetic_queries="title"))
