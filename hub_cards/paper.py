@@ -14,13 +14,11 @@ Place = tuple[str, str]  # row, column
 
 @dataclass(frozen=True)
 class PaperTable:
-    """`rows`: label → one value per column. `quoted` are cells that the paper took from other papers, `doubtful` those
-    that it marks with a question mark."""
+    """`rows`: label → one value per column. `doubtful` are cells that the paper marks with a question mark."""
 
     title: str
     columns: tuple[str, ...]
     rows: dict[str, Cells]
-    quoted: frozenset[Place] = frozenset()
     doubtful: frozenset[Place] = frozenset()
     notes: tuple[str, ...] = ()
 
@@ -56,7 +54,6 @@ TABLE_1 = PaperTable(
         "M3SE": (0.349, 0.406, 0.337, 0.394, 0.852, 0.714, 0.699, 0.625),
         "Softmax CE": (0.346, 0.405, 0.334, 0.392, 0.846, 0.726, 0.682, 0.607),
     },
-    quoted=cells(BM25, *MSMARCO, *RETRIEVAL, *TREC) | cells(ANCE, RETRIEVAL[0], TREC[1]),
     doubtful=cells("MSE", *RETRIEVAL, *TREC) | cells("RankDistil-B", *RETRIEVAL, *TREC),
     notes=(
         "MSE and RankDistil-B have 0.000 with a question mark for retrieval and for TREC DL19. The text explains poor "
@@ -162,7 +159,6 @@ TABLE_7 = PaperTable(
         "M3SE": (0.371, 0.430, 0.875, 0.726),
         "Softmax CE": (0.376, 0.437, 0.835, 0.737),
     },
-    quoted=cells("MSE", *MSMARCO) | cells("Margin MSE", *MSMARCO, *TREC),
 )
 
 TABLE_8 = PaperTable(

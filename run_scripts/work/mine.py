@@ -1,12 +1,10 @@
 """Hard negatives: what a trained dual encoder ranks high although it is not relevant."""
 
 import logging
-import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from m3se.run_scripts.mine import MiningArguments
 from m3se.run_scripts.work.backends import compile_searcher, load_searcher
@@ -18,11 +16,12 @@ from m3se.trainers.data.lists import make_row
 from m3se.trainers.data.mining import Mined
 from m3se.trainers.data.schema import ROW_FEATURES, positives
 from m3se.trainers.errors import InputError
-from m3se.trainers.evaluation.runs import Run, check_collection, without_identical, write_run
+from m3se.trainers.evaluation.runs import Run, add_queries, check_collection, without_identical
 from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection
 from m3se.trainers.retrieval.scorers import DenseScorer
 from m3se.trainers.retrieval.search import retrieve
 from m3se.trainers.storage.arrow import write_rows
+from m3se.trainers.storage.atomic import complete_file
 from m3se.trainers.teacher.annotate import Teacher, annotate
 from m3se.trainers.teacher.loading import load_teacher
 
@@ -56,8 +55,6 @@ def main(arguments: MiningArguments) -> None:
         print(filter_table(guard(arguments), filtered))
     if identical:
         counts["documents_with_the_id_of_their_query_passed_over"] = len(identical)
-    if not counts["negatives"]:
-        raise InputError(f"no negative left for any of {len(collection.queries)} queries: {dict(counts)}")
     for reason, count in counts.items():
         logger.info("%s: %s", reason.replace("_", " "), f"{count:,}")
     logger.info("wrote %s", arguments.output)
@@ -101,25 +98,25 @@ def write_mined(
     """Mine run by run into one file, which appears only when complete and not empty.
 
     Returned are the counts of what was mined and passed over, and those of the teacher's filters.
+
+    Raises:
+        InputError: there is no negative for any query.
     """
     output = Path(arguments.output)
     output.parent.mkdir(parents=True, exist_ok=True)
     counts: Counter[str] = Counter(negatives=0)
     filtered: Counter[str] = Counter()
-    with TemporaryDirectory(dir=output.parent, prefix=".mined-") as folder:
-        part, whole = Path(folder) / "part", Path(folder) / "whole"
-        with open(whole, "wb") as file:
-            for run_ in runs:
-                mined = mine(run_, collection, teacher, arguments)
-                negatives = {}
-                for query, ids in mined.negatives.items():
-                    negatives[query] = {document: run_[query][document] for document in ids}
-                write_run(part, negatives, "mined")
-                file.write(part.read_bytes())
-                filtered += mined.filtered
-                counts += Counter(mined.counts) + Counter(negatives=sum(map(len, mined.negatives.values())))
-        if counts["negatives"]:
-            os.replace(whole, output)
+    with complete_file(output) as new, open(new, "w", encoding="utf-8") as file:
+        for run_ in runs:
+            mined = mine(run_, collection, teacher, arguments)
+            negatives = {}
+            for query, ids in mined.negatives.items():
+                negatives[query] = {document: run_[query][document] for document in ids}
+            add_queries(file, negatives, "mined")
+            filtered += mined.filtered
+            counts += Counter(mined.counts) + Counter(negatives=sum(map(len, mined.negatives.values())))
+        if not counts["negatives"]:
+            raise InputError(f"no negative left for any of {len(collection.queries)} queries: {dict(counts)}")
     return counts, filtered
 
 

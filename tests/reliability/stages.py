@@ -23,7 +23,6 @@ from tests.worlds.studies import fork_jobs, write_recipes
 
 NAMES = ("scoring", "training", "encoding", "indexing", "evaluating", "publishing", "reproducing")
 REPO = "org/de-tiny"
-LEFT_OUT = ("cache", "checkpoint-", "logs", "records", "store.db", ".")
 TRAINING = {
     "loss": "m3se",
     "dev_queries": 4,

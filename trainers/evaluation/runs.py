@@ -3,6 +3,7 @@
 import math
 from collections.abc import Container, Iterable
 from pathlib import Path
+from typing import TextIO
 
 from m3se.trainers.data.readers.trec import is_trec_run, read_run
 from m3se.trainers.data.schema import Collection
@@ -10,7 +11,16 @@ from m3se.trainers.errors import InputError, shorten
 from m3se.trainers.storage.atomic import complete_file
 
 
-__all__ = ["Run", "check_collection", "check_ids", "is_trec_run", "read_run", "without_identical", "write_run"]
+__all__ = [
+    "Run",
+    "add_queries",
+    "check_collection",
+    "check_ids",
+    "is_trec_run",
+    "read_run",
+    "without_identical",
+    "write_run",
+]
 
 IDS_AT_ONCE = 100_000
 RUN_FILE = "a TREC run file"
@@ -24,15 +34,20 @@ def write_run(path: str | Path, run: Run, tag: str) -> None:
     when complete. Raises InputError for an id or tag that is empty or holds white space, which the format cannot
     express, and for a score that is NaN.
     """
-    refuse_white_space("tag", tag)
     with complete_file(path) as new, open(new, "w", encoding="utf-8") as file:
-        for query, scores in run.items():
-            refuse_white_space("query id", query)
-            for rank, document in enumerate(ranking(scores), start=1):
-                refuse_white_space("document id", document)
-                if math.isnan(scores[document]):
-                    raise InputError(f"query {query}: the score of document {document} is NaN")
-                file.write(f"{query} Q0 {document} {rank} {scores[document]!r} {tag}\n")
+        add_queries(file, run, tag)
+
+
+def add_queries(file: TextIO, run: Run, tag: str) -> None:
+    """Write the lines of a run into an open file; raises as `write_run`."""
+    refuse_white_space("tag", tag)
+    for query, scores in run.items():
+        refuse_white_space("query id", query)
+        for rank, document in enumerate(ranking(scores), start=1):
+            refuse_white_space("document id", document)
+            if math.isnan(scores[document]):
+                raise InputError(f"query {query}: the score of document {document} is NaN")
+            file.write(f"{query} Q0 {document} {rank} {scores[document]!r} {tag}\n")
 
 
 def ranking(scores: dict[str, float]) -> list[str]:

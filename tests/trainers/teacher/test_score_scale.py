@@ -16,7 +16,6 @@ from tests.worlds import tiny
 
 COSINE = partial(tiny.dual_encoder, normalize=True)
 LEARNED = partial(tiny.dual_encoder, normalize=True, learn_scale=True)
-LATE = partial(tiny.colbert, learn_scale=True)
 RATE = {"loss": "margin_mse", "learning_rate": 1e-3}
 
 
