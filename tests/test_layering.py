@@ -4,6 +4,7 @@ import ast
 import re
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,28 @@ def test_imports_point_one_way(folder):
         assert own <= MAY_IMPORT[folder], path
 
 
+def own_file(name: str) -> Path | None:
+    """The file of the module that an imported name is, or is in; None for a library's, and for a package's folder."""
+    parts = name.split(".")[1:] if name.startswith("m3se.") else []
+    for length in range(len(parts), 0, -1):
+        if (file := ROOT.joinpath(*parts[:length]).with_suffix(".py")).is_file():
+            return file
+    return None
+
+
+def test_no_import_closes_a_circle():
+    """Neither inside a function nor for a type: what cannot be imported first cannot be understood first."""
+    imported = {}
+    for folder in MAY_IMPORT:
+        for path, tree in sources(folder):
+            names = imported_modules(tree)
+            for node in ast.walk(tree):
+                if isinstance(node, ast.ImportFrom) and node.level:  # of modeling, whose files are in one folder
+                    names.add(f"m3se.{folder}.{node.module}")
+            imported[path] = set(filter(None, map(own_file, names)))
+    TopologicalSorter(imported).prepare()  # raises CycleError, which names the files
+
+
 @pytest.mark.parametrize("pattern", ["**/*.py", "**/*.md", ".github/**/*.yml"])
 def test_nothing_imports_a_folder_by_its_bare_name(pattern):
     """`import modeling` works from the repository's root, and gives every class a second time."""
@@ -76,3 +99,8 @@ def test_files_and_functions_stay_short_and_folders_small(folder):
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 assert node.end_lineno - node.lineno < LONGEST_FUNCTION, (path, node.name)
+
+
+def test_files_of_tests_stay_short_too():
+    for path, _ in sources("tests"):
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST_FILE, path

@@ -3,8 +3,9 @@
 import os
 from datetime import timedelta
 
-import torch
 from accelerate import PartialState
+
+from m3se.trainers.devices import default_device
 
 
 LONGEST_WAIT = timedelta(days=30)  # the first to finish its share waits for the last
@@ -17,4 +18,4 @@ def connect_processes() -> PartialState:
     is noticed at once.
     """
     options = {"backend": "gloo"} if int(os.environ.get("WORLD_SIZE", "1")) > 1 else {}
-    return PartialState(cpu=not torch.cuda.is_available(), timeout=LONGEST_WAIT, **options)
+    return PartialState(cpu=default_device().type == "cpu", timeout=LONGEST_WAIT, **options)

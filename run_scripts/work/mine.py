@@ -16,7 +16,7 @@ from m3se.trainers.data.lists import make_row
 from m3se.trainers.data.mining import Mined
 from m3se.trainers.data.schema import ROW_FEATURES, positives
 from m3se.trainers.errors import InputError
-from m3se.trainers.evaluation.runs import Run, add_queries, check_collection, without_identical
+from m3se.trainers.evaluation.runs import Run, check_collection, without_identical, write_run_lines
 from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection
 from m3se.trainers.retrieval.scorers import DenseScorer
 from m3se.trainers.retrieval.search import retrieve
@@ -112,7 +112,7 @@ def write_mined(
             negatives = {}
             for query, ids in mined.negatives.items():
                 negatives[query] = {document: run_[query][document] for document in ids}
-            add_queries(file, negatives, "mined")
+            write_run_lines(file, negatives, "mined")
             filtered += mined.filtered
             counts += Counter(mined.counts) + Counter(negatives=sum(map(len, mined.negatives.values())))
         if not counts["negatives"]:

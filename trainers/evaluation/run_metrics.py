@@ -17,11 +17,11 @@ from subprocess import CalledProcessError
 
 import ir_measures
 
+from m3se.trainers.data.readers.source import Qrels
 from m3se.trainers.errors import InputError, first_line
 from m3se.trainers.evaluation.runs import Run
 
 
-Qrels = dict[str, dict[str, float]]  # query id → document id → relevance
 MEASURES = ("MRR@10", "nDCG@10", "Recall@100")
 EXPECTED = "MRR@K, nDCG@K, Recall@K, MAP, P@K or another name of ir_measures"
 SPELLING = {"RR": "MRR", "R": "Recall", "AP": "MAP"}  # ir_measures' name → the field's; all others are the same

@@ -13,13 +13,13 @@ from m3se.trainers.storage.atomic import complete_file
 
 __all__ = [
     "Run",
-    "add_queries",
     "check_collection",
     "check_ids",
     "is_trec_run",
     "read_run",
     "without_identical",
     "write_run",
+    "write_run_lines",
 ]
 
 IDS_AT_ONCE = 100_000
@@ -35,10 +35,10 @@ def write_run(path: str | Path, run: Run, tag: str) -> None:
     express, and for a score that is NaN.
     """
     with complete_file(path) as new, open(new, "w", encoding="utf-8") as file:
-        add_queries(file, run, tag)
+        write_run_lines(file, run, tag)
 
 
-def add_queries(file: TextIO, run: Run, tag: str) -> None:
+def write_run_lines(file: TextIO, run: Run, tag: str) -> None:
     """Write the lines of a run into an open file; raises as `write_run`."""
     refuse_white_space("tag", tag)
     for query, scores in run.items():
