@@ -187,7 +187,8 @@ def read_pooling(name_or_path: str, folder: str, **hub) -> str:
 def starting_fields(name_or_path: str, whole: bool, chosen: Collection[str], **hub) -> dict:
     """Return the `DualEncoderConfig` fields that training goes on with.
 
-    Those of what follows the encoder in a sentence-transformers model or published dual encoder; {} of a bare encoder.
+    They describe the layers after the encoder of a sentence-transformers model or published dual encoder; {} of a bare
+    encoder.
 
     Args:
         name_or_path: Hub id or folder.

@@ -6,7 +6,8 @@ r"""Make a retriever from your documents and a reranker, better than the encoder
 It takes candidates from BM25 and from the start encoder, measures on held-out queries whether the teacher ranks them
 better than the start, distils the teacher into students while the time lasts, chooses among them on held-out queries,
 and judges the choice on others. Queries without judgments are welcome; without any the verdict is agreement with the
-teacher. What has not changed since the last run is reused, so that the same command goes on after an interruption.
+teacher. Results that have not changed since the last run are reused, so that the same command goes on after an
+interruption.
 """
 
 from m3se.run_scripts.cli.app import load_work, run

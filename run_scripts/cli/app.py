@@ -54,7 +54,7 @@ def run(
 def run_explained(work: Callable[[], None]) -> None:
     """Do the work of a process, with logging and an end that users understand.
 
-    What the user can mend (InputError, an unknown option, a value of the wrong type) ends the program with one line
+    A mistake of the user (InputError, an unknown option, a value of the wrong type) ends the program with one line
     on stderr and status 2; so does a process of the same launch that has ended, and a training that diverged. Ctrl-C
     and SIGTERM end it with status 130 and 143.
     """

@@ -1,4 +1,4 @@
-"""What --help prints: the script's text as it was written, its own options, and of Trainer's the usual ones."""
+"""The page of --help: the script's text as it was written, its own options, and of Trainer's the usual ones."""
 
 import argparse
 from copy import copy

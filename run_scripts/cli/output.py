@@ -1,4 +1,4 @@
-"""What becomes of a program whose output nobody reads any more, as in `m3se | head -1`."""
+"""The end of a program whose output nobody reads any more, as in `m3se | head -1`."""
 
 import os
 import sys

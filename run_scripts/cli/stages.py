@@ -19,7 +19,7 @@ def run_command(script: ModuleType, options: list[str]) -> None:
 
 
 def run_function(function: Callable, *arguments) -> None:
-    """Run a function of a module, as `run_command` runs a command. What it returns is lost: it writes files."""
+    """Run a function of a module, as `run_command` runs a command. It writes files: its value is lost."""
     finish(PROCESSES.Process(target=function_process, args=(function.__module__, function.__qualname__, arguments)))
 
 

@@ -86,7 +86,8 @@ def visible(devices: list[int]) -> dict[str, str]:
 def run_all(plan: Callable[[], list[Job]], output: Path, gpus: int, processes: int) -> list[str]:
     """Run the jobs of `plan` until none is ready; return the names of those that failed.
 
-    It is planned anew after each job, since results decide what is wanted next. What needs a failed job is left out.
+    It is planned anew after each job, since results decide what is wanted next. Jobs that need a failed one are left
+    out.
     """
     free = [list(range(first, first + processes)) for first in range(0, gpus, processes)] or [[]]
     running: list[Running] = []

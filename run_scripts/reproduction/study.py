@@ -142,7 +142,7 @@ def read_study(name: str, scale: Scale) -> Study:
 def read_rows(label: str, entry: dict, scale: Scale) -> list[Row]:
     """Make the rows of an entry: none where `scales` leaves this one out, and one for each value of `each`.
 
-    What an entry says under the scale's name is merged into what it says for all scales.
+    The part of an entry under the scale's name is merged into its part for all scales.
     """
     if scale.name not in entry.get("scales", [scale.name]):
         return []

@@ -16,7 +16,7 @@ LEAST_QUERIES = 20  # fewer held-out queries could not tell two systems apart
 
 @dataclass(frozen=True)
 class Parts:
-    """Disjoint queries over the same documents. Those of `train` may be without judgments; so may all be."""
+    """Disjoint queries over the same documents. The queries of `train` may be without judgments; so may all be."""
 
     teacher: Collection
     train: Collection

@@ -1,4 +1,4 @@
-"""What `--candidates` of score_with_teacher.py names: kinds of lists, files, and models that search."""
+"""The sources that `--candidates` of score_with_teacher.py names: kinds of lists, files, and models that search."""
 
 from collections.abc import Sequence
 from pathlib import Path

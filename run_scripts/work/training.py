@@ -40,7 +40,7 @@ def train(
 ) -> None:
     """Train a model, or reuse the finished run of the same options and data.
 
-    What can be refused is refused before data are read, and output_dir is touched last.
+    Options that cannot be used are refused before data are read, and output_dir is touched last.
 
     Args:
         data: the command's own options, a dataclass with the name of the data in `data`.

@@ -1,4 +1,4 @@
-"""What BM25 does with the scores of an index, wherever that is: the best documents of queries, in order."""
+"""The part of BM25 that is the same wherever its index is: from scores to the best documents, in order."""
 
 import logging
 from collections.abc import Iterator, Sequence

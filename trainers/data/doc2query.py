@@ -23,8 +23,8 @@ TOP_K = 10  # as docTTTTTquery samples
 class QueryWriter:
     """A maker of queries (see `make_queries`) that samples one for every document; documents stay whole.
 
-    What it wrote for some documents is kept in the cache, so that it goes on there when it was stopped. A draw depends
-    on the seed and on the documents that are written for together.
+    Queries are kept in the cache as they are written, so that it goes on there when it was stopped. A draw depends on
+    the seed and on the documents that are written for together.
 
     Args:
         name: folder or Hub id of the model, such as doc2query/msmarco-t5-base-v1.

@@ -176,8 +176,8 @@ def add_queries(collection: Collection, made: SyntheticQueries) -> Collection:
 def take_queries_out(lists: RankingLists, made: SyntheticQueries) -> RankingLists:
     """Return the lists in which the source of a synthetic query stands without the query.
 
-    What is left of the source is a document of its own, since other lists show the source whole. The source itself
-    joins the known positives beyond the list, so that no negatives of the batch bring it back.
+    The rest of the source is a document of its own, since other lists show the source whole. The source itself joins
+    the known positives beyond the list, so that no negatives of the batch bring it back.
     """
     rests = {query: f"{made.sources[query]}~without-its-query" for query in made.rests}
     listed = [query for query in lists.rows["query_id"] if query in rests]

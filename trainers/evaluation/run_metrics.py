@@ -2,7 +2,7 @@
 
 Libraries disagree on equal scores: some sort them by id upwards, some downwards, and a constant scorer can reach an
 MRR of 1. Here every run is rewritten to ranks before it is measured: of documents with equal scores the least relevant
-ranks first. How many documents were tied is counted.
+ranks first. Tied documents are counted.
 
 Binary measures such as MRR and Recall count a document from `relevance_level` on (1 by default; the TREC Deep Learning
 tracks use 2). nDCG uses the grades as they are.

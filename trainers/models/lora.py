@@ -12,8 +12,8 @@ def add_adapter(
 ) -> PeftModel:
     """Freeze the encoder of one of our models, and train adapters on its linear layers instead.
 
-    PEFT's own choice of "all-linear" would take poolers and the layers after the encoder too. Those are new or few,
-    and trained whole.
+    PEFT's own choice of "all-linear" would take poolers and the layers after the encoder too. Such layers are new
+    or few, and trained whole.
 
     Args:
         model: a dual encoder, ColBERT or cross-encoder.

@@ -1,7 +1,7 @@
 """Judged pairs by the hundred million, in any order → lists by query, in bounded memory.
 
-A pair takes 16 bytes: positions of query and document, a label and a teacher score. What exceeds `PAIRS_IN_MEMORY`
-goes to files, each of which has all pairs of its share of the queries, so that they are grouped one after the other.
+A pair takes 16 bytes: positions of query and document, a label and a teacher score. More than `PAIRS_IN_MEMORY`
+go to files, each of which has all pairs of its share of the queries, so that they are grouped one after the other.
 """
 
 from collections import Counter

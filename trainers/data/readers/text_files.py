@@ -1,8 +1,8 @@
 """Text files as the field has them: plain, .gz or .zst, with or without a byte order mark, CRLF or LF.
 
 Lines are numbered from 1 as an editor numbers them; blank ones are left out. Quotes are text like any other: tables
-are split at tabs, nothing else. Whatever cannot be read is an InputError with file, line and reason. A progress bar
-appears when a file takes longer than three seconds.
+are split at tabs, nothing else. A line that cannot be read is an InputError with file, line and reason. A progress
+bar appears when a file takes longer than three seconds.
 """
 
 import codecs
