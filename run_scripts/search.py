@@ -12,7 +12,7 @@ from argparse import Namespace
 from dataclasses import dataclass, field
 from textwrap import shorten
 
-from m3se.run_scripts.cli.app import run
+from m3se.run_scripts.cli.app import load_work, run
 from m3se.run_scripts.cli.arguments import (
     DocumentArguments,
     SearchedArguments,
@@ -50,9 +50,7 @@ def main(arguments: SearchArguments, rest: Namespace) -> None:
         raise InputError(f"top: expected at least 1, got {arguments.top}")
     if arguments.store is None and (arguments.where or arguments.effort):
         raise InputError("--where and --effort are for --store")
-    from m3se.run_scripts.work import search
-
-    search.main(arguments, rest.query)
+    load_work("search").main(arguments, rest.query)
 
 
 def search_prepared(arguments: SearchArguments, rest: Namespace) -> bool:
