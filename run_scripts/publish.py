@@ -3,10 +3,12 @@
     python run_scripts/publish.py --model outputs/de-m3se --folder outputs/published/de-m3se
     python run_scripts/publish.py --model outputs/de-m3se --folder outputs/published/de-m3se --repo org/de-m3se
     python run_scripts/publish.py --collection "Distilled rankers" --members outputs/published/* --folder outputs/study
+    python run_scripts/publish.py --space org/de-m3se-demo --repo org/de-m3se --folder outputs/space
 
 The first needs no network. The second shows what will change, uploads it in one commit and looks that every file has
 arrived; the access token is HF_TOKEN's or that of `hf auth login`. The third writes a card that links the published
-models of a study, and with `--repo org` makes a collection of them on the Hub.
+models of a study, and with `--repo org` makes a collection of them on the Hub. The fourth writes the folder of a
+Space, a page on which visitors try the published model.
 """
 
 from dataclasses import dataclass, field, fields
@@ -36,6 +38,7 @@ class PublishArguments:
     dry_run: bool = option("Show what would be uploaded, and stop.", False)
     collection: str | None = option("Title of a collection to make instead.")
     members: list[str] = option("Published folders of the collection.", list)
+    space: str | None = option("Hub id of a Space that serves the model of --repo; its folder is written instead.")
 
 
 @dataclass(kw_only=True)
@@ -95,6 +98,7 @@ def main(arguments: PublishArguments, card: CardArguments) -> None:
 
     from m3se.run_scripts.publishing.hub_collection import make_collection, write_collection_card
     from m3se.run_scripts.publishing.push import publish
+    from m3se.run_scripts.publishing.space import write_space
 
     folder = Path(arguments.folder)
     if arguments.collection is not None:
@@ -102,6 +106,9 @@ def main(arguments: PublishArguments, card: CardArguments) -> None:
         print(write_collection_card(arguments.collection, members, folder, arguments.repo, card.datasets))
         if arguments.repo and not arguments.dry_run:
             print(make_collection(HfApi(), arguments.collection, members, arguments.repo, card.datasets))
+        return
+    if arguments.space is not None:
+        print(write_space(arguments.space, arguments.repo, folder, card.license))
         return
     if arguments.model is None:
         raise InputError("--model: which directory holds the trained model?")

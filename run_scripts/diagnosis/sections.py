@@ -170,19 +170,12 @@ def agreement_line(name: str, agreement: diagnostics.Agreement) -> str:
 def disagreements(report: Report, scored: ScoredLists, count: int) -> None:
     """List negatives that the teacher scores low and the first student high."""
     low, high, *_ = scored.scores
-    first, second = scored.scores[low], scored.scores[high]
-    gaps = disagreement.score_gaps(first, second)
-    pairs = []
-    for place in disagreement.largest_disagreements(first, second, scored.labels, scored.rows, count):
-        query, text = scored.query(place), scored.text(place)
-        values = float(scored.labels[place]), float(first[place]), float(second[place]), float(gaps[place])
-        overlap = disagreement.token_overlap(query, text)
-        pairs.append(disagreement.Pair(query, scored.document_ids[place], text, *values, overlap))
+    pairs = disagreement.disagreeing_pairs(scored, low, high, count)
     if not pairs:
         return
     columns = to_columns(list(map(asdict, pairs)))
     report.table("disagreements", columns)
-    sample = range(0, len(gaps), max(1, len(gaps) // OVERLAP_SAMPLE))
+    sample = range(0, len(scored.rows), max(1, len(scored.rows) // OVERLAP_SAMPLE))
     overlaps = [disagreement.token_overlap(scored.query(place), scored.text(place)) for place in sample]
     mean, usual = np.mean(columns["overlap"]), np.mean(overlaps)
     text = (

@@ -254,12 +254,30 @@ def publish(arguments: RetrieverArguments, student: Trial, folder: Path, judged:
     )
 
 
+def demo_options(arguments: RetrieverArguments) -> list[str]:
+    """Return the options of demo.py that show the finished run."""
+    trained = {TRAIN: str(arguments.folder / "teacher")}
+    teachers = [trained.get(name, name) for name in arguments.teacher if not Path(name).is_file()]
+    weights = arguments.teacher_weights if len(teachers) == len(arguments.teacher) else []
+    return flags(
+        model=str(arguments.model),
+        start=str(arguments.start),
+        teacher=teachers or None,
+        teacher_weights=list(map(str, weights)) or None,
+        run=str(arguments.folder),
+        data=arguments.data,
+        cache_dir=arguments.cache_dir,
+    )
+
+
 def finish(arguments: RetrieverArguments, seconds: float) -> None:
     """Print what to do with the model; end with status 1 if a better one was required and this one is not."""
     judged, data, cache = read(arguments, verdict.VERDICT), arguments.data, arguments.cache_dir
     student = arguments.student(judged["chosen"])
     print(f"Done in {seconds / 60:.1f} minutes: {arguments.folder / PAGE}. Search with the model:\n")
     print(f'  m3se search --model {arguments.model} --data {data} --cache_dir {cache} "your words"\n')
+    print("compare it with its start on a page in the browser (extra demo-page):\n")
+    print(f"  m3se demo {' '.join(demo_options(arguments))}\n")
     print("or push it to the Hub:\n")
     print(f"  m3se publish --model {student} --folder {arguments.model} --repo your-name/your-model")
     if arguments.require_better and not judged["is_better"]:

@@ -4,7 +4,7 @@ import json
 import logging
 import re
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from itertools import chain
 from operator import itemgetter
@@ -17,7 +17,7 @@ import Stemmer
 from bm25s.tokenization import Tokenized, Tokenizer
 from tqdm import tqdm
 
-from m3se.trainers.data.bm25_disk import build_on_disk, has_tantivy
+from m3se.trainers.data.bm25_disk import build_on_disk, has_tantivy, word_splitter
 from m3se.trainers.data.bm25_ranking import BM25Ranking, best_scores
 from m3se.trainers.data.documents import DocumentTable
 from m3se.trainers.errors import InputError
@@ -115,7 +115,7 @@ class BM25Index(BM25Ranking):
     def positions(self, queries: Sequence[str], depth: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield, as `search` finds them, row numbers in the document table (int64) and scores (float32) per query."""
         words = self._tokenizer.tokenize(list(queries), update_vocab=False, allow_empty=False, return_as="stream")
-        for query in tqdm(words, desc="BM25", unit="query", total=len(queries)):
+        for query in tqdm(words, desc="BM25", unit="query", total=len(queries), disable=len(queries) == 1):
             yield best_scores(self._engine.get_scores(query) if query else np.empty(0, np.float32), depth)
 
 
@@ -128,6 +128,24 @@ def _tokenizer(stemmer: str | None, words: Words) -> Tokenizer:
     stopwords = "english" if stemmer == "english" else []
     stem = Stemmer.Stemmer(stemmer) if stemmer else None
     return Tokenizer(lower=True, splitter=SPLITTERS[words], stopwords=stopwords, stemmer=stem)
+
+
+def word_matcher(tokenizer: Words = "words", stemmer: str | None = "english") -> Callable[[str, str], list[str]]:
+    """Return a function that lists the words of a query that BM25 finds in a text, as the query spells them.
+
+    Args:
+        tokenizer, stemmer: as `BM25Index.build` takes them.
+    """
+    splitter = _tokenizer(stemmer, tokenizer)
+    split = word_splitter(splitter)
+
+    def match(query: str, text: str) -> list[str]:
+        """List the words that both have, in the order of the query."""
+        stems = set(split(text))
+        words = dict.fromkeys(splitter.splitter(query.lower()))
+        return [word for word in words if stems.intersection(split(word))]
+
+    return match
 
 
 def split_characters(text: str) -> list[str]:

@@ -68,7 +68,7 @@ class DiskBM25Index(BM25Ranking):
 
     def positions(self, queries: Sequence[str], depth: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield, as `search` finds them, row numbers in the document table (int64) and scores (float32) per query."""
-        for query in tqdm(queries, desc="BM25", unit="query", total=len(queries)):
+        for query in tqdm(queries, desc="BM25", unit="query", total=len(queries), disable=len(queries) == 1):
             words = self._split(query)
             rows = np.sort(self._propose(words, max(PROPOSED, PER_RESULT * depth)))
             places, scores = best_scores(self._score(words, self.documents.texts_at(rows.tolist())), depth)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from m3se.trainers.diagnostics.quantities import groups
+from m3se.trainers.diagnostics.scored_lists import ScoredLists
 from m3se.trainers.evaluation.markdown import escaped, table
 
 
@@ -53,6 +54,23 @@ def largest_disagreements(
         if len(negatives):
             best.append(int(negatives[gaps[negatives].argmax()]))
     return sorted(best, key=lambda place: -gaps[place])[:count]
+
+
+def disagreeing_pairs(scored: ScoredLists, low: str, high: str, count: int) -> list[Pair]:
+    """Return the largest disagreements of two models with their texts.
+
+    Args:
+        scored: the scores of both.
+        low, high: names of the model that scores low and of the one that scores high.
+        count: pairs to return, at most.
+    """
+    first, second = scored.scores[low], scored.scores[high]
+    gaps, pairs = score_gaps(first, second), []
+    for place in largest_disagreements(first, second, scored.labels, scored.rows, count):
+        query, text = scored.query(place), scored.text(place)
+        values = float(scored.labels[place]), float(first[place]), float(second[place]), float(gaps[place])
+        pairs.append(Pair(query, scored.document_ids[place], text, *values, token_overlap(query, text)))
+    return pairs
 
 
 def score_gaps(low: np.ndarray, high: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from m3se.trainers.data.bm25 import BM25Index, split_characters
+from m3se.trainers.data.bm25 import BM25Index, split_characters, word_matcher
 from m3se.trainers.data.documents import DocumentTable
 from m3se.trainers.data.schema import Collection
 from m3se.trainers.errors import InputError
@@ -120,3 +120,12 @@ def test_queries_that_nothing_is_found_for_are_named_with_the_way_out(caplog):
     assert len(caplog.messages) == 1
     assert caplog.messages[0].startswith("BM25 found nothing for 2 of 3 queries (q1, q2)")
     assert "--bm25_tokenizer characters" in caplog.messages[0]
+
+
+def test_the_words_that_query_and_text_share_are_spelt_as_in_the_query():
+    match = word_matcher()
+    text = "a vector that is SORTED; sort it, x"
+    assert match("Sorting the vectors, sorted x", text) == ["sorting", "vectors", "sorted"]
+    assert match("the of", "the of") == []  # stop words
+    assert word_matcher("words", None)("sorting the", "sorting the list") == ["sorting", "the"]
+    assert word_matcher("characters")("最高的动物", CHINESE[0]) == ["最高", "高的", "的动", "动物"]
