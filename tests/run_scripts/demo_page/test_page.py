@@ -13,18 +13,6 @@ from tests.run_scripts.demo_page.conftest import HOSTILE
 
 LAYOUT = {"button", "column", "form", "row", "state", "tabitem", "tabs"}
 SHOWS_TEXT = LAYOUT | {"dataframe", "dropdown", "image", "textbox"}
-    "textbox",
-    "dataframe",
-    "dropdown",
-    "button",
-    "image",
-    "state",
-    "tabs",
-    "tabitem",
-    "row",
-    "column",
-    "form",
-}
 
 
 @pytest.fixture(scope="module")
