@@ -19,7 +19,8 @@ from m3se.trainers.data.bm25 import word_matcher
 from m3se.trainers.data.readers.read_data import has_split
 from m3se.trainers.errors import InputError
 from m3se.trainers.models.model_info import ModelInfo
-from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection, cached_encoding
+from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection
+from m3se.trainers.retrieval.encode_collection import cached_encoding
 from m3se.trainers.retrieval.loading import EMBEDDERS
 from m3se.trainers.retrieval.scorers import ColBERTScorer, DenseScorer, inner_products
 from m3se.trainers.retrieval.search import retrieve
