@@ -1,8 +1,8 @@
 """The folder of a Space that serves a published model. No network."""
 
+from importlib.metadata import version
 from pathlib import Path
 
-from m3se import __version__
 from m3se.hub_cards.space import render_space
 from m3se.trainers.errors import InputError
 from m3se.trainers.models.backbones import as_input_errors
@@ -35,7 +35,7 @@ def write_space(space: str, model: str | None, folder: Path, license: str | None
     if folder.is_file() or not names <= WRITTEN:
         raise InputError(f"{folder}: expected a new folder or one of a Space, got a file or other files in it")
     with as_input_errors():
-        files = render_space(space, model, __version__, GRADIO, license)
+        files = render_space(space, model, version("m3se"), GRADIO, license)
     with complete_folder(folder) as new:
         for name, text in files.items():
             (new / name).write_text(text, encoding="utf-8")
