@@ -10,6 +10,7 @@ diagnose.py. Only this machine can open the page, unless --host names another ad
 """
 
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import ClassVar
 
 from m3se.run_scripts.cli.app import run
@@ -50,9 +51,7 @@ def make_parser() -> HfArgumentParser:
 
 def main(arguments: DemoArguments) -> None:
     """Serve the page until the command is stopped."""
-    from m3se.run_scripts.demo_page import serve
-
-    serve.main(arguments)
+    import_module("m3se.run_scripts.demo_page.serve").main(arguments)
 
 
 if __name__ == "__main__":
