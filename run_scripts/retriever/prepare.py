@@ -1,5 +1,6 @@
 """The lists of a retriever's queries, with candidates of BM25 and of an encoder, and the scores that both give."""
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -11,6 +12,7 @@ from m3se.modeling.dual_encoder import DualEncoder
 from m3se.run_scripts.retriever.measure import encoded_scores
 from m3se.run_scripts.retriever.options import BM25, QUERIES, START, RetrieverArguments
 from m3se.run_scripts.retriever.parts import describe, divide
+from m3se.run_scripts.retriever.reuse import RECORD, has_lists, record_lists
 from m3se.run_scripts.work.list_making import is_by_score
 from m3se.trainers.data import BM25Index, Collection, DocumentTable, RankingLists, candidate_lists, training_lists
 from m3se.trainers.data.bm25_ranking import BM25Ranking
@@ -25,6 +27,9 @@ from m3se.trainers.retrieval.encode_collection import cached_encoding
 from m3se.trainers.retrieval.loading import load_embedder
 from m3se.trainers.retrieval.scorers import DenseScorer
 from m3se.trainers.storage.atomic import complete_file, complete_folder, write_json
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -57,9 +62,15 @@ class Searchers:
 def prepare(arguments: RetrieverArguments) -> None:
     """Write the start model, the lists of every part, and `queries.json`: how many queries, and how many are judged.
 
+    Those of an earlier run are used again where options, data and encoder are the same.
+
     Raises:
         InputError: the data or the start encoder cannot be read, or there are too few queries.
     """
+    if has_lists(arguments):
+        logger.info("%s: nothing has changed since the lists were made; reused", arguments.folder)
+        return
+    (arguments.folder / RECORD).unlink(missing_ok=True)  # of other lists, which are replaced one by one
     write_start(arguments)
     parts, made = divide(arguments)
     searchers = Searchers.open(arguments, parts.train.documents, arguments.start)
@@ -79,6 +90,7 @@ def prepare(arguments: RetrieverArguments) -> None:
     for name in ("teacher", "train", "dev", "test"):
         counts[name] = describe(getattr(parts, name))
     write_json(arguments.folder / QUERIES, counts)
+    record_lists(arguments)
 
 
 def prepare_round(arguments: RetrieverArguments, name: str, student: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from m3se.run_scripts.cli.app import parse
 from m3se.run_scripts.search import main, make_parser, search_prepared
-from m3se.trainers.retrieval.prepared.record import State, files_below
+from m3se.trainers.storage.state import State, files_below
 from tests.worlds import words
 
 

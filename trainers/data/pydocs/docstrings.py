@@ -6,10 +6,8 @@ import sys
 import sysconfig
 import warnings
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from platform import python_version
 
 
 SKIPPED_FOLDERS = {"test", "tests", "testing", "site-packages", "dist-packages", "idlelib", "lib2to3", "turtledemo"}
@@ -37,14 +35,6 @@ def installed_files(package: str) -> list[tuple[str, Path]]:
     if spec is None or not spec.submodule_search_locations:
         return []
     return package_files(Path(next(iter(spec.submodule_search_locations))))
-
-
-def package_version(distribution: str) -> str | None:
-    """Return the installed version of a distribution, None without one; `python` has the interpreter's."""
-    try:
-        return python_version() if distribution == "python" else version(distribution)
-    except PackageNotFoundError:
-        return None
 
 
 def package_files(root: Path) -> list[tuple[str, Path]]:

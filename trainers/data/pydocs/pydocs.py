@@ -17,12 +17,13 @@ from tqdm import tqdm
 
 from m3se.trainers.data.documents import DocumentTable
 from m3se.trainers.data.pydocs.docstring_pairs import make_pair
-from m3se.trainers.data.pydocs.docstrings import docstrings, installed_files, package_version, standard_library_files
+from m3se.trainers.data.pydocs.docstrings import docstrings, installed_files, standard_library_files
 from m3se.trainers.data.schema import Collection
 from m3se.trainers.errors import InputError
 from m3se.trainers.storage.arrow import write_rows
 from m3se.trainers.storage.atomic import complete_folder
 from m3se.trainers.storage.cache import cache_key, cache_root, reusable
+from m3se.trainers.storage.state import State, package_version
 
 
 logger = logging.getLogger(__name__)
@@ -76,6 +77,11 @@ def read_pydocs(split: str, cache_dir: str | Path | None = None) -> Collection:
 def read_pydocs_documents(cache_dir: str | Path | None = None) -> DocumentTable:
     """Read the documents alone, as `read_pydocs` prepares them."""
     return DocumentTable.load(_prepare(cache_dir) / "documents")
+
+
+def pydocs_state() -> State:
+    """Look at what decides on the collection: the installed versions, and the rules that choose docstrings."""
+    return State.read([Path(__file__).parent], ("python", *PACKAGES.values()))
 
 
 def _prepare(cache_dir: str | Path | None) -> Path:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from datasets import Dataset
 
 from m3se.trainers.data.documents import DocumentTable
-from m3se.trainers.data.pydocs.pydocs import SPLITS, read_pydocs, read_pydocs_documents
+from m3se.trainers.data.pydocs.pydocs import SPLITS, pydocs_state, read_pydocs, read_pydocs_documents
 from m3se.trainers.data.readers.assemble import add_lists, assemble, cache_documents
 from m3se.trainers.data.readers.beir import is_beir, read_beir, stream_corpus
 from m3se.trainers.data.readers.dpr import read_dpr
@@ -26,6 +26,7 @@ from m3se.trainers.data.readers.text_files import first_lines
 from m3se.trainers.data.readers.trec import read_qrels
 from m3se.trainers.data.schema import Collection
 from m3se.trainers.errors import InputError
+from m3se.trainers.storage.state import State
 
 
 logger = logging.getLogger(__name__)
@@ -106,6 +107,13 @@ def read_documents(source: str, cache_dir: str | Path | None = None, split: str 
     documents, counts = cache_documents(find_source(str(source), split).documents, cache_dir)
     logger.info("%s: %s documents%s", source, f"{len(documents):,}", _noted(counts))
     return documents
+
+
+def source_state(source: str) -> State | None:
+    """Look at the files or packages that a data source consists of; None for one that is elsewhere."""
+    if source == "pydocs":
+        return pydocs_state()
+    return State.read([source]) if Path(source).exists() else None
 
 
 def read_corpus(file: str | Path, cache_dir: str | Path | None = None) -> DocumentTable:

@@ -57,9 +57,9 @@ class QueryEncoder:
         """Embed B queries: [B, H] float32."""
         texts = [query if query.startswith(self.prompt) else self.prompt + query for query in queries]
         encoded = self.tokenizer.encode_batch(texts)
-        columns = [encoding.ids for encoding in encoded], [encoding.attention_mask for encoding in encoded]
-        inputs = {name: np.array(rows, dtype=np.int64) for name, rows in zip(INPUTS, columns, strict=True)}
-        return self.session.run(None, inputs)[0]
+        ids = np.array([encoding.ids for encoding in encoded], dtype=np.int64)
+        mask = np.array([encoding.attention_mask for encoding in encoded], dtype=np.int64)
+        return self.session.run(None, dict(zip(INPUTS, (ids, mask), strict=True)))[0]
 
 
 def best_rows(queries: np.ndarray, collection: EmbeddedCollection, k: int) -> tuple[np.ndarray, np.ndarray]:

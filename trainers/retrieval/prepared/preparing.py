@@ -11,15 +11,16 @@ from m3se.modeling.dual_encoder import DualEncoder
 from m3se.trainers.backends.choice import Backend, missing_packages
 from m3se.trainers.backends.conversion import convert
 from m3se.trainers.data.documents import DocumentTable
-from m3se.trainers.data.pydocs import pydocs
+from m3se.trainers.data.readers.read_data import source_state
 from m3se.trainers.models.inspection import load_tokenizer
 from m3se.trainers.models.text_inputs import TextInputs
 from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection
 from m3se.trainers.retrieval.prepared.answering import ENCODER, INPUTS, TOKENIZER
-from m3se.trainers.retrieval.prepared.record import PreparedSearch, State, record_file
+from m3se.trainers.retrieval.prepared.record import PreparedSearch, record_file
 from m3se.trainers.retrieval.scorers import DenseScorer
 from m3se.trainers.storage.atomic import complete_folder
 from m3se.trainers.storage.cache import cache_key, reusable
+from m3se.trainers.storage.state import State
 
 
 logger = logging.getLogger(__name__)
@@ -68,16 +69,22 @@ def prepare_search(
         InputError: the model cannot be converted.
     """
     cache = Path(cache)
-    places = [Path(model), Path(pydocs.__file__).parent if data == "pydocs" else Path(data)]
+    data_state = source_state(data)
     encoder = scorer.slots[0][0] if scorer.slots else None
     is_ours = isinstance(encoder, DualEncoder) and scorer.device.type == "cpu"
-    if missing_packages(ONNX) or not is_ours or documents.folder is None or not all(map(Path.exists, places)):
+    if (
+        missing_packages(ONNX)
+        or not is_ours
+        or documents.folder is None
+        or data_state is None
+        or not Path(model).exists()
+    ):
         return
     tokenizer = load_tokenizer(model)
     if not tokenizer.is_fast or not tokenizer("")["input_ids"]:  # an empty query must have a token
         return
     folder = query_encoder(scorer, encoder, tokenizer, cache)
-    state = State.read(places, ("python", *pydocs.PACKAGES.values()) if data == "pydocs" else ())
+    state = State.read([model]) | data_state
     folders = [str(place.resolve()) for place in (folder, collection.folder, documents.folder)]
     PreparedSearch(*folders, encoder.config.query_prompt, state).write(record_file(cache, model, data, split))
 

@@ -1,42 +1,16 @@
 """The record of a prepared search: where its files are, and the state of all that they were made of."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from m3se.trainers.data.pydocs.docstrings import package_version
 from m3se.trainers.storage.atomic import write_json
 from m3se.trainers.storage.cache import cache_key
+from m3se.trainers.storage.state import State
 
 
 FORMAT = 1  # raised when files of an earlier version can no longer be used
-NOT_STATE = {"__pycache__"}  # folders that change without their contents changing
-
-Files = list[list]  # path below a folder, size, time of change in nanoseconds
-
-
-@dataclass(frozen=True)
-class State:
-    """The state of files and packages: a search that was prepared in another one is prepared anew.
-
-    Attributes:
-        files: folder or file → what is in it, as `files_below` lists it.
-        packages: distribution → version; None where it is not installed.
-    """
-
-    files: dict[str, Files]
-    packages: dict[str, str | None]
-
-    @classmethod
-    def read(cls, places: Iterable[str | Path], packages: Iterable[str] = ()) -> "State":
-        """Look at some files or folders, and at the versions of some distributions."""
-        files = {str(Path(place).resolve()): files_below(Path(place)) for place in places}
-        return cls(files, {name: package_version(name) for name in packages})
-
-    def is_current(self) -> bool:
-        """Tell whether everything is as it was."""
-        return self == State.read(self.files, self.packages)
 
 
 @dataclass(frozen=True)
@@ -77,15 +51,3 @@ def record_file(cache: Path, model: str, data: str, split: str | None) -> Path:
     """Return where the cache keeps the record of a model, a collection and a split."""
     places = [str(Path(name).resolve()) if Path(name).exists() else name for name in (model, data)]
     return cache / f"search-{cache_key(FORMAT, *places, split)}.json"
-
-
-def files_below(place: Path) -> Files:
-    """List path, size and time of change of a file, or of every file below a folder, sorted; none where nothing is."""
-    files = [place] if place.is_file() else place.rglob("*")
-    listed = []
-    for file in files:
-        parts = file.relative_to(place).parts
-        if file.is_file() and NOT_STATE.isdisjoint(parts):
-            status = file.stat()
-            listed.append(["/".join(parts), status.st_size, status.st_mtime_ns])
-    return sorted(listed)

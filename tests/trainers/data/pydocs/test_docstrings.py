@@ -4,9 +4,9 @@ from m3se.trainers.data.pydocs.docstrings import (
     docstrings,
     installed_files,
     package_files,
-    package_version,
     standard_library_files,
 )
+from m3se.trainers.storage.state import package_version
 
 
 SOURCE = '''"""A module."""
