@@ -1,9 +1,12 @@
 """make_retriever.py on a small collection: with judgments and a teacher of its own, and without any judgment."""
 
 import json
+import os
+import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -15,8 +18,11 @@ from safetensors.torch import load_file
 from transformers import AutoModel, AutoTokenizer
 
 from m3se import DualEncoder, load_scorer
+from m3se.run_scripts import search
+from m3se.run_scripts.cli.app import parse
 from m3se.run_scripts.retriever import measure, prepare
 from m3se.run_scripts.retriever.options import RetrieverArguments
+from m3se.run_scripts.retriever.reuse import has_lists
 from m3se.run_scripts.retriever.trials import TRIALS, best_value, find
 from m3se.run_scripts.work import make_retriever
 from m3se.trainers.data import BM25Index, RankingLists
@@ -163,10 +169,37 @@ def test_a_second_run_reuses_what_is_unchanged_and_says_so(world, finished):
     weights = (world / "out" / "model" / "model.safetensors").read_bytes()
     second = Run("make_retriever", options(world, **LABELLED), world).finish()
     assert second["status"] == 0, second["lines"]
+    assert f"{world / 'out'}: nothing has changed since the lists were made; reused" in second["lines"]
     plan = json.loads((world / "out" / "plan.json").read_text())
     for place in ("teacher", *(f"students/{name}" for name in [*plan["plan"]["trials"], "round2"])):
         assert f"{world / 'out' / place}: nothing has changed since it was trained; reused" in second["lines"]
     assert (world / "out" / "model" / "model.safetensors").read_bytes() == weights
+
+
+@pytest.mark.slow
+def test_lists_are_made_again_when_something_changes_that_decides_on_them(world, finished):
+    arguments = RetrieverArguments(**options(world, **LABELLED))
+    assert has_lists(arguments) and has_lists(replace(arguments, hours=3.0))
+    assert not has_lists(replace(arguments, depth=9))
+    for file in (world / "data" / "corpus.jsonl", world / "encoder" / "config.json"):
+        status = file.stat()
+        os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+        assert not has_lists(arguments)
+        os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    for file in (world / "out" / "lists" / "dev" / "rows.arrow", world / "out" / "teachers" / "bm25" / "test"):
+        file.rename(world / "aside")
+        assert not has_lists(arguments)
+        (world / "aside").rename(file)
+    assert has_lists(arguments)
+
+
+@pytest.mark.slow
+def test_the_search_that_is_printed_is_prepared(world, finished, capsys):
+    for package in ("onnx", "onnxruntime", "onnxscript"):
+        pytest.importorskip(package)
+    line = next(line for line in finished.stdout.splitlines() if line.startswith("  m3se search "))
+    assert search.search_prepared(*parse(search.make_parser(), shlex.split(line)[2:]))
+    assert capsys.readouterr().out.startswith("121 documents searched")
 
 
 @pytest.mark.slow
