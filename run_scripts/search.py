@@ -78,8 +78,8 @@ def search_prepared(arguments: SearchArguments, rest: Namespace) -> bool:
 
 def is_plain(arguments: SearchArguments) -> bool:
     """Tell whether all options have their defaults but those that a prepared search knows."""
-    known = ("model", "data", "split", "top", "cache_dir")
-    plain = SearchArguments(**{name: getattr(arguments, name) for name in known})
+    names = ("model", "data", "split", "top", "cache_dir")
+    plain = SearchArguments(**{name: getattr(arguments, name) for name in names})
     return vars(arguments) == vars(plain)
 
 
