@@ -4,9 +4,10 @@
     python run_scripts/benchmark.py --rows de_step encoding --rounds 9 --output outputs/benchmark
     python run_scripts/benchmark.py --growth documents_per_query length processes searched --output outputs/growth
 
-Each row lets the peer choose its fastest number format and batch size, warms both sides up, and then measures them
-one after the other, `rounds` times. Memory is measured in a process for each side. --growth measures instead how our
-own work grows, and draws it (growth.md, growth.png). Leave the machine alone meanwhile.
+Each row lets both sides choose their fastest library, number format and batch size, warms them up, and then measures
+them one after the other, `rounds` times. Peers that need other versions of packages work in a process of their own.
+Memory is measured in a process for each side. --growth measures instead how our own work grows, and draws it
+(growth.md, growth.png). Leave the machine alone meanwhile.
 Needs the extras: pip install -e '.[demo,bench]'
 """
 
@@ -26,13 +27,20 @@ ROWS = {
     "de_step_20": "steps.long_lists_step",
     "colbert_step": "steps.colbert_step",
     "teacher_scoring": "inference.teacher_scoring",
+    "teacher_scoring_int8": "inference.teacher_scoring_in_int8",
     "encoding": "inference.encoding",
+    "encoding_int8": "inference.encoding_in_int8",
+    "encoding_long": "inference.encoding_long_texts",
+    "query": "inference.query_latency",
+    "query_int8": "inference.query_latency_in_int8",
     "reranking": "inference.reranking",
     "search": "searching.exact_search",
+    "search_one": "searching.one_query",
     "collation": "starting.collation",
     "import": "starting.start_of_package",
     "help": "starting.start_of_script",
 }
+PEERS = ("torch", "openvino", "onnx", "fastembed")
 GROWTH = ("documents_per_query", "length", "processes", "searched")
 
 
@@ -49,6 +57,13 @@ class BenchmarkArguments:
     output: str = field(
         default="outputs/benchmark",
         metadata={"help": "Folder for table.md and results.json, or growth.md, .png, .json."},
+    )
+    peers: list[str] = field(
+        default_factory=lambda: list(PEERS),
+        metadata={
+            "help": f"Rivals in encoding and scoring: some of {', '.join(PEERS)} (default: all). The first three are "
+            "backends of sentence-transformers. pip installs all but torch, in environments of their own in the cache."
+        },
     )
     rounds: int = field(default=5, metadata={"help": "How often each side is measured; medians are shown."})
     memory: bool = field(default=True, metadata={"help": "Measure peak memory too."})
@@ -73,7 +88,7 @@ def make_parser() -> HfArgumentParser:
 
 def main(arguments: BenchmarkArguments) -> None:
     """Measure rows or curves, and write what is measured after each."""
-    for option, names in (("rows", ROWS), ("growth", GROWTH)):
+    for option, names in (("rows", ROWS), ("growth", GROWTH), ("peers", PEERS)):
         if unknown := [name for name in getattr(arguments, option) if name not in names]:
             raise InputError(f"{option}: expected some of {', '.join(names)}, got {unknown[0]}")
     if arguments.rounds < 1:
@@ -83,8 +98,8 @@ def main(arguments: BenchmarkArguments) -> None:
     except ImportError as error:
         raise InputError(f"{error.name} is missing; the peers come with pip install -e '.[demo,bench]'") from None
     sizes = workload.Sizes(**{name: getattr(arguments, name) for name in workload.Sizes.__annotations__})
-    lengths = {"query_length": arguments.query_length, "document_length": arguments.document_length}
-    work = workload.Workload(arguments.encoder, arguments.data, arguments.split, arguments.cache_dir, sizes, **lengths)
+    options = {name: getattr(arguments, name) for name in ("query_length", "document_length", "peers")}
+    work = workload.Workload(arguments.encoder, arguments.data, arguments.split, arguments.cache_dir, sizes, **options)
     peak = measuring.matrix_peak(work.dtypes, work.device)
     machine = measuring.machine(work.device) | {"matrix_peak_gflops": round(peak / 1e9)}
     if arguments.growth:

@@ -3,16 +3,17 @@
 import statistics
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 
 from m3se.run_scripts.benchmarks.measuring import alternate, fastest, peak_growth
 from m3se.run_scripts.benchmarks.row import Row
 from m3se.run_scripts.benchmarks.workload import Workload
+from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation import markdown
 
 
-OURS = "ours"
+OURS, PEER = "ours", "peer"
 MIB = 2**20
 
 
@@ -31,6 +32,10 @@ class Comparison:
     peer_seconds: list[float]
     our_memory: int | None = None
     peer_memory: int | None = None
+    our_setting: str = ""
+    our_settings: dict[str, float] = field(default_factory=dict)
+    our_remark: str = ""
+    peer_remark: str = ""
 
     @property
     def our_rate(self) -> float:
@@ -49,30 +54,47 @@ class Comparison:
 
 
 def compare(make_row: Callable[[Workload], Row], workload: Workload, rounds: int, memory: bool) -> Comparison:
-    """Find the peer's fastest setting, then let it and ours work by turns, `rounds` times each."""
+    """Find the fastest setting of each side, then let them work by turns, `rounds` times each."""
     row = make_row(workload)
-    setting, settings = fastest(row.peers)
-    times = alternate({OURS: row.build(), setting: row.peers[setting]()}, rounds)
-    sides = (OURS, setting) if memory and row.has_memory else ()
-    peaks = [in_subprocess(measure_memory, make_row, replace(workload), side) for side in sides]
+    choices = {OURS: row.ours, PEER: row.peers}
+    chosen, tried, runs = {}, {}, {}
+    for side, settings in choices.items():
+        if not settings:
+            raise InputError(f"{row.work}: no library of {side} does this; see --peers and docs/cpu.md")
+        chosen[side], tried[side] = fastest(settings)
+    for side, settings in choices.items():
+        runs[side] = settings[chosen[side]]()
+    times = alternate(runs, rounds)
+    remarks = {side: row.remark(run) if row.remark else "" for side, run in runs.items()}
+    details = {side: getattr(run, "setting", "") for side, run in runs.items()}
+    runs.clear()
+    peaks = dict.fromkeys(choices)
+    if memory and row.has_memory:
+        for side in choices:
+            peaks[side] = in_subprocess(measure_memory, make_row, replace(workload), side, chosen[side])
     return Comparison(
         row.work,
         row.peer,
         row.unit,
         row.amount,
         row.flop,
-        setting,
-        settings,
+        chosen[PEER],
+        tried[PEER],
         times[OURS],
-        times[setting],
-        *(peaks or [None, None]),
+        times[PEER],
+        peaks[OURS],
+        peaks[PEER],
+        chosen[OURS],
+        tried[OURS],
+        remarks[OURS],
+        ", ".join(filter(None, (details[PEER], remarks[PEER]))),
     )
 
 
-def measure_memory(make_row: Callable[[Workload], Row], workload: Workload, side: str) -> int | None:
+def measure_memory(make_row: Callable[[Workload], Row], workload: Workload, side: str, setting: str) -> int | None:
     """Measure by how many bytes memory grows at most while one side works."""
     row = make_row(workload)
-    return peak_growth(row.build if side == OURS else row.peers[side])
+    return peak_growth((row.ours if side == OURS else row.peers)[setting])
 
 
 def in_subprocess(function: Callable, *arguments):
@@ -83,13 +105,15 @@ def in_subprocess(function: Callable, *arguments):
 
 def table(comparisons: list[Comparison], peak: float) -> str:
     """Write a Markdown table; `peak` FLOP/s is what the last columns are shares of."""
-    header = ["work", "peer, its fastest setting", "ours", "peer", "ours / peer", "memory ours", "peer"]
+    settings = ["peer, its fastest setting", "ours, its fastest setting"]
+    header = ["work", *settings, "ours", "peer", "ours / peer", "memory ours", "peer"]
     rows = []
     for row in comparisons:
         rows.append(
             [
                 row.work,
-                f"{row.peer}, {row.setting}",
+                ", ".join(filter(None, (row.peer, row.setting, row.peer_remark))),
+                ", ".join(filter(None, (row.our_setting, row.our_remark))),
                 f"{row.our_rate:,.4g} {row.unit}",
                 f"{row.peer_rate:,.4g}",
                 f"**{statistics.median(row.ratios):.2f}×** ({min(row.ratios):.2f}–{max(row.ratios):.2f})",
@@ -99,7 +123,7 @@ def table(comparisons: list[Comparison], peak: float) -> str:
                 share(row, row.peer_rate, peak),
             ]
         )
-    return markdown.table([*header, "of peak ours", "peer"], rows, text_columns=2)
+    return markdown.table([*header, "of peak ours", "peer"], rows, text_columns=3)
 
 
 def mebibytes(size: int | None) -> str:

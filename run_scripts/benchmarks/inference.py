@@ -1,102 +1,152 @@
-"""Scoring pairs, encoding a collection, MaxSim over token embeddings."""
+"""Scoring pairs, embedding a collection and single queries, MaxSim over token embeddings."""
 
-import tempfile
-from functools import cache, partial
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from itertools import product
 
+import numpy as np
 import torch
-from sentence_transformers import CrossEncoder, SentenceTransformer
 from sentence_transformers.util import maxsim
 from torch import Tensor
 from torch.nn.functional import normalize
-from transformers import AutoModelForSequenceClassification
 
 from m3se.modeling.colbert import ColBERT
 from m3se.run_scripts.benchmarks.measuring import Run
+from m3se.run_scripts.benchmarks.our_backends import load_ours, our_scorers
+from m3se.run_scripts.benchmarks.peer_jobs import peers
+from m3se.run_scripts.benchmarks.peer_process import PeerProcess
 from m3se.run_scripts.benchmarks.row import Row
-from m3se.run_scripts.benchmarks.steps import dual_encoder
 from m3se.run_scripts.benchmarks.workload import Workload
-from m3se.trainers.devices import autocast_dtype
-from m3se.trainers.models.inspection import load_tokenizer
-from m3se.trainers.retrieval.embed_texts import encode_texts
-from m3se.trainers.teacher.pair_scorer import PairScorer
+from m3se.trainers.backends.choice import Backend
+from m3se.trainers.retrieval.scorers import Scorer
 
 
-BATCH_SIZES = (8, 16, 32, 64, 128)
 MAXSIM_ELEMENTS = (None, 2**20, 2**22)  # chunk_elements of sentence-transformers' maxsim
 TOKEN_WIDTH = 128
+LONG = 512  # tokens that are kept of long texts; each has at least half of them
+SHORT = 8  # tokens of a query whose answer is waited for
+WAITED_FOR = 64  # such queries
+PASSES = 5  # over them, for percentiles
+Use = Callable[[Scorer], object]  # does the work of a row with our model
 
 
-def settings(build, workload: Workload) -> dict:
-    """Bind `build(dtype, batch size)` to every number format and batch size that a peer may choose."""
-    choices = {}
-    for dtype in workload.dtypes:
-        choices |= {f"{dtype}, batch size {size}": partial(build, dtype, size) for size in BATCH_SIZES}
-    return choices
-
-
-def teacher_scoring(workload: Workload) -> Row:
+def teacher_scoring(workload: Workload, is_int8: bool = False) -> Row:
     """Compare pairs a second of a cross-encoder, from texts to scores."""
     queries, documents = workload.pairs(workload.sizes.pairs)
     # a pair has one [CLS], its texts alone have one each
     lengths = [sum(pair) - 1 for pair in zip(workload.lengths(queries), workload.lengths(documents), strict=True)]
+    pairs = list(zip(queries, documents, strict=True))
 
-    def build() -> Run:
-        """Load our scorer."""
-        scorer = PairScorer.from_pretrained(classifier(workload.path))
-        return lambda: scorer.score(queries, documents, progress=False)
-
-    def build_peer(dtype: str, size: int) -> Run:
-        """Load the peer's model in a number format, to work in batches of `size`."""
-        model = CrossEncoder(classifier(workload.path), model_kwargs={"dtype": dtype}, device=workload.device.type)
-        pairs = list(zip(queries, documents, strict=True))
-        return lambda: model.predict(pairs, batch_size=size, show_progress_bar=False)
+    def use(scorer: Scorer) -> np.ndarray:
+        """Score the pairs."""
+        return scorer.pairs.score(queries, documents, progress=False)
 
     return Row(
-        "teacher scoring",
+        "teacher scoring" + (", int8" if is_int8 else ""),
         "CrossEncoder.predict",
         "pairs/s",
-        len(queries),
-        build,
-        settings(build_peer, workload),
+        len(pairs),
+        bind(our_scorers(workload, True, is_int8), use),
+        peers(workload, pairs, pairs=True, is_int8=is_int8),
         workload.forward_flop(lengths),
+        remark=partial(agreement, workload, True, use) if is_int8 else None,
     )
 
 
-@cache
-def classifier(path: str) -> str:
-    """Save an untrained teacher on the benchmark's encoder; return its folder."""
-    folder = tempfile.mkdtemp()
-    torch.manual_seed(0)
-    AutoModelForSequenceClassification.from_pretrained(path, num_labels=1).save_pretrained(folder)
-    load_tokenizer(path).save_pretrained(folder)
-    return folder
+def teacher_scoring_in_int8(workload: Workload) -> Row:
+    """Compare pairs a second in int8, and how far scores move."""
+    return teacher_scoring(workload, is_int8=True)
 
 
-def encoding(workload: Workload) -> Row:
-    """Compare documents a second of a dual encoder, from texts to embeddings."""
-    texts = workload.texts(workload.sizes.documents)
+def encoding(workload: Workload, is_int8: bool = False, work: str = "encoding a collection", least: int = 0) -> Row:
+    """Compare documents a second of a dual encoder, from texts to embeddings; all have `least` tokens or more."""
+    texts = workload.texts(workload.sizes.documents, least)
 
-    def build() -> Run:
-        """Load our model."""
-        model = dual_encoder(workload).to(workload.device).eval()
-        dtype = autocast_dtype(workload.device)
-        return lambda: encode_texts(model, workload.tokenizer, texts, "document", dtype)
-
-    def build_peer(dtype: str, size: int) -> Run:
-        """Load the peer's model in a number format, to work in batches of `size`."""
-        model = SentenceTransformer(workload.path, model_kwargs={"dtype": dtype}, device=workload.device.type)
-        return lambda: model.encode(texts, batch_size=size, show_progress_bar=False)
+    def use(scorer: Scorer) -> np.ndarray:
+        """Embed the texts."""
+        return scorer.encode(texts, "document")
 
     return Row(
-        "encoding a collection",
-        "SentenceTransformer.encode",
+        work + (", int8" if is_int8 else ""),
+        "embedding",
         "documents/s",
         len(texts),
-        build,
-        settings(build_peer, workload),
+        bind(our_scorers(workload, False, is_int8), use),
+        peers(workload, texts, is_int8=is_int8),
         workload.forward_flop(workload.lengths(texts)),
+        remark=partial(agreement, workload, False, use) if is_int8 else None,
     )
+
+
+def encoding_in_int8(workload: Workload) -> Row:
+    """Compare documents a second in int8, and how far embeddings move."""
+    return encoding(workload, is_int8=True)
+
+
+def encoding_long_texts(workload: Workload) -> Row:
+    """Compare documents a second where all are long."""
+    return encoding(replace(workload, document_length=LONG), work="encoding long texts", least=LONG // 2)
+
+
+def query_latency(workload: Workload, is_int8: bool = False) -> Row:
+    """Compare the wait for the embedding of one short query, and then for that of the next."""
+    queries = workload.short_queries(WAITED_FOR, SHORT)
+    return Row(
+        f"one query of {SHORT} tokens at a time" + (", int8" if is_int8 else ""),
+        "embedding",
+        "queries/s",
+        len(queries),
+        bind(our_scorers(workload, False, is_int8), partial(waits, queries)),
+        peers(workload, queries, alone=True, is_int8=is_int8),
+        workload.forward_flop(workload.lengths(queries)),
+        remark=percentiles,
+    )
+
+
+def query_latency_in_int8(workload: Workload) -> Row:
+    """Compare the wait for the embedding of a query in int8."""
+    return query_latency(workload, is_int8=True)
+
+
+def bind(scorers: dict[str, Callable[[], Scorer]], use: Use) -> dict[str, Callable[[], Run]]:
+    """Bind the use of every scorer; it is loaded when the work is set up."""
+
+    def build(load: Callable[[], Scorer]) -> Run:
+        """Load the scorer."""
+        return partial(use, load())
+
+    return {name: partial(build, load) for name, load in scorers.items()}
+
+
+def waits(queries: list[str], scorer: Scorer) -> list[float]:
+    """Return the seconds until each query is embedded, one after the other."""
+    seconds = []
+    for query in queries:
+        before = time.perf_counter()
+        scorer.encode([query], "query")
+        seconds.append(time.perf_counter() - before)
+    return seconds
+
+
+def percentiles(run: Run) -> str:
+    """Say how long half, and how long 95 of 100 queries took at most."""
+    seconds: list[float] = []
+    for _ in range(PASSES):
+        seconds += run()
+    half, most = np.percentile(seconds, (50, 95)) * 1000
+    return f"p50 {half:.2f} ms, p95 {most:.2f} ms"
+
+
+def agreement(workload: Workload, pairs: bool, use: Use, run: Run) -> str:
+    """Say how near a side is to float32: mean cosine of embeddings [N, H], or correlation of scores [N]."""
+    values = run.values() if isinstance(run, PeerProcess) else run()
+    exact = use(load_ours(workload, pairs, Backend("torch", "float32")))
+    if exact.ndim == 1:
+        return f"correlation {np.corrcoef(exact, values)[0, 1]:.4f}"
+    cosines = (exact * values).sum(axis=1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(values, axis=1)
+    return f"cosine {cosines.mean():.4f}"
 
 
 def reranking(workload: Workload) -> Row:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import torch
 
+from m3se.run_scripts.benchmarks.peer_process import PeerProcess
+
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +52,13 @@ def alternate(sides: dict[str, Run], rounds: int) -> dict[str, list[float]]:
 
 
 def fastest(settings: dict[str, Callable[[], Run]]) -> tuple[str, dict[str, float]]:
-    """Find the setting with the shortest run, and the seconds of all; each is built, warmed up, run and dropped."""
-    times = {}
+    """Find the setting with the shortest run, and the seconds of all; each is built, warmed up, run and dropped.
+
+    Nothing is measured where there is no choice.
+    """
+    if len(settings) == 1:
+        return next(iter(settings)), {}
+    times: dict[str, float] = {}
     for name, build in settings.items():
         run = build()
         times[name] = seconds(run)
@@ -67,7 +74,7 @@ def peak_growth(build: Callable[[], Run], runs: int = 2) -> int | None:
     """Measure by how many bytes memory grows at most while the work is set up and done `runs` times.
 
     None where that is not known. On a GPU it is the allocated memory, else the resident memory of this process, which
-    must do nothing else.
+    must do nothing else, or of the one that works for it.
     """
     gc.collect()
     if torch.cuda.is_available():
@@ -82,6 +89,8 @@ def peak_growth(build: Callable[[], Run], runs: int = 2) -> int | None:
     for _ in range(runs):
         run()
     finish()
+    if isinstance(run, PeerProcess):
+        return run.peak()
     peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else kibibytes("VmHWM") * 1024
     return peak - before
 

@@ -17,9 +17,9 @@ from m3se.trainers.retrieval.exact_search import search
 WIDTH, BEST, SHARD = 384, 100, 65_536
 
 
-def exact_search(workload: Workload, documents: int | None = None) -> Row:
+def exact_search(workload: Workload, documents: int | None = None, queries: int | None = None) -> Row:
     """Compare queries a second; FAISS has its index in memory before, ours reads the files each time."""
-    count, queries = documents or workload.sizes.searched, random_vectors(1, workload.sizes.search_queries)
+    count, queries = documents or workload.sizes.searched, random_vectors(1, queries or workload.sizes.search_queries)
     folder = Path(workload.cache_dir) / f"random-{count}x{WIDTH}"
     write_vectors(folder, count)
 
@@ -41,10 +41,15 @@ def exact_search(workload: Workload, documents: int | None = None) -> Row:
         "faiss.IndexFlatIP",
         "queries/s",
         len(queries),
-        build,
+        {"float32": build},
         {"float32": build_peer},
         2 * len(queries) * count * WIDTH,
     )
+
+
+def one_query(workload: Workload) -> Row:
+    """Compare searches for one query at a time."""
+    return exact_search(workload, queries=1)
 
 
 def write_vectors(folder: Path, documents: int) -> None:

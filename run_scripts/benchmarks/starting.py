@@ -30,7 +30,7 @@ def start_of_script(workload: Workload) -> Row:
 def start(work: str, *arguments: str) -> Row:
     """Make a row of starting Python."""
     libraries = {LIBRARIES: lambda: python("-c", LIBRARIES)}
-    return Row(work, "Python", "starts/s", 1, lambda: python(*arguments), libraries, has_memory=False)
+    return Row(work, "Python", "starts/s", 1, {"": lambda: python(*arguments)}, libraries, has_memory=False)
 
 
 def python(*arguments: str) -> Run:
@@ -55,7 +55,7 @@ def collation(workload: Workload) -> Row:
         "the whole step",
         "documents/s",
         sum(map(len, lists.rows["document_ids"])),
-        build,
+        {"": build},
         {"DistillationTrainer": lambda: our_step(dual_encoder(workload), lists, workload)},
         has_memory=False,
     )

@@ -93,12 +93,13 @@ def row(workload: Workload, lists: RankingLists, work: str, peer: str, build: Ca
         workload: Counts tokens and arithmetic.
         lists: The batch.
         work, peer: Their names in the table.
-        build, peers: As in `Row`.
+        build: Sets up our step.
+        peers: As in `Row`.
     """
     distinct = lists.documents.texts(lists.documents.ids[:])
     lengths = workload.lengths(distinct) + workload.lengths(lists.rows["query"][:])
     documents = sum(map(len, lists.rows["document_ids"]))
-    return Row(work, peer, "documents/s", documents, build, peers, 3 * workload.forward_flop(lengths))
+    return Row(work, peer, "documents/s", documents, {"": build}, peers, 3 * workload.forward_flop(lengths))
 
 
 def dual_encoder(workload: Workload) -> DualEncoder:

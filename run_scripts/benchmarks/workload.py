@@ -1,6 +1,7 @@
 """The texts that both sides work on: real ones, of mixed length, each already cut to what a model keeps of it."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -42,6 +43,7 @@ class Workload:
     sizes: Sizes
     query_length: int = 30
     document_length: int = 200
+    peers: Sequence[str] = ("torch",)
 
     def __post_init__(self):
         self.path = encoder_path(self.encoder)
@@ -86,9 +88,22 @@ class Workload:
         texts = self.cut(lists.documents.texts(list(names)), self.document_length)
         return RankingLists(Dataset.from_list(rows), DocumentTable.from_texts(list(names), texts))
 
-    def texts(self, count: int) -> list[str]:
-        """Return the first documents of the collection, cut."""
-        return self.cut(self.collection.documents.texts_at(range(count)), self.document_length)
+    def texts(self, count: int, least: int = 0) -> list[str]:
+        """Return the first documents of the collection that have `least` tokens or more, cut.
+
+        Raises InputError when a hundred times as many documents have too few of them.
+        """
+        looked_at = min(len(self.collection.documents), count if least == 0 else 100 * count)
+        texts = self.cut(self.collection.documents.texts_at(range(looked_at)), self.document_length)
+        if least:
+            texts = [text for text, length in zip(texts, self.lengths(texts), strict=True) if length >= least]
+        if not texts:
+            raise InputError(f"{self.data}: none of {looked_at} documents has {least} tokens")
+        return texts[:count]
+
+    def short_queries(self, count: int, length: int) -> list[str]:
+        """Return the first queries of the collection, cut to `length` tokens."""
+        return self.cut(list(self.collection.queries.values())[:count], length)
 
     def pairs(self, count: int) -> tuple[list[str], list[str]]:
         """Return queries and documents of pairs, from lists of eight."""
