@@ -56,7 +56,7 @@ class Comparison:
 def compare(make_row: Callable[[Workload], Row], workload: Workload, rounds: int, memory: bool) -> Comparison:
     """Find the fastest setting of each side, then let them work by turns, `rounds` times each."""
     row = make_row(workload)
-    choices = {OURS: row.ours, PEER: row.peers}
+    choices = {OURS: row.settings, PEER: row.peers}
     chosen, tried, runs = {}, {}, {}
     for side, settings in choices.items():
         if not settings:
@@ -94,7 +94,7 @@ def compare(make_row: Callable[[Workload], Row], workload: Workload, rounds: int
 def measure_memory(make_row: Callable[[Workload], Row], workload: Workload, side: str, setting: str) -> int | None:
     """Measure by how many bytes memory grows at most while one side works."""
     row = make_row(workload)
-    return peak_growth((row.ours if side == OURS else row.peers)[setting])
+    return peak_growth((row.settings if side == OURS else row.peers)[setting])
 
 
 def in_subprocess(function: Callable, *arguments):

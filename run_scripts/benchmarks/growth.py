@@ -53,7 +53,7 @@ class Point:
 
 def measure_row(size: int, row: Row, rounds: int) -> Point:
     """Measure our side of a row alone."""
-    (build,) = row.ours.values()
+    (build,) = row.settings.values()
     seconds = alternate({str(size): build()}, rounds)[str(size)]
     return Point(size, seconds, row.amount, row.unit, row.flop)
 

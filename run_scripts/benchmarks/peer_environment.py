@@ -11,10 +11,11 @@ from m3se.trainers.errors import InputError
 from m3se.trainers.storage.atomic import write_text
 
 
-# sentence-transformers' two extras cannot be installed together: each wants another version of optimum.
+# The two extras of sentence-transformers cannot be installed together. optimum-onnx needs transformers below 5, which
+# sentence-transformers 6 does not work with.
 PACKAGES = {
     "openvino": ("sentence-transformers[openvino]>=6,<7", "nncf", "datasets"),
-    "onnx": ("sentence-transformers[onnx]>=6,<7", "fastembed>=0.8"),
+    "onnx": ("sentence-transformers[onnx]>=5.1,<6", "fastembed>=0.8"),
 }
 DONE = "installed.txt"  # written last
 

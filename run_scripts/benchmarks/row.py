@@ -8,7 +8,7 @@ from m3se.run_scripts.benchmarks.measuring import Run
 
 @dataclass(frozen=True)
 class Row:
-    """Two sides of the same work: `ours` and `peers` (by setting) make what does it once.
+    """Two sides of the same work: ours by `settings` and theirs by `peers` make what does it once.
 
     The fastest setting of each is compared. `amount` counts the work in `unit`; `flop` is its useful arithmetic, None
     where that says nothing. `has_memory` is False where memory is not the question, or that of other processes.
@@ -19,7 +19,7 @@ class Row:
     peer: str
     unit: str
     amount: int
-    ours: dict[str, Callable[[], Run]]
+    settings: dict[str, Callable[[], Run]]
     peers: dict[str, Callable[[], Run]]
     flop: int | None = None
     has_memory: bool = True
