@@ -174,16 +174,16 @@ def reranking(workload: Workload) -> Row:
             return lambda: run(query, documents, chunk_elements=elements)
         return lambda: run(query, padded, b_mask=mask, chunk_elements=elements)
 
-    peers = {}
+    choices = {}
     for form, elements in product(("a padded tensor", "a list"), MAXSIM_ELEMENTS):
-        peers[f"{form}, chunk_elements {elements or 'default'}"] = partial(build_peer, form, elements)
+        choices[f"{form}, chunk_elements {elements or 'default'}"] = partial(build_peer, form, elements)
     return Row(
         f"ColBERT re-ranking {len(documents):,} documents",
         "sentence_transformers.util.maxsim",
         "documents/s",
         len(documents),
-        build,
-        peers,
+        {"torch, float32": build},
+        choices,
         2 * workload.query_length * int(mask.sum()) * TOKEN_WIDTH,
     )
 
