@@ -32,10 +32,21 @@ def sentence_transformers(job: dict) -> Work:
     options = {"dtype": job["dtype"]} if job["backend"] == "torch" else {}
     if job["dtype"] == "int8":
         options = {"file_name": int8_file(kind, job)}
+    if job["backend"] == "onnx":
+        options["session_options"] = session_options(job["threads"])
     started(job)
     model = kind(job["model"], backend=job["backend"], device="cpu", model_kwargs=options)
     call = model.predict if job["pairs"] else model.encode
     return lambda texts, size: call(texts, batch_size=size, show_progress_bar=False)
+
+
+def session_options(threads: int):
+    """Return ONNX Runtime's options for so many threads: it chooses the cores of its threads itself."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    return options
 
 
 def int8_file(kind: type, job: dict) -> str:
