@@ -19,7 +19,7 @@ SCRIPT = Path(__file__).parents[3] / "run_scripts" / "demo.py"
 PATIENCE = 180  # seconds
 # Without these Chromium asks for Google's hosts at every start.
 SWITCHES = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
---disable-component-update --disable-sync --force-device-scale-factor=1"""
+--disable-component-update --disable-sync --disable-dev-shm-usage --force-device-scale-factor=1"""
 
 pytestmark = [pytest.mark.long, pytest.mark.linux]
 
