@@ -44,8 +44,8 @@ def check_gradio() -> None:
         raise InputError(f"the page needs Gradio {OLDEST}, this is {number}: pip install 'gradio>=6' 'pillow<13'")
 
 
-def serve(page: "gradio.Blocks", host: str | None, port: int | None) -> None:
-    """Serve a page until the process is stopped.
+def launch(page: "gradio.Blocks", host: str | None, port: int | None) -> str:
+    """Begin to serve a page, and return its address.
 
     Args:
         page: what to serve.
@@ -65,7 +65,12 @@ def serve(page: "gradio.Blocks", host: str | None, port: int | None) -> None:
         )
     except OSError as error:
         raise InputError(f"--host, --port: the page cannot listen there: {error}") from error
-    print(f"The page is at {address} until Ctrl-C.", flush=True)
+    return address
+
+
+def serve(page: "gradio.Blocks", host: str | None, port: int | None) -> None:
+    """Serve a page until the process is stopped. Takes and raises what `launch` does."""
+    print(f"The page is at {launch(page, host, port)} until Ctrl-C.", flush=True)
     try:
         threading.Event().wait()
     except KeyboardInterrupt:

@@ -1,11 +1,13 @@
 """The components of the page, without a browser."""
 
+from urllib.request import urlopen
+
 import pytest
 
 from m3se.run_scripts.demo_page.opening import open_comparison
 from m3se.run_scripts.demo_page.outputs import Output
 from m3se.run_scripts.demo_page.rankings import Table
-from m3se.run_scripts.demo_page.serve import check_gradio
+from m3se.run_scripts.demo_page.serve import check_gradio, launch
 from m3se.trainers.diagnostics.disagreement import Pair
 from m3se.trainers.errors import InputError
 from tests.run_scripts.demo_page.conftest import HOSTILE
@@ -76,3 +78,16 @@ def test_a_mistake_is_said_where_the_answer_would_be(page, answers):
     assert answer is None and status == "query: expected some words" and document.value is None
     assert [table.value["data"] for table in tables] == [[]] * 5
     assert page.show_document_again(answers.explained, None, None) == ["", page.NOTHING, page.NOTHING]
+
+
+def test_the_page_is_served_to_this_machine_and_a_taken_port_is_one_line(page, comparison):
+    blocks = page.build_page(comparison, [])
+    address = launch(blocks, "127.0.0.1", None)
+    try:
+        assert address.startswith("http://127.0.0.1:")
+        with urlopen(address) as answer:
+            assert page.TITLE in answer.read().decode("utf-8")
+        with pytest.raises(InputError, match="--port: the page cannot listen there"):
+            launch(page.build_page(comparison, []), "127.0.0.1", int(address.rstrip("/").rpartition(":")[2]))
+    finally:
+        blocks.close(verbose=False)
