@@ -57,8 +57,9 @@ def int8_file(kind: type, job: dict) -> str:
     from sentence_transformers import export_dynamic_quantized_onnx_model, export_static_quantized_openvino_model
 
     folder, backend = Path(job["model"]), job["backend"]
-    instructions = "avx512_vnni" if "avx512_vnni" in Path("/proc/cpuinfo").read_text() else "avx2"
-    name = {"onnx": f"model_qint8_{instructions}.onnx", "openvino": "openvino_model_qint8_quantized.xml"}[backend]
+    has_vnni = "avx512_vnni" in Path("/proc/cpuinfo").read_text()
+    instructions, weights = ("avx512_vnni", "qint8") if has_vnni else ("avx2", "quint8")
+    name = "openvino_model_qint8_quantized.xml" if backend == "openvino" else f"model_{weights}_{instructions}.onnx"
     if not (folder / backend / name).exists():
         model = kind(job["model"], backend=backend, device="cpu")
         if backend == "onnx":
