@@ -116,9 +116,10 @@ def test_results_are_the_same_bytes_with_faiss_and_without_however_many_document
         np.testing.assert_array_equal(found[0], np.take_along_axis(scores, expected, axis=1))
 
 
-def test_a_search_leaves_faiss_as_it_was(tmp_path):
+def test_a_search_leaves_faiss_as_it_was(tmp_path, monkeypatch):
     faiss = pytest.importorskip("faiss")
-    state = faiss.omp_get_max_threads(), faiss.cvar.distance_compute_blas_threshold
+    monkeypatch.setattr(faiss.cvar, "distance_compute_blas_threshold", 17)
+    state = faiss.omp_get_max_threads(), 17
     table = VectorTable(np.eye(30, dtype=np.float32))
     encode_collection(table.scorer(), table.table, tmp_path)
     assert search(table.vectors, EmbeddedCollection(tmp_path), 1, progress=False)[1][:, 0].tolist() == list(range(30))
