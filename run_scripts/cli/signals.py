@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
@@ -64,9 +65,14 @@ def force_exit(reader: socket.socket, ended: threading.Event) -> None:
                     # SIGALRM ends the process whatever it hangs in, be it the destructors of a library.
                     signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS + LAST_SECONDS)
                 if not ended.wait(GRACE_SECONDS):
-                    say(HOW_TO_GO_ON)
-                    os._exit(128 + received[0])
+                    end_at_once(128 + received[0])
                 return
+
+
+def end_at_once(status: int) -> NoReturn:
+    """End a stopped process with its line, without waiting for its threads, and with nothing more written to files."""
+    say(HOW_TO_GO_ON)
+    os._exit(status)
 
 
 def say(line: str) -> None:

@@ -5,6 +5,7 @@ import threading
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
+from m3se.run_scripts.cli.signals import Stopped, end_at_once
 from m3se.run_scripts.demo import DemoArguments
 from m3se.run_scripts.demo_page.opening import check, open_comparison
 from m3se.run_scripts.demo_page.outputs import check_output, read_output
@@ -73,5 +74,6 @@ def serve(page: "gradio.Blocks", host: str | None, port: int | None) -> None:
     print(f"The page is at {launch(page, host, port)} until Ctrl-C.", flush=True)
     try:
         threading.Event().wait()
-    except KeyboardInterrupt:
-        page.close(verbose=False)
+    except Stopped as stopped:
+        # A server that closes waits for browsers to go, and Python for a query that is being answered.
+        end_at_once(stopped.status)

@@ -3,6 +3,7 @@
 from functools import partial
 from pathlib import Path
 
+from m3se.run_scripts.cli.app import run_explained
 from m3se.run_scripts.demo_page.comparing import Comparison, Judged, System
 from m3se.run_scripts.demo_page.opening import BM25_NAME, search_words
 from m3se.run_scripts.demo_page.rankings import Answer
@@ -24,6 +25,11 @@ Elephants are the largest living land animals."""
 
 
 def start(model: str) -> None:
+    """Serve the page of a model, a folder or Hub id, until the process is stopped; end as the scripts do."""
+    run_explained(partial(serve_model, model))
+
+
+def serve_model(model: str) -> None:
     """Serve the page of a model until the process is stopped.
 
     Args:
