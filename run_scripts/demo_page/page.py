@@ -31,6 +31,8 @@ QUERIES_OFFERED = 200
 NARROWEST = 320  # pixels of a table; on a narrower page they stand below each other
 PRIVATE = {"api_visibility": "private", "show_progress": "minimal"}  # no endpoint for other programs
 NOTHING = {"headers": [], "data": []}
+# Pixels of the columns of a system's table: Gradio would break a heading between any two letters.
+WIDTHS = {"rank": 64, "score": 72, "moved": 76, "relevant": 92, "document": 240, "matched": 140}
 
 
 class Answers(NamedTuple):
@@ -64,7 +66,7 @@ def build_page(comparison: Comparison, outputs: list[Output]) -> gr.Blocks:
     """
     answers = Answers(comparison.answer, comparison.names(), comparison.explained())
     offered = list(comparison.judged.queries.values())[:QUERIES_OFFERED]
-    with gr.Blocks(title=TITLE, analytics_enabled=False) as page, gr.Tabs() as tabs:
+    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as page, gr.Tabs() as tabs:
         with gr.Tab("Search", id="search"):
             search = build_search(answers, offered)
         if any(output.tables or output.pictures for output in outputs):
@@ -132,7 +134,9 @@ def show_answer(answers: Answers, *inputs: str) -> list:
         return [None, str(error), gr.Dropdown([], value=None), *cleared]
     tables = []
     for ranking in answer.rankings:
-        tables.append(gr.Dataframe(as_value(ranking_table(answer, ranking)), label=ranking_title(ranking)))
+        table = ranking_table(answer, ranking)
+        widths = [WIDTHS[heading] for heading in table.header]
+        tables.append(gr.Dataframe(as_value(table), label=ranking_title(ranking), column_widths=widths))
     documents = list(answer.texts)
     choices = [(show_document(name, answer.texts[name]), name) for name in documents]
     first = documents[0] if documents else None
