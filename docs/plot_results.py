@@ -24,6 +24,7 @@ PLAIN, ADDED, COLBERT = "#0072B2", "#D55E00", "#009E73"
 # (label, report of a retriever), from top to bottom; the systems of its table by the beginning of their name.
 RETRIEVERS = [
     ("Python documentation", "pydocs"),
+    ("the same, all\ntraining queries", "pydocs_all"),
     ("the same, training\nqueries without labels", "pydocs_unlabelled"),
     ("claims and abstracts\nof science", "scifact"),
 ]
@@ -127,7 +128,7 @@ def save(figure: Figure, path: Path) -> None:
 
 def main(folder: Path = DOCS) -> None:
     """Write retrievers.png and results/overview.png below `folder`."""
-    figure, axes = plt.subplots(figsize=(8, 3.2), layout="constrained")
+    figure, axes = plt.subplots(figsize=(8, 3.9), layout="constrained")
     draw_retrievers(axes)
     save(figure, folder / "retrievers.png")
     figure, (reranking, search) = plt.subplots(1, 2, figsize=(12, 3.8), layout="constrained")
