@@ -32,7 +32,7 @@ NARROWEST = 320  # pixels of a table; on a narrower page they stand below each o
 PRIVATE = {"api_visibility": "private", "show_progress": "minimal"}  # no endpoint for other programs
 NOTHING = {"headers": [], "data": []}
 # Pixels of the columns of a system's table: Gradio would break a heading between any two letters.
-WIDTHS = {"rank": 64, "score": 72, "moved": 76, "relevant": 92, "document": 240, "matched": 140}
+WIDTHS = {"rank": 64, "score": 72, "moved": 76, "relevant": 92, "document": 204, "matched": 140}
 
 
 class Answers(NamedTuple):
