@@ -34,7 +34,7 @@ test: $(INSTALLED)
 	$(VENV)/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not long"
 
 test_all: $(INSTALLED)
-	$(PIP) gradio nncf openvino
+	$(PIP) gradio nncf openvino selenium
 	$(VENV)/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 lint: $(INSTALLED)
