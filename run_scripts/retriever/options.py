@@ -109,7 +109,7 @@ class RetrieverArguments(ReadingArguments, RankingArguments, FilterArguments):
 
     def scores(self, name: str, part: str) -> Path:
         """Return the file of the scores that the start or BM25 gives to all pairs of a part's lists."""
-        return self.folder / "teachers" / name / part
+        return self.folder / "teachers" / part / name  # the card calls a teacher by the last part of its place
 
     def teachers(self, part: str) -> list[str]:
         """Return the folders, files or Hub ids of the teachers of a part."""

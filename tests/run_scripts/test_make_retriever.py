@@ -186,7 +186,7 @@ def test_lists_are_made_again_when_something_changes_that_decides_on_them(world,
         os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
         assert not has_lists(arguments)
         os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
-    for file in (world / "out" / "lists" / "dev" / "rows.arrow", world / "out" / "teachers" / "bm25" / "test"):
+    for file in (world / "out" / "lists" / "dev" / "rows.arrow", world / "out" / "teachers" / "test" / "bm25"):
         file.rename(world / "aside")
         assert not has_lists(arguments)
         (world / "aside").rename(file)
@@ -244,7 +244,9 @@ def test_queries_that_are_made_of_the_documents_are_trained_on_and_no_judgments_
 @pytest.mark.slow
 def test_the_start_and_bm25_score_every_pair_of_the_lists_as_they_do_alone(world, finished):
     lists = RankingLists.load(world / "out" / "lists" / "test")
-    start, bm25 = (read_scores(world / "out" / "teachers" / name / "test") for name in ("start", "bm25"))
+    teachers = RankingLists.load(world / "out" / "scored" / "test").report["teachers"]
+    assert [teacher["name"] for teacher in teachers] == ["teacher", "start", "bm25"]  # as the card calls them
+    start, bm25 = (read_scores(world / "out" / "teachers" / "test" / name) for name in ("start", "bm25"))
     expected = load_scorer(world / "out" / "start").score_lists(lists, progress=False)
     index = BM25Index.build(lists.documents)
     for row, scores in zip(lists.rows, expected, strict=True):
