@@ -109,8 +109,8 @@ def read_pictures(folder: Path) -> Iterator[tuple[str, Path]]:
         for title, name in IMAGE.findall(report.read_text(encoding="utf-8")):
             titles[name] = title
     ordered = [folder / name for name in titles]
-    others = sorted({*folder.glob("*.png"), *(folder / "model" / "images").glob("*.png")} - set(ordered))
-    for file in [*filter(Path.is_file, ordered), *others]:
+    untitled = sorted({*folder.glob("*.png"), *(folder / "model" / "images").glob("*.png")} - set(ordered))
+    for file in [*filter(Path.is_file, ordered), *untitled]:
         yield titles.get(file.name, file.stem.replace("_", " ")), file
 
 

@@ -12,6 +12,8 @@ import pytest
 
 from m3se.run_scripts.cli.app import parse
 from m3se.run_scripts.search import main, make_parser, search_prepared
+from m3se.trainers.errors import InputError
+from m3se.trainers.retrieval.prepared import preparing
 from m3se.trainers.storage.state import State, files_below
 from tests.worlds import words
 
@@ -112,6 +114,19 @@ def test_a_record_that_is_cut_off_is_none(searched, capsys):
     assert prepared(world, capsys) is None
     file.write_text(text, encoding="utf-8")
     assert prepared(world, capsys) == expected
+
+
+def test_a_model_that_cannot_be_converted_is_searched_all_the_same(tmp_path, monkeypatch, capsys, caplog):
+    def refuse(*arguments):
+        raise InputError("onnx: a model of this kind cannot be converted")
+
+    monkeypatch.setattr(preparing, "convert", refuse)
+    words.save_dual_encoder(tmp_path / "model")
+    words.write_beir(tmp_path / "data")
+    main(*parse(make_parser(), arguments(tmp_path)))
+    assert capsys.readouterr().out.startswith("7 documents searched")
+    assert "later searches need torch too: onnx" in caplog.text
+    assert not list((tmp_path / "cache").glob("search-*.json"))
 
 
 def test_another_version_of_a_package_is_another_state(tmp_path):

@@ -9,9 +9,11 @@ from transformers import PreTrainedTokenizerBase
 
 from m3se.modeling.dual_encoder import DualEncoder
 from m3se.trainers.backends.choice import Backend, missing_packages
+from m3se.trainers.backends.compiling import EXAMPLES
 from m3se.trainers.backends.conversion import convert
 from m3se.trainers.data.documents import DocumentTable
 from m3se.trainers.data.readers.read_data import source_state
+from m3se.trainers.errors import InputError
 from m3se.trainers.models.inspection import load_tokenizer
 from m3se.trainers.models.text_inputs import TextInputs
 from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection
@@ -26,7 +28,6 @@ from m3se.trainers.storage.state import State
 logger = logging.getLogger(__name__)
 
 ONNX = Backend("onnx", "float32")
-EXAMPLES = ["a short text", "another text that is longer than the one before it"]
 
 
 class QuerySide(torch.nn.Module):
@@ -54,7 +55,7 @@ def prepare_search(
     """Write what later searches of a model and a collection need, unless one of them cannot be searched in this way.
 
     That takes ONNX Runtime, a dual encoder of ours on the CPU, in a folder with a fast tokenizer, and data in files or
-    pydocs.
+    pydocs. A model that cannot be converted is named in a warning.
 
     Args:
         scorer: the model, computed by torch on the CPU.
@@ -64,9 +65,6 @@ def prepare_search(
         model: the folder, as the search will name it.
         data: the collection, as the search will name it.
         split: the split of the data, if one is named.
-
-    Raises:
-        InputError: the model cannot be converted.
     """
     cache = Path(cache)
     data_state = source_state(data)
@@ -83,7 +81,11 @@ def prepare_search(
     tokenizer = load_tokenizer(model)
     if not tokenizer.is_fast or not tokenizer("")["input_ids"]:  # an empty query must have a token
         return
-    folder = query_encoder(scorer, encoder, tokenizer, cache)
+    try:
+        folder = query_encoder(scorer, encoder, tokenizer, cache)
+    except InputError as error:  # the search itself has been answered
+        logger.warning("later searches need torch too: %s", error)
+        return
     state = State.read([model]) | data_state
     folders = [str(place.resolve()) for place in (folder, collection.folder, documents.folder)]
     PreparedSearch(*folders, encoder.config.query_prompt, state).write(record_file(cache, model, data, split))
