@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from m3se.run_scripts.publishing.space import write_space
 from m3se.trainers.diagnostics.disagreement import Pair
 from tests.run_scripts.demo_page.conftest import HOSTILE
 
@@ -86,6 +87,12 @@ def cells(browser, table):
     return browser.execute_script(script, f"{table} [role=gridcell]")
 
 
+def click(browser, words, role="button"):
+    """Click the button, or what has another role, that these words stand on."""
+    named = f"//button[normalize-space()='{words}']" + f"[@role='{role}']" * (role != "button")
+    wait(browser, lambda: browser.find_elements("xpath", named))[0].click()
+
+
 def search(browser, query):
     from selenium.webdriver.common.keys import Keys
 
@@ -137,3 +144,43 @@ def test_everything_is_reached_from_the_keyboard(browser, address):
     assert "Look at a document" in labels
     browser.switch_to.active_element.send_keys(Keys.ARROW_DOWN, Keys.ARROW_DOWN, Keys.ENTER)
     wait(browser, lambda: value(browser, "#text") != first)
+
+
+@pytest.fixture
+def narrow(browser):
+    screen = {"width": 400, "height": 900, "deviceScaleFactor": 1, "mobile": False}  # a window has at least 500 pixels
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    yield browser
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_on_a_narrow_screen_tables_stand_below_each_other(narrow, address):
+    narrow.get(address)
+    search(narrow, "sort")
+    wait(narrow, lambda: cells(narrow, "#system-1"))
+    tops = [element(narrow, f"#system-{number}").rect["y"] for number in range(5)]
+    assert tops == sorted(tops) and len(set(tops)) == 5
+    assert narrow.execute_script("return window.innerWidth") == 400
+    assert narrow.execute_script("return document.documentElement.scrollWidth") <= 400
+
+
+def test_disagreements_are_clicked_through_and_searched_with(browser, address):
+    browser.get(address)
+    click(browser, "Largest disagreements", "tab")
+    wait(browser, lambda: value(browser, "#pair-query") == "read file")
+    assert value(browser, "#pair-text") == "the matrix"
+    click(browser, "Next")
+    wait(browser, lambda: value(browser, "#pair-query") == "vector sum")
+    wait(browser, lambda: value(browser, "#pair-text") == HOSTILE)
+    click(browser, "Search with this query")
+    wait(browser, lambda: "d1: sum of a vector" in cells(browser, "#system-0"))
+    assert value(browser, "#query") == "vector sum"
+
+
+def test_the_program_of_a_space_starts_from_the_model_alone(browser, world, serve, tmp_path):
+    write_space("org/page", "org/model", tmp_path / "space")
+    program = [sys.executable, str(tmp_path / "space" / "app.py")]
+    browser.get(serve(program, MODEL=world["colbert"], GRADIO_SERVER_PORT="PORT"))
+    search(browser, "largest animals")
+    wait(browser, lambda: any("Elephants are the largest" in text for text in cells(browser, "#system-1")))
+    assert any(text == "largest, animals" for text in cells(browser, "#system-0"))
