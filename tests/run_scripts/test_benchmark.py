@@ -52,6 +52,7 @@ def options(tmp_path):
     return [part for name, value in (TINY | world).items() for part in (f"--{name}", value)]
 
 
+@pytest.mark.long
 def test_every_row_is_measured_on_both_sides(tmp_path, options, one_setting):
     benchmark("--rows", *WITH_TORCH, *options)
     results = json.loads((tmp_path / "benchmark" / "results.json").read_text())

@@ -36,12 +36,14 @@ def test_a_peer_works_when_it_is_called_and_ends_with_its_object(job):
     assert process.poll() is not None
 
 
+@pytest.mark.long
 def test_texts_alone_are_timed_one_by_one(job):
     peer = PeerProcess(sys.executable, job | {"alone": True}, TEXTS)
     assert len(peer()) == len(TEXTS)
     assert peer.values().shape[0] == len(TEXTS)
 
 
+@pytest.mark.long
 def test_a_peer_that_cannot_be_set_up_is_named(job, tmp_path):
     with pytest.raises(InputError, match="sentence_transformers, torch has ended with code 1"):
         PeerProcess(sys.executable, job | {"model": str(tmp_path / "none")}, TEXTS)

@@ -40,10 +40,10 @@ def test_prints_the_documents_with_the_highest_inner_products(beir, model, capsy
 
 
 def test_the_second_search_encodes_nothing(beir, model, capsys, monkeypatch):
-    search("--model", model, "--collection", beir, "sum")
+    search("--model", model, "--collection", beir, "--dtype", "float32", "sum")  # an option: no later one is prepared
     first = capsys.readouterr().out.splitlines()[1:]
     monkeypatch.setattr(encoded, "write_shard", None)
-    search("--model", model, "--data", beir, "sum")
+    search("--model", model, "--data", beir, "--dtype", "float32", "sum")
     assert capsys.readouterr().out.splitlines()[1:] == first
 
 
