@@ -1,10 +1,9 @@
 """BM25 of a collection too large for an index in memory: proposed by `tantivy` on disk, scored as `bm25s` does.
 
-tantivy's own BM25 has fixed parameters, k1 = 1.2 and b = 0.75. Its best documents are proposals here: their texts are
-read again, and scored with the same words and the same formula as in memory. The index is memory-mapped.
+tantivy's own BM25 has fixed parameters, k1 = 1.2 and b = 0.75. Its best documents are proposals here, which are scored
+with the same words and the same formula as in memory. The index and the words of the documents are memory-mapped.
 """
 
-import json
 import logging
 import math
 from collections import Counter
@@ -21,6 +20,7 @@ from tqdm import tqdm
 
 from m3se.trainers.data.bm25_ranking import BM25Ranking, best_scores
 from m3se.trainers.data.documents import DocumentTable
+from m3se.trainers.data.stored_words import StoredWords, WordWriter
 from m3se.trainers.errors import InputError
 from m3se.trainers.storage.atomic import complete_folder
 from m3se.trainers.storage.cache import reusable
@@ -35,7 +35,6 @@ PROPOSED = 1_000  # documents of a query at least that are scored again, and
 PER_RESULT = 4  # for each that is asked for
 WORDS_REMEMBERED = 500_000  # with their stems
 BUFFER = 256_000_000  # bytes of words in memory before they are written
-ABOUT = "collection.json"
 
 
 class DiskBM25Index(BM25Ranking):
@@ -44,7 +43,7 @@ class DiskBM25Index(BM25Ranking):
     Args:
         documents: the texts.
         folder: of the index, as `build_on_disk` makes it.
-        split: gives the words of a text.
+        split: gives the words of a query.
         k1, b: parameters of BM25.
         name: for reports.
     """
@@ -64,20 +63,20 @@ class DiskBM25Index(BM25Ranking):
         self._split, self._k1, self._b = split, k1, b
         self._index = tantivy.Index.open(str(folder))
         self._searcher: Searcher = self._index.searcher()
-        self._mean_length = json.loads((folder / ABOUT).read_text(encoding="utf-8"))["mean_length"]
+        self._words = StoredWords(folder)
 
     def positions(self, queries: Sequence[str], depth: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield, as `search` finds them, row numbers in the document table (int64) and scores (float32) per query."""
         for query in tqdm(queries, desc="BM25", unit="query", total=len(queries), disable=len(queries) == 1):
             words = self._split(query)
             rows = np.sort(self._propose(words, max(PROPOSED, PER_RESULT * depth)))
-            places, scores = best_scores(self._score(words, self.documents.texts_at(rows.tolist())), depth)
+            places, scores = best_scores(self._score(words, rows), depth)
             yield rows[places], scores
 
     def scores(self, queries: Sequence[str], documents: Sequence[Sequence[str]]) -> Iterator[list[float]]:
         """Yield the scores of the documents listed for each query, by id; 0 for one that shares no word with it."""
         for query, ids in zip(queries, documents, strict=True):
-            yield self._score(self._split(query), self.documents.texts(ids)).tolist()
+            yield self._score(self._split(query), np.asarray(self.documents.positions(ids), np.int64)).tolist()
 
     def _propose(self, words: list[str], count: int) -> np.ndarray:
         """Return the rows of the documents that tantivy ranks first, in no order."""
@@ -90,21 +89,18 @@ class DiskBM25Index(BM25Ranking):
         addresses = [address for _, address in hits]
         return np.array(self._searcher.fast_field_values("row", addresses), np.int64)
 
-    def _score(self, words: list[str], texts: Sequence[str]) -> np.ndarray:
-        """Score texts for the words of a query: [n] float32, added up in the order of the words as bm25s does."""
+    def _score(self, words: list[str], rows: np.ndarray) -> np.ndarray:
+        """Score documents for the words of a query: [n] float32, added up in the order of the words as bm25s does."""
         total = len(self.documents)
-        weights = {}
-        for word, repeats in Counter(words).items():
+        repeats = Counter(words)
+        counts, lengths = self._words.counts(repeats, rows)
+        norm = self._k1 * (1 - self._b + self._b * lengths / self._words.mean_length)
+        scores = np.zeros(len(rows), np.float32)
+        for (word, times), count in zip(repeats.items(), counts, strict=True):
             frequency = self._searcher.doc_freq("words", word)
-            if frequency:
-                weights[word] = repeats * math.log(1 + (total - frequency + 0.5) / (frequency + 0.5))
-        scores = np.zeros(len(texts), np.float32)
-        for place, text in enumerate(texts):
-            counts = Counter(self._split(text))
-            norm = self._k1 * (1 - self._b + self._b * counts.total() / self._mean_length)
-            for word, weight in weights.items():
-                if counts[word]:
-                    scores[place] += weight * counts[word] / (counts[word] + norm)
+            weight = times * math.log(1 + (total - frequency + 0.5) / (frequency + 0.5))
+            places = np.flatnonzero(count)
+            scores[places] += (weight * count[places] / (count[places] + norm[places])).astype(np.float32)
         return scores
 
 
@@ -148,7 +144,7 @@ def build_on_disk(
         InputError: the texts have not a single word.
     """
     split = word_splitter(tokenizer)
-    key = blake2b(f"{documents.fingerprint} {description}".encode(), digest_size=8).hexdigest()
+    key = blake2b(f"{documents.fingerprint} {description} hashed".encode(), digest_size=8).hexdigest()
     folder = cache_dir / f"words-{key}"
     if reusable(folder):
         logger.info("BM25: reusing %s", folder)
@@ -168,16 +164,14 @@ def write_index(documents: DocumentTable, split: Callable[[str], list[str]], fol
     index = tantivy.Index(builder.build(), str(folder))
     index.register_tokenizer("words", tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.whitespace()).build())
     writer = index.writer(BUFFER, num_threads=1)
-    count, length = 0, 0
-    with tqdm(total=len(documents), desc="BM25: writing words", unit="document") as bar:
+    with tqdm(total=len(documents), desc="BM25: writing words", unit="document") as bar, WordWriter(folder) as stored:
         for ids, texts in documents.batches():
             for text in texts:
                 words = split(text)
-                writer.add_document(tantivy.Document(words=" ".join(words), row=count))
-                count, length = count + 1, length + len(words)
+                writer.add_document(tantivy.Document(words=" ".join(words), row=stored.documents))
+                stored.add(words)
             bar.update(len(ids))
-    if not length:
+    if not stored.words:
         raise InputError("BM25: no document has a word to search for")
     writer.commit()
     writer.wait_merging_threads()
-    (folder / ABOUT).write_text(json.dumps({"mean_length": length / count}), encoding="utf-8")
