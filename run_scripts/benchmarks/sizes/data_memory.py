@@ -1,6 +1,6 @@
 """How memory and speed of preparing a collection grow with its size.
 
-    python run_scripts/benchmarks/data_memory.py --documents 10000 1000000 8800000
+    python run_scripts/benchmarks/sizes/data_memory.py --documents 10000 1000000 8800000
 
 For every size a folder of MS MARCO's files is made of random words (one query for 17.6 documents, as there) with
 Hofstätter's teacher scores for 20 triples per query. A process of its own then does what score_with_teacher.py does
@@ -25,7 +25,7 @@ DOCUMENTS_PER_QUERY = 17.6
 TRIPLES_PER_QUERY = 20
 WORDS_PER_DOCUMENT = 56
 BLOCK = 50_000
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def write_collection(folder: Path, documents: int) -> int:

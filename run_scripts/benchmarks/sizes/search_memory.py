@@ -1,6 +1,6 @@
 """Time and memory of exact search and of FAISS over random vectors; the numbers in evaluation.md come from here.
 
-OMP_NUM_THREADS=1 python run_scripts/benchmarks/search_memory.py --documents 1000000 --width 384
+OMP_NUM_THREADS=1 python run_scripts/benchmarks/sizes/search_memory.py --documents 1000000 --width 384
 """
 
 import argparse
