@@ -1,5 +1,6 @@
 """Stores in files and behind an address: the same calls, and the vectors, ids and texts that were put there."""
 
+import os
 import subprocess
 import sys
 
@@ -7,19 +8,27 @@ import numpy as np
 import pytest
 
 from m3se.trainers.errors import InputError
-from m3se.trainers.stores.connection import check_store
+from m3se.trainers.stores.connection import check_store, connect
 from m3se.trainers.stores.document_store import create_store, cut_text, open_store
 
 
 # gRPC's threads stay in the process; other tests of it start programs.
 pytestmark = pytest.mark.long
 
+ADDRESS = "M3SE_TEST_STORE"
 WIDTH = 8
 # Ids with all that a database's language gives a meaning to.
 IDS = ["it's", 'a "b"', "back\\slash", "line\nbreak", "é", "%", *map(str, range(294))]
 TEXTS = [f"text of {name}" for name in IDS]
 VECTORS = np.random.default_rng(0).standard_normal((len(IDS), WIDTH)).astype(np.float32)
 QUERIES = np.random.default_rng(1).standard_normal((20, WIDTH)).astype(np.float32)
+
+
+def empty(address):
+    """Remove what an earlier run has left on a server."""
+    with connect(address) as client:
+        for name in ("words", "few"):
+            client.drop_collection(name)
 
 
 def exact_order(query):
@@ -39,10 +48,15 @@ def server(tmp_path_factory):
         process.stdin.close()
 
 
-@pytest.fixture(scope="module", params=["file", "server"])
+@pytest.fixture(scope="module", params=["file", "server", "milvus"])
 def uri(request, server, tmp_path_factory):
-    """A database with all documents, put there twice."""
-    uri = server if request.param == "server" else str(tmp_path_factory.mktemp("store") / "documents.db")
+    """A database with all documents, put there twice; the third one is a Milvus server that the tests do not start."""
+    addresses = {"server": server, "file": str(tmp_path_factory.mktemp("store") / "documents.db")}
+    uri = addresses.get(request.param, os.environ.get(ADDRESS))
+    if uri is None:
+        pytest.skip(f"{ADDRESS} names no Milvus server")
+    if request.param == "milvus":
+        empty(uri)
     with create_store(uri, "words", "model one", WIDTH) as store:
         store.put(IDS, TEXTS, VECTORS)
         store.put(IDS[:10], TEXTS[:10], VECTORS[:10])
