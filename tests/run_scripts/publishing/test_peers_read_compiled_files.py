@@ -63,7 +63,7 @@ def test_sentence_transformers_reads_the_file_by_the_cards_line(kind, library, t
     trained = save(BUILDERS[kind](), tmp_path / "trained")
     folder = build_folder(trained, tmp_path / "published", compiled=CompiledFiles(**{library: "float32"}), **WORDS)
     card = (folder / "README.md").read_text()
-    line = re.search(r"sentence-transformers reads them by `(.*)`", card)[1]
+    line = re.search(r"sentence-transformers reads them by `(.*?)`", card)[1]
     assert f'backend="{library}"' in line
     text = program(f"from sentence_transformers import {kind}", [f"model = {line}"], USES[kind])
     torch.testing.assert_close(run(library, text, tmp_path), stated(card), atol=2e-4, rtol=1e-4)
@@ -74,7 +74,7 @@ def test_the_line_names_the_int8_file_where_there_is_one(library, tmp_path):
     trained = save(BUILDERS["SentenceTransformer"](), tmp_path / "trained")
     files = CompiledFiles(**{library: "int8"}, calibration=str(data), cache_dir=str(tmp_path / "cache"))
     card = (build_folder(trained, tmp_path / "published", compiled=files, **WORDS) / "README.md").read_text()
-    line = re.search(r"sentence-transformers reads them by `(.*)`", card)[1]
+    line = re.search(r"sentence-transformers reads them by `(.*?)`", card)[1]
     assert LIBRARIES[library][3] in line
     imports, use = "from sentence_transformers import SentenceTransformer", USES["SentenceTransformer"]
     printed = run(library, program(imports, [f"model = {line}"], use), tmp_path)
@@ -86,7 +86,7 @@ def test_fastembed_reads_the_onnx_file_by_the_cards_line(tmp_path):
     trained = save(BUILDERS["SentenceTransformer"](), tmp_path / "trained")
     folder = build_folder(trained, tmp_path / "published", compiled=CompiledFiles(onnx="float32"), **WORDS)
     card = (folder / "README.md").read_text()
-    line = re.search(r"fastembed reads those of ONNX Runtime: `(.*)`", card)[1]
+    line = re.search(r"fastembed reads those of ONNX Runtime: `(.*?)`", card)[1]
     name = re.search(r'model=("[^"]*")', line)[1]
     statements = [line, f'model = TextEmbedding({name}, specific_model_path="published")']
     imports = (
