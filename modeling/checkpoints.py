@@ -18,6 +18,7 @@ FIELDS_KEY = "m3se"  # in the backbone's config.json: the fields of our config t
 # Names of sentence-transformers' prompts for each of our fields, the first that has one.
 PROMPT_NAMES = {"query_prompt": ("query",), "document_prompt": ("document", "passage", "corpus")}
 HEAD_FIELDS = ("pooling", "projection_size", "normalize", "scale")  # of a dual encoder: what follows the encoder
+QUERY_TOWER, DOCUMENT_TOWER = "query", "document"  # folders in that of a published pair of encoders
 DENSE_MODEL = re.compile("Transformer Pooling( Dense)*( Normalize)?")  # sentence-transformers' modules that we have
 
 
@@ -41,6 +42,14 @@ def published_fields(name_or_path: str, model_type: str, **hub) -> dict | None:
             f"{name_or_path} holds a bare {config.get('model_type')} model: use from_encoder and choose how it is used"
         )
     return sentence_transformers_fields(name_or_path, modules, **hub)
+
+
+def query_arguments(name_or_path: str, **hub) -> dict:
+    """Return the Hub arguments that lead to the query encoder of a published pair; `hub` as it is for any other."""
+    config = read_json(name_or_path, "config.json", **hub) or {}
+    paired = config.get(FIELDS_KEY, {}).get("document_model") is not None and "subfolder" not in hub
+    is_pair = paired and read_json(name_or_path, f"{QUERY_TOWER}/config.json", **hub) is not None
+    return hub | {"subfolder": QUERY_TOWER} if is_pair else hub
 
 
 def own_fields(name_or_path: str, fields: dict, model_type: str) -> dict:

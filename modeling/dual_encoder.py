@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModel
 
 from .base import RankingModel, RankingModelConfig
 from .batching import run_in_blocks
-from .checkpoints import published_fields, read_projection, starting_fields, starting_prompts
+from .checkpoints import published_fields, query_arguments, read_projection, starting_fields, starting_prompts
 from .encoders import freeze_poolers, load_encoder, make_encoder
 from .gathering import gather_rows
 from .outputs import RankingOutput
@@ -56,11 +56,15 @@ class DualEncoderConfig(RankingModelConfig):
     scale: float | None = None  # factor on all scores; None: 20 for cosines, else 1
     learn_scale: bool = False  # the scale is where a learned one starts
     embedding_dropout: float = 0.1  # Appendix B
+    # Another model that embeds the documents: {"name": …, "fingerprints": {number format: …}}; None: this one does.
+    document_model: dict | None = None
 
     def __post_init__(self, **kwargs):
-        """Refuse a pooling that does not exist and a scale that cannot be; raises ValueError."""
+        """Raise ValueError for a pooling that does not exist, a scale that cannot be, or two encoders of documents."""
         self.check_choice("pooling", *POOLINGS)
         self.check_scale()
+        if self.document_model is not None and not self.tied:
+            raise ValueError("tied must be true where another model embeds the documents")
         super().__post_init__(**kwargs)
 
     def start_scale(self) -> float:
@@ -88,6 +92,8 @@ class DualEncoder(RankingModel):
         self.output_norm = nn.LayerNorm(width) if config.output_norm else None
         self.dropout = nn.Dropout(config.embedding_dropout)
         self.score_scale = ScoreScale(config.start_scale(), config.learn_scale)
+        if config.document_model is not None:
+            self.main_input_name = "query_input_ids"
         freeze_poolers(self)
         self.post_init()
 
@@ -111,6 +117,7 @@ class DualEncoder(RankingModel):
             ValueError: as `load_encoder`, or a pooling or layers after it that we do not have.
         """
         hub, fields = split_keywords(config_fields)
+        hub = query_arguments(name_or_path, **hub)
         start = starting_fields(name_or_path, whole=layers is None, chosen=fields.keys(), **hub)
         projection = read_projection(name_or_path, **hub) if start.get("projection_size") else None
         start |= starting_prompts(name_or_path, **hub)
@@ -126,6 +133,7 @@ class DualEncoder(RankingModel):
     @classmethod
     def from_published(cls, name_or_path: str, fields: dict, hub: dict) -> "DualEncoder":
         """Load a published folder whose config fields were read before."""
+        hub = query_arguments(name_or_path, **hub)
         projection = read_projection(name_or_path, **hub) if fields.get("projection_size") else None
         fields = starting_prompts(name_or_path, **hub) | fields
         return cls.wrap(load_encoder(AutoModel, name_or_path, **hub), **fields).with_projection(projection)
@@ -169,10 +177,11 @@ class DualEncoder(RankingModel):
         self,
         query_input_ids: Tensor,
         query_attention_mask: Tensor,
-        document_input_ids: Tensor,
-        document_attention_mask: Tensor,
-        document_index: Tensor,
+        document_input_ids: Tensor | None = None,
+        document_attention_mask: Tensor | None = None,
+        document_index: Tensor | None = None,
         gather_documents: bool = False,
+        document_embeddings: Tensor | None = None,
     ) -> RankingOutput:
         """Score the documents of each query.
 
@@ -181,19 +190,24 @@ class DualEncoder(RankingModel):
             document_input_ids, document_attention_mask: [N, D], distinct documents.
             document_index: [B, K] rows of the N documents, -1 for none.
             gather_documents: `document_index` is of the documents of all processes, in rank order.
+            document_embeddings: [N, H], where another model has embedded the documents; their tokens are not read.
 
         Returns:
             Scores [B, K] float32, -inf where there is no document or one without a token.
         """
         queries = self.embed_in_blocks(query_input_ids, query_attention_mask, "query")
-        documents = self.embed_in_blocks(document_input_ids, document_attention_mask, "document")
-        empty = ~document_attention_mask.any(dim=1)
+        if document_embeddings is None:
+            document_embeddings = self.embed_in_blocks(document_input_ids, document_attention_mask, "document")
+            empty = ~document_attention_mask.any(dim=1)
+        else:
+            empty = torch.zeros(len(document_embeddings), dtype=torch.bool, device=document_embeddings.device)
+        documents = document_embeddings
         if gather_documents:
             documents, empty = gather_rows(documents), gather_rows(empty)
         with torch.autocast(queries.device.type, enabled=False):  # 8 bits of mantissa would tie scores near 700
             scores = self.score_scale((queries @ documents.T).gather(1, document_index.clamp(min=0)))
         absent = (document_index < 0) | empty[document_index]
-        return RankingOutput(scores=scores.masked_fill(absent, -torch.inf))
+        return RankingOutput(scores.masked_fill(absent, -torch.inf), queries, document_embeddings)
 
 
 DualEncoderConfig.register_for_auto_class()

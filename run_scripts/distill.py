@@ -61,6 +61,14 @@ class StudentArguments:
         metadata={"help": f"ColBERT: more of its config, a mapping or JSON: {', '.join(COLBERT_ARGS)}."},
     )
     train_rows: int | None = option("Use this many lists, the first by hash.")
+    embedding_teacher: str | None = option(
+        "Dual encoder: folder or Hub id of a model whose embeddings it matches. With ranking_weight 0, --data may be "
+        "any collection with queries."
+    )
+    document_encoder: str | None = option(
+        "Dual encoder: folder or Hub id of a model that embeds the documents and stays as it is. Only queries are "
+        "trained, also to match its embeddings of them."
+    )
 
     def __post_init__(self):
         if isinstance(self.colbert_args, str):
@@ -73,6 +81,27 @@ class StudentArguments:
             raise InputError("scale, learn_scale: a cross_encoder has none; its last layer scales its scores")
         if self.architecture != "dual_encoder" and self.normalize is not None:
             raise InputError("normalize: of a dual_encoder; a colbert has it in colbert_args")
+        for name in ("embedding_teacher", "document_encoder"):
+            if getattr(self, name) is not None and self.architecture != "dual_encoder":
+                raise InputError(f"{name}: for a dual_encoder, which makes one vector of a text")
+        if self.document_encoder is not None:
+            self.check_document_encoder()
+
+    def check_document_encoder(self) -> None:
+        """Raise InputError for options about documents, which another model embeds."""
+        if self.embedding_teacher not in (None, self.document_encoder):
+            raise InputError(
+                "embedding_teacher: with document_encoder the queries match that model's own, which are where its "
+                f"documents are; leave {self.embedding_teacher} out"
+            )
+        reasons = {
+            "tied": ("false would train another encoder of documents", not self.tied),
+            "document_prompt": ("documents are embedded with that model's own", self.document_prompt is not None),
+            "output_norm": ("such a query encoder could not be published", self.output_norm),
+        }
+        for name, (reason, applies) in reasons.items():
+            if applies:
+                raise InputError(f"{name}: {reason}, {self.document_encoder}")
 
 
 def make_parser() -> HfArgumentParser:

@@ -96,8 +96,8 @@ def put(arguments: IndexArguments) -> None:
     if arguments.add:
         documents = read_corpus(arguments.add, arguments.cache_dir)
     encoded = open_encoding(arguments, scorer, documents)
-    name, index_type = arguments.store_name, arguments.index_type
-    with create_store(arguments.store, name, scorer.fingerprint, encoded.width, index_type) as store:
+    name, index_type, model = arguments.store_name, arguments.index_type, scorer.side_fingerprint("document")
+    with create_store(arguments.store, name, model, encoded.width, index_type) as store:
         written = fill_store(store, documents, encoded)
         logger.info("%s: %s documents put, %s there", store.uri, f"{written:,}", f"{len(store):,}")
         report_recall(arguments, scorer, documents, encoded, store)

@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from m3se.modeling.base import RankingModelConfig
 from m3se.trainers.data import DocumentTable
 from m3se.trainers.errors import InputError
+from m3se.trainers.matching.text_embeddings import TextEmbeddings
 from m3se.trainers.models.text_inputs import TextInputs
 
 
@@ -27,6 +28,10 @@ class RankingCollator:
         document_keys     [N] positions in the document table: the same document has the same key in every process
         own_keys          [B, P] keys of a query's own documents and known positives, -1 for none
         query_ids         B strings, for messages
+
+    With `teacher_embeddings`, those of the batch's texts are there too: teacher_query_embeddings [B, T] and
+    teacher_document_embeddings [N, T] float32. With `document_embeddings`, document_embeddings [N, H] float32 take the
+    place of the documents' tokens, and of the teacher's embeddings of documents.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -35,14 +40,16 @@ class RankingCollator:
     document_length: int
     query_prompt: str = ""
     document_prompt: str = ""
+    teacher_embeddings: TextEmbeddings | None = None
+    document_embeddings: TextEmbeddings | None = None
 
     @classmethod
     def for_model(
-        cls, tokenizer: PreTrainedTokenizerBase, documents: DocumentTable, config: RankingModelConfig
+        cls, tokenizer: PreTrainedTokenizerBase, documents: DocumentTable, config: RankingModelConfig, **embeddings
     ) -> "RankingCollator":
-        """Make the collator of a model of ours, with the lengths and prompts of its config."""
+        """Make the collator of a model of ours, with the lengths and prompts of its config, and perhaps embeddings."""
         lengths = config.query_length, config.document_length
-        return cls(tokenizer, documents, *lengths, config.query_prompt, config.document_prompt)
+        return cls(tokenizer, documents, *lengths, config.query_prompt, config.document_prompt, **embeddings)
 
     def check_prompts(self, config: RankingModelConfig) -> None:
         """Raise InputError when the model expects other words before its texts than are put there."""
@@ -64,22 +71,34 @@ class RankingCollator:
         places = dict(zip(places, range(len(places)), strict=True))
         document_keys = list(map(keys.__getitem__, places))
         index = ragged(numbered(listed, places), -1, torch.long)
+        queries = column(rows, "query")
         return {
-            **self.encode(column(rows, "query"), "query"),
-            **self.encode(self.documents.texts_at(document_keys), "document"),
+            **self.encode(queries, "query"),
+            **self.encode_positions(document_keys),
+            **self.teacher_vectors(queries, document_keys),
             "document_index": index,
             "mask": index >= 0,
             "labels": ragged(column(rows, "labels"), 0.0, torch.float32),
             "teacher_scores": ragged(teacher_scores, torch.nan, torch.float32),
-            "document_keys": torch.tensor(document_keys),
             "own_keys": ragged(numbered(own, keys), -1, torch.long),
             "query_ids": column(rows, "query_id"),
         }
 
     def encode_positions(self, positions: list[int]) -> dict[str, Tensor]:
-        """Encode documents by their position in the table: ids, mask [M, D] and keys [M]."""
-        texts = self.documents.texts_at(positions)
-        return {**self.encode(texts, "document"), "document_keys": torch.tensor(positions)}
+        """Encode documents by their position in the table: ids and mask [M, D], or embeddings [M, H], and keys [M]."""
+        keys = {"document_keys": torch.tensor(positions)}
+        if self.document_embeddings is not None:
+            return {"document_embeddings": self.document_embeddings.document_vectors(positions), **keys}
+        return {**self.encode(self.documents.texts_at(positions), "document"), **keys}
+
+    def teacher_vectors(self, queries: list[str], positions: list[int]) -> dict[str, Tensor]:
+        """Look up the teacher's embeddings of queries and of documents, by position; none without a teacher."""
+        if self.teacher_embeddings is None:
+            return {}
+        vectors = {"teacher_query_embeddings": self.teacher_embeddings.query_vectors(queries)}
+        if self.document_embeddings is None:
+            vectors["teacher_document_embeddings"] = self.teacher_embeddings.document_vectors(positions)
+        return vectors
 
     def encode(self, texts: list[str], side: str) -> dict[str, Tensor]:
         """Tokenise the texts of a side ("query" or "document"): ids and mask, as `TextInputs` makes them."""

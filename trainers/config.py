@@ -24,6 +24,8 @@ from m3se.trainers.trainer_options import (
 METRICS = ("nDCG@10", "MRR@10", "loss")  # of `DistillationTrainer.evaluate`
 RANGES = {
     "one_hot_weight": (0, 1),
+    "ranking_weight": (0, math.inf),
+    "embedding_weight": (0, math.inf),
     "token_dropout": (0, 1),
     "mlm_weight": (0, math.inf),
     "sample_documents": (2, math.inf),
@@ -110,6 +112,11 @@ class RankingConfig(RankingOptions, TrainingArguments):
             better = {"mode": "max" if self.greater_is_better else "min"}
             self.lr_scheduler_kwargs = better | (self.lr_scheduler_kwargs or {})
         refuse_schedule(self)
+
+    @property
+    def ranks(self) -> bool:
+        """Return false when the ranking loss has no weight, so that neither labels nor scores are needed."""
+        return self.ranking_weight != 0
 
     def check_score_scale(self) -> None:
         """Raise InputError for a scale that the loss has no use for, or that nothing could be measured for."""

@@ -5,13 +5,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from datasets import Dataset
 from torch import Tensor
 from torch.utils import data
 from transformers import EarlyStoppingCallback, EvalPrediction, Trainer
 
 from m3se.modeling.cross_encoder import CrossEncoder
 from m3se.modeling.gathering import gather_rows
+from m3se.modeling.outputs import RankingOutput
 from m3se.trainers.callbacks import FiniteGradients, NewEpoch, limit_checkpoints
 from m3se.trainers.collators import RankingCollator
 from m3se.trainers.config import RankingConfig
@@ -19,16 +19,20 @@ from m3se.trainers.data import DocumentTable
 from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.metrics import ndcg, reciprocal_rank
 from m3se.trainers.losses import LOSSES, list_variances, softmax_ce, usable_queries
+from m3se.trainers.matching.projection import matching_loss
+from m3se.trainers.matching.text_embeddings import TextEmbeddings
 from m3se.trainers.meter import Meter
 from m3se.trainers.models.parts import document_encoder, find_ranking_model
 from m3se.trainers.negatives import add_columns, append_documents, draw_documents, negative_columns
 from m3se.trainers.regularisers import hide_tokens, masked_lm_loss
 from m3se.trainers.sampling import Rows, SampledRows, sample_rows
 from m3se.trainers.teacher.score_scale import FittedScale
+from m3se.trainers.trainer_checks import check_trainer
 
 
 TARGETS = ("mask", "labels", "teacher_scores")
-UNSEEN = ("document_keys", "own_keys", "query_ids")  # batch entries that the model does not see
+TEACHER_VECTORS = ("teacher_query_embeddings", "teacher_document_embeddings")
+UNSEEN = ("document_keys", "own_keys", "query_ids", *TEACHER_VECTORS)  # batch entries that the model does not see
 
 
 class DistillationTrainer(Trainer):
@@ -40,10 +44,11 @@ class DistillationTrainer(Trainer):
     Data sets are any of torch or `datasets`, and `data_collator` is any callable that makes the batch which
     `RankingCollator` describes. Of that batch `own_keys` and `document_keys` are read for added negatives only, and
     `query_ids` for messages only. A RankingCollator is needed for `uniform_negatives` and `eval_documents`, rows with
-    `document_ids` and `labels` for `sample_documents`.
+    `document_ids` and `labels` for `sample_documents`, and `teacher_query_embeddings` for `embedding_weight`.
 
     Args:
         eval_documents: the texts of the dev rows, where that is another table than the collator's.
+        eval_embeddings: of those texts, where the collator has `document_embeddings`.
 
     Raises:
         InputError: an option asks for what the tokeniser, the encoder, the collator or the rows do not have.
@@ -53,11 +58,17 @@ class DistillationTrainer(Trainer):
     data_collator: Callable[[list], dict]
     loss_is_scaled_for_ga = False  # our losses are means over the micro-batch: Trainer divides by the accumulation
 
-    def __init__(self, *args, eval_documents: DocumentTable | None = None, **kwargs):
+    def __init__(
+        self,
+        *args,
+        eval_documents: DocumentTable | None = None,
+        eval_embeddings: TextEmbeddings | None = None,
+        **kwargs,
+    ):
         super().__init__(*args, compute_metrics=mean_metrics, **kwargs)
-        self.eval_documents = eval_documents
+        self.eval_documents, self.eval_embeddings = eval_documents, eval_embeddings
         self.ranking_model = find_ranking_model(self.model)
-        self.check_options()
+        check_trainer(self)
         self.train_sample = sample_rows(self.train_dataset, self.args.train_sample_size, self.args.seed)
         if self.args.sample_documents is not None and self.train_dataset is not None:
             self.train_dataset = SampledRows(self.train_dataset, self.args.sample_documents, self.args.seed)
@@ -73,40 +84,6 @@ class DistillationTrainer(Trainer):
         limit_checkpoints(self)
         if self.args.early_stopping_patience is not None:
             self.add_callback(EarlyStoppingCallback(self.args.early_stopping_patience))
-
-    def check_options(self) -> None:
-        """Raise InputError for options that this model, tokeniser, collator or data set cannot serve."""
-        self.check_data()
-        hides = self.args.token_dropout or self.args.mlm_weight
-        if hides and self.processing_class.mask_token_id is None:
-            raise InputError("token_dropout and mlm_weight need a tokeniser with a mask token")
-        encoder = document_encoder(self.ranking_model)
-        words, states = encoder.get_input_embeddings().embedding_dim, encoder.config.hidden_size
-        if self.args.mlm_weight and words != states:  # the head is the word embeddings
-            raise InputError(
-                f"mlm_weight: expected an encoder with word embeddings as wide as its states, {states}, got {words}"
-            )
-
-    def check_data(self) -> None:
-        """Raise InputError for options that ask more of the collator or the rows than is there."""
-        if isinstance(self.data_collator, RankingCollator):
-            self.data_collator.check_prompts(self.ranking_model.config)
-            collection = len(self.data_collator.documents)
-            if self.args.uniform_negatives > collection:
-                raise InputError(f"uniform_negatives: expected at most {collection}, the size of the collection")
-        elif self.args.uniform_negatives or self.eval_documents:
-            name = "uniform_negatives" if self.args.uniform_negatives else "eval_documents"
-            raise InputError(f"{name}: needs a RankingCollator, which has a document table")
-        if isinstance(self.eval_dataset, Dataset):
-            self.args.check_dev_loss("teacher_scores" in self.eval_dataset.column_names)
-        if not hasattr(self.train_dataset, "__len__"):  # a stream, or none
-            return
-        rows = len(self.train_dataset)
-        step = self.args.train_batch_size * self.args.world_size
-        if self.args.dataloader_drop_last and rows < step:
-            raise InputError(f"dataloader_drop_last: expected at least {step} rows, a whole batch, got {rows}")
-        if self.args.sample_documents and not (rows and {"document_ids", "labels"} <= set(self.train_dataset[0])):
-            raise InputError("sample_documents: needs rows with document_ids and labels")
 
     def init_hf_repo(self, *args, **kwargs) -> None:
         """Raise InputError: Trainer's own upload would take its arguments along, a pickle with paths."""
@@ -126,25 +103,36 @@ class DistillationTrainer(Trainer):
             FloatingPointError: the loss is not finite; the message names the step and the queries.
         """
         batch = self.augment(dict(inputs)) if model.training else dict(inputs)
-        scores, targets = self.score(model, batch)
+        outputs, targets = self.compute_outputs(model, batch)
+        scores = outputs.scores
         loss = self.ranking_loss(scores, **targets)
         if model.training:
             self.count(batch, scores.detach(), targets)
+            if self.args.ranking_weight is not None:
+                loss = self.args.ranking_weight * loss
             loss = loss + self.auxiliary_loss(batch)
+            if self.args.embedding_weight:
+                loss = loss + self.args.embedding_weight * matching_loss(self.ranking_model, outputs, inputs)
         if not torch.isfinite(loss):
             names = batch.get("query_ids") or [f"number {number}" for number in range(len(scores))]
             raise FloatingPointError(self.describe_failure(loss.item(), names, scores, targets))
         return (loss, {"scores": scores, **targets}) if return_outputs else loss
 
     def score(self, model, batch: dict) -> tuple[Tensor, dict[str, Tensor]]:
-        """Score a batch in float32, [B, K], and take its targets; a document without a token is masked out.
+        """Score a batch in float32, [B, K], and take its targets, as `compute_outputs` does."""
+        outputs, targets = self.compute_outputs(model, batch)
+        return outputs.scores, targets
+
+    def compute_outputs(self, model, batch: dict) -> tuple[RankingOutput, dict[str, Tensor]]:
+        """Run a batch, with scores [B, K] in float32, and take its targets; a document without a token is masked out.
 
         Raises:
             ValueError: a target is missing, or has another shape than the scores, which broadcasting would hide.
         """
         inputs = {name: value for name, value in batch.items() if name not in (*TARGETS, *UNSEEN)}
         with self.accelerator.autocast():
-            scores = model(**inputs).scores.float()
+            outputs = model(**inputs)
+        outputs.scores = scores = outputs.scores.float()
         targets: dict[str, Tensor] = {}
         for name in TARGETS:
             if name not in batch:
@@ -152,7 +140,7 @@ class DistillationTrainer(Trainer):
             targets[name] = batch[name]
             if scores.shape != batch[name].shape:
                 raise ValueError(f"scores {list(scores.shape)}, {name} {list(batch[name].shape)}")
-        return scores, targets | {"mask": targets["mask"] & (scores != -torch.inf)}  # NaN stays in, to be seen
+        return outputs, targets | {"mask": targets["mask"] & (scores != -torch.inf)}  # NaN stays in, to be seen
 
     def ranking_loss(self, scores: Tensor, teacher_scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
         """Compute the chosen loss, mixed with the one-hot loss by `one_hot_weight`: [B, K] each -> scalar."""
@@ -183,7 +171,7 @@ class DistillationTrainer(Trainer):
             added = self._prepare_inputs(self.data_collator.encode_positions(drawn))
             batch = append_documents(batch, added, self.processing_class.pad_token_id)
         if self.args.token_dropout:
-            for side in ("query", "document"):
+            for side in ("query", "document")[: 1 + ("document_input_ids" in batch)]:
                 ids, mask = batch[f"{side}_input_ids"], batch[f"{side}_attention_mask"]
                 batch[f"{side}_input_ids"], _ = hide_tokens(ids, mask, self.args.token_dropout, self.processing_class)
         adds = self.args.in_batch_negatives or self.args.uniform_negatives
@@ -213,8 +201,9 @@ class DistillationTrainer(Trainer):
         """Give the meter what the next training log says about this micro-batch."""
         # a cross-encoder reads a document once per query, the others once per batch
         pairs = isinstance(self.ranking_model, CrossEncoder)
-        documents = int(targets["mask"].sum()) if pairs else len(batch["document_input_ids"])
-        self.meter.add(scores, targets["teacher_scores"], targets["mask"], self.usable(**targets), documents)
+        documents = int(targets["mask"].sum()) if pairs else len(batch.get("document_input_ids", ()))
+        usable = self.usable(**targets) | bool(self.args.embedding_weight)
+        self.meter.add(scores, targets["teacher_scores"], targets["mask"], usable, documents)
 
     def describe_failure(self, loss: float, query_ids: list[str], scores: Tensor, targets: dict[str, Tensor]) -> str:
         """Say of a loss that is not finite when it came, and of which queries."""
@@ -238,8 +227,11 @@ class DistillationTrainer(Trainer):
         """
         rows = self.eval_dataset if eval_dataset is None else eval_dataset
         collator = self.data_collator
+        if isinstance(collator, RankingCollator):  # the teacher has embedded the training queries only
+            collator = replace(collator, teacher_embeddings=None)
         if self.eval_documents is not None:
-            collator = replace(collator, documents=self.eval_documents)
+            embeddings = {"document_embeddings": self.eval_embeddings}
+            collator = replace(collator, documents=self.eval_documents, **embeddings)
         metrics = self.measure(rows, collator, metric_key_prefix)
         if eval_dataset is None and len(self.train_sample):
             metrics |= self.measure(self.train_sample, self.data_collator, "train")

@@ -17,6 +17,8 @@ from m3se.trainers.collators import RankingCollator
 from m3se.trainers.config import RankingConfig
 from m3se.trainers.data import RankingLists
 from m3se.trainers.distillation_trainer import DistillationTrainer
+from m3se.trainers.matching.projection import drop_projection
+from m3se.trainers.matching.text_embeddings import TextEmbeddings
 from m3se.trainers.run_folder import last_checkpoint, save_model, write_record, write_report
 from m3se.trainers.trainer_options import replaced_sharding
 
@@ -32,6 +34,7 @@ def fit(
     config: RankingConfig,
     record: dict,
     publish: Callable[[Path], object] | None = None,
+    embeddings: dict[str, TextEmbeddings] | None = None,
 ) -> None:
     """Train a model, going on from the last checkpoint if there is one, and write it and its record to output_dir.
 
@@ -44,23 +47,15 @@ def fit(
         config: options; `output_dir` is where everything goes.
         record: what is known of the run before it starts; training.json gets it with what training adds.
         publish: called by the first process with output_dir, once everything has been written there.
+        embeddings: of another model: `teacher_embeddings` and `document_embeddings` of the collator, and
+            `eval_embeddings` of the trainer.
     """
     log_precision(config)
     log_prompts(model.config)
     if replaced := replaced_sharding(config):
         logger.warning(replaced)
     exchange_dropout(model, config.device)
-    collator = RankingCollator.for_model(tokenizer, lists.documents, model.config)
-    trainer = DistillationTrainer(
-        model=model,
-        args=config,
-        data_collator=collator,
-        train_dataset=lists.rows,
-        eval_dataset=dev.rows if dev else None,
-        eval_documents=dev.documents if dev else None,
-        processing_class=tokenizer,
-        callbacks=[SummedCheckpoints()],
-    )
+    trainer = make_trainer(model, tokenizer, lists, dev, config, dict(embeddings or {}))
     output = Path(config.output_dir)
     if trainer.is_world_process_zero():
         write_report(output, lists, dev)
@@ -70,6 +65,7 @@ def fit(
     started = time.perf_counter()
     trainer.train(resume_from_checkpoint=checkpoint)
     seconds = time.perf_counter() - started
+    drop_projection(trainer.model)
     save_model(trainer, output)
     if trainer.is_world_process_zero():
         if trainer.score_scale.spreads is not None:
@@ -81,6 +77,37 @@ def fit(
             publish(output)
     if config.world_size > 1:
         shut_down(trainer)
+
+
+def make_trainer(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    lists: RankingLists,
+    dev: RankingLists | None,
+    config: RankingConfig,
+    embeddings: dict[str, TextEmbeddings],
+) -> DistillationTrainer:
+    """Make the trainer of a model; the arguments are those of `fit`.
+
+    Args:
+        model, tokenizer: what is trained.
+        lists, dev: the data.
+        config: options.
+        embeddings: of another model.
+    """
+    eval_embeddings = embeddings.pop("eval_embeddings", None)
+    collator = RankingCollator.for_model(tokenizer, lists.documents, model.config, **embeddings)
+    return DistillationTrainer(
+        model=model,
+        args=config,
+        data_collator=collator,
+        train_dataset=lists.rows,
+        eval_dataset=dev.rows if dev else None,
+        eval_documents=dev.documents if dev else None,
+        eval_embeddings=eval_embeddings,
+        processing_class=tokenizer,
+        callbacks=[SummedCheckpoints()],
+    )
 
 
 def exchange_dropout(model: PreTrainedModel, device: torch.device) -> None:

@@ -18,9 +18,16 @@ def draw_documents(collection_size: int, count: int, seed: list[int]) -> list[in
 
 
 def append_documents(batch: dict[str, Tensor], added: dict[str, Tensor], pad_token_id: int) -> dict[str, Tensor]:
-    """Put further documents (ids and mask [M, D'], keys [M]) behind the N of a batch, padded to the wider of both."""
+    """Put further documents behind the N of a batch: ids and mask [M, D'], or embeddings [M, H], and keys [M].
+
+    Tokens are padded to the wider of both.
+    """
+    joined = {}
+    for name in added.keys() & {"document_keys", "document_embeddings"}:
+        joined[name] = torch.cat([batch[name], added[name]])
+    if "document_embeddings" in added:
+        return batch | joined
     width = max(batch["document_input_ids"].shape[1], added["document_input_ids"].shape[1])
-    joined = {"document_keys": torch.cat([batch["document_keys"], added["document_keys"]])}
     for name, fill in (("document_input_ids", pad_token_id), ("document_attention_mask", 0)):
         parts = [pad(part[name], (0, width - part[name].shape[1]), value=fill) for part in (batch, added)]
         joined[name] = torch.cat(parts)

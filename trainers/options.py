@@ -25,6 +25,12 @@ class RankingOptions:
     one_hot_weight: float = field(
         default=0.0, metadata={"help": "Share w of the one-hot loss: (1 - w) * loss + w * softmax_ce."}
     )
+    ranking_weight: float | None = field(
+        default=None, metadata={"help": "Weight of all that, beside embedding matching; 0: that alone (default: 1)."}
+    )
+    embedding_weight: float | None = field(
+        default=None, metadata={"help": "Weight of the distance to another model's embeddings (default: 1 with one)."}
+    )
     score_scale: str | None = field(
         default=None,
         metadata={

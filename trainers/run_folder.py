@@ -44,6 +44,8 @@ HYPERPARAMETERS = (
     "warmup_steps",
     "weight_decay",
     "one_hot_weight",
+    "ranking_weight",
+    "embedding_weight",
     "score_scale",
     "sample_documents",
     "in_batch_negatives",

@@ -13,11 +13,15 @@ from m3se.run_scripts.cli.arguments import DevArguments, EncoderArguments, RunAr
 from m3se.run_scripts.distill import StudentArguments
 from m3se.run_scripts.work.training import adapt, train
 from m3se.trainers.config import RankingConfig
-from m3se.trainers.data import RankingLists, lists_relevant_from
+from m3se.trainers.data import RankingLists, lists_relevant_from, read_data
+from m3se.trainers.data.schema import holds_lists
 from m3se.trainers.errors import InputError
 from m3se.trainers.losses import NEEDS_TEACHER
+from m3se.trainers.matching.other_model import OtherModel
+from m3se.trainers.matching.texts import text_rows
 from m3se.trainers.meter import count_unusable
 from m3se.trainers.models.backbones import encoder_path
+from m3se.trainers.models.model_info import ModelInfo
 from m3se.trainers.teacher.temperature import describe_loss, resolve_temperature
 
 
@@ -47,19 +51,55 @@ def main(
     """
     if config.score_scale == "learned" and student.learn_scale is None:
         student = replace(student, learn_scale=True)
+    other = load_other_model(student, config)
     train(
         student,
         encoder,
         dev,
         run_arguments,
         config,
-        build_model=lambda: build_model(student, encoder),
-        read_lists=lambda: read_lists(student, config, dev.relevance_level),
+        build_model=lambda: build_model(student, encoder, other),
+        read_lists=lambda: read_lists(student, config, dev),
+        other=other,
     )
 
 
-def build_model(student: StudentArguments, arguments: EncoderArguments) -> PreTrainedModel | PeftModel:
+def load_other_model(student: StudentArguments, config: RankingConfig) -> OtherModel | None:
+    """Load the model that a student is trained beside, and complete the weights of the losses; None without one.
+
+    Args:
+        student: names it.
+        config: `embedding_weight` becomes 1 where nobody chose it.
+
+    Raises:
+        InputError: weights that contradict the options, or a model that does not embed a text in one vector.
+    """
+    name = student.document_encoder or student.embedding_teacher
+    if name is None:
+        if config.embedding_weight:
+            raise InputError("embedding_weight: name the other model with embedding_teacher or document_encoder")
+        return None
+    if config.embedding_weight is None:
+        config.embedding_weight = 1.0
+    if student.embedding_teacher is not None and not config.embedding_weight:
+        raise InputError("embedding_teacher: has no effect with embedding_weight 0")
+    if not config.ranks and not config.embedding_weight:
+        raise InputError("ranking_weight, embedding_weight: both are 0, which leaves nothing to learn")
+    if student.document_encoder is not None and config.mlm_weight:
+        raise InputError("mlm_weight: reads the documents' tokens, and document_encoder has embedded them before")
+    uses = {"has_documents": student.document_encoder is not None, "matches": config.embedding_weight > 0}
+    return OtherModel.load(name, config.device, **uses)
+
+
+def build_model(
+    student: StudentArguments, arguments: EncoderArguments, other: OtherModel | None = None
+) -> PreTrainedModel | PeftModel:
     """Return the untrained student.
+
+    Args:
+        student: its shape.
+        arguments: what it starts from.
+        other: the model that it is trained beside, if any.
 
     Raises:
         InputError: the encoder cannot be used, or an option does not fit it.
@@ -72,7 +112,11 @@ def build_model(student: StudentArguments, arguments: EncoderArguments) -> PreTr
     if student.architecture == "dual_encoder":
         options = ("pooling", "tied", "projection_size", "output_norm", "normalize", "embedding_dropout", *SCALE)
         shape = {name: getattr(student, name) for name in options if getattr(student, name) is not None}
+        if other is not None and other.has_documents:
+            shape |= other.query_encoder_fields(ModelInfo.read(path), arguments.layers, shape.keys())
         model = DualEncoder.from_encoder(path, **fields, **shape)
+        if other is not None:
+            other.join(model, has_adapters=arguments.lora_r is not None)
     elif student.architecture == "colbert":
         options = ("projection_size", "embedding_dropout", *SCALE)
         shape = {name: getattr(student, name) for name in options if getattr(student, name) is not None}
@@ -86,10 +130,24 @@ def build_model(student: StudentArguments, arguments: EncoderArguments) -> PreTr
     return adapt(model, arguments)
 
 
-def read_lists(student: StudentArguments, config: RankingConfig, level: int) -> RankingLists:
-    """Load the training lists with labels from grade `level` on. Raises InputError when nothing can be learnt."""
-    lists = lists_relevant_from(load_lists(student, config), level)
-    return check_usable(lists, config, student.data)
+def read_texts(student: StudentArguments, config: RankingConfig, dev: DevArguments) -> RankingLists:
+    """Read the texts of a collection to match embeddings on. The training sample becomes empty: they are no lists."""
+    options = {"cache_dir": dev.cache_dir, "allow_missing": dev.allow_missing, "unlabelled": True}
+    collection = read_data(student.data, "train", **options)
+    config.train_sample_size = 0
+    return text_rows(collection, with_documents=student.document_encoder is None).first(student.train_rows)
+
+
+def read_lists(student: StudentArguments, config: RankingConfig, dev: DevArguments) -> RankingLists:
+    """Load the training lists, with labels from dev's grade on, or texts alone where only embeddings are matched.
+
+    Raises:
+        InputError: nothing can be learnt from them.
+    """
+    if not config.ranks and not holds_lists(student.data):
+        return read_texts(student, config, dev)
+    lists = lists_relevant_from(load_lists(student, config), dev.relevance_level)
+    return check_usable(lists, config, student.data) if config.ranks else lists
 
 
 def load_lists(student: StudentArguments, config: RankingConfig) -> RankingLists:
@@ -101,6 +159,8 @@ def load_lists(student: StudentArguments, config: RankingConfig) -> RankingLists
     lists = RankingLists.load(student.data).first(student.train_rows)
     if len(lists.rows) == 0:
         raise InputError(f"{student.data}: no list to train on (train_rows: {student.train_rows})")
+    if not config.ranks:
+        return lists
     if config.loss in NEEDS_TEACHER and "teacher_scores" not in lists.rows.column_names:
         raise InputError(f"{student.data}: loss {config.loss} needs teacher scores; run score_with_teacher.py first")
     config.loss_args = resolve_temperature(config.loss_args, lists)

@@ -51,7 +51,7 @@ def open_encoding(arguments: SearchedArguments, scorer: DenseScorer, documents: 
     if arguments.encoding is None:
         return cached_encoding(scorer, documents, arguments.cache_dir)
     encoded = EmbeddedCollection(arguments.encoding)
-    encoded.check(scorer.fingerprint, documents.fingerprint)
+    encoded.check(scorer.side_fingerprint("document"), documents.fingerprint)
     return encoded
 
 

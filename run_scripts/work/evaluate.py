@@ -155,7 +155,7 @@ def search_database(
     arguments: EvaluationArguments, scorer: DenseScorer, collection: Collection, depth: int
 ) -> tuple[Run, dict]:
     """Search as `search_all` does, in a database; its recall is known where the same embeddings are in the cache."""
-    with open_store(arguments.store, arguments.store_name, scorer.fingerprint) as store:
+    with open_store(arguments.store, arguments.store_name, scorer.side_fingerprint("document")) as store:
         encoded = None
         if len(store) == len(collection.documents) and store.index_type != EXACT:
             encoded = complete_encoding(scorer, collection.documents, arguments.cache_dir)

@@ -80,7 +80,7 @@ def search_store(arguments: SearchArguments, queries: list[str]) -> Answers:
     is_int8 = backend.dtype == INT8
     documents = read_documents(arguments.data, arguments.cache_dir, arguments.split) if is_int8 else None
     compile_searcher(scorer, backend, documents, arguments.cache_dir)
-    with open_store(arguments.store, arguments.store_name, scorer.fingerprint) as store:
+    with open_store(arguments.store, arguments.store_name, scorer.side_fingerprint("document")) as store:
         count, started = len(store), time.perf_counter()
         vectors = scorer.encode(queries, "query")
         options = {"where": arguments.where or "", "effort": arguments.effort, "with_texts": True}

@@ -21,6 +21,7 @@ from m3se.trainers.data import (
 from m3se.trainers.data.schema import hash_subset, holds_lists
 from m3se.trainers.errors import InputError
 from m3se.trainers.fitting import fit
+from m3se.trainers.matching.other_model import OtherModel
 from m3se.trainers.models.backbones import as_input_errors, check_lengths, encoder_path
 from m3se.trainers.models.inspection import inspect_model, load_tokenizer
 from m3se.trainers.models.lora import add_adapter
@@ -37,6 +38,7 @@ def train(
     config: RankingConfig,
     build_model: Callable[[], PreTrainedModel],
     read_lists: Callable[[], RankingLists],
+    other: OtherModel | None = None,
 ) -> None:
     """Train a model, or reuse the finished run of the same options and data.
 
@@ -50,6 +52,7 @@ def train(
         config: options of the training.
         build_model: makes the untrained model.
         read_lists: reads what is trained on.
+        other: a model whose embeddings the training needs.
 
     Raises:
         InputError: an option, the encoder, the data or output_dir cannot be used.
@@ -67,12 +70,17 @@ def train(
         dev = read_dev_lists(data.data, dev_arguments, config.eval_strategy.value)
         sources = {"data": lists} if dev is None else {"data": lists, "dev": dev}
         key = run_key(config, [data, encoder], encoder_path(encoder.encoder), sources)
+        if other is not None:
+            key |= other.identity()
         with config.main_process_first(local=False):  # the others find what it has prepared
             done = already_done(config, key, run_arguments.overwrite)
         if not done:
             prompts = {"query": model.config.query_prompt, "document": model.config.document_prompt}
             record = start_record(config, [data, encoder], lists) | {"prompts": prompts}
-            fit(model, tokenizer, lists, dev, config, record, publish)
+            if other is not None:
+                record |= other.about()
+            embeddings = None if other is None else other.embed(lists, dev, dev_arguments.cache_dir)
+            fit(model, tokenizer, lists, dev, config, record, publish, embeddings)
         elif publish is not None and config.process_index == 0:
             publish(Path(config.output_dir))
 

@@ -8,13 +8,34 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from m3se import DualEncoder
 from m3se.modeling.gathering import gather_rows
+from m3se.trainers.data import RankingLists
+from m3se.trainers.matching.projection import add_projection
+from m3se.trainers.matching.text_embeddings import embed_lists
 from tests.worlds import tiny
 
 
 GLOBAL_BATCH = 8
 PLAIN_SGD = {"optim": "sgd", "max_grad_norm": 0.0, "learning_rate": 0.05, "lr_scheduler_type": "constant"}
 MARGINS = {"loss": "m3se", **PLAIN_SGD}
+MATCHING = {"ranking_weight": 0.5, **PLAIN_SGD}
+
+
+def student_with_projection(seed: int = 0, **fields) -> DualEncoder:
+    model = tiny.dual_encoder(seed, **fields)
+    add_projection(model, 24)
+    return model
+
+
+def teacher_vectors(name: str, lists: RankingLists, folder: Path) -> dict:
+    """The collator's embeddings for a job, which all processes make together."""
+    vectors = partial(embed_lists, cache_dir=folder)
+    if name == "fixed_documents":
+        return dict.fromkeys(["teacher_embeddings", "document_embeddings"], vectors(tiny.embedder(16), lists))
+    return {"teacher_embeddings": vectors(tiny.embedder(24), lists)} if name in ("matching", "resumed") else {}
+
+
 # name: how the model is built, and with which options it is trained
 JOBS = {
     "plain": (tiny.dual_encoder, PLAIN_SGD),
@@ -29,6 +50,9 @@ JOBS = {
         partial(tiny.dual_encoder, normalize=True, learn_scale=True),
         {"score_scale": "learned", "train_sample_size": 5, **MARGINS, "loss": "margin_mse", "learning_rate": 1e-6},
     ),
+    # the teacher's vectors are wider than the student's; the documents of the second are the teacher's
+    "matching": (student_with_projection, {"embedding_weight": 2.0, "in_batch_negatives": True, **MATCHING}),
+    "fixed_documents": (tiny.dual_encoder, {"embedding_weight": 2.0, "uniform_negatives": 5, **MATCHING}),
     # one negative for both processes: the second draws none
     "colbert": (tiny.colbert, {"in_batch_negatives": True, "uniform_negatives": 1, **PLAIN_SGD}),
     "cross_encoder": (tiny.cross_encoder, {"in_batch_negatives": True, "uniform_negatives": 3, **PLAIN_SGD}),
@@ -39,6 +63,7 @@ RANDOM = {
     "uniform_negatives": 3,
     "token_dropout": 0.3,
     "mlm_weight": 0.1,
+    "embedding_weight": 0.5,
 }
 
 
@@ -47,7 +72,9 @@ def train_job(name: str, folder: Path, processes: int) -> torch.Tensor:
     build, options = JOBS[name]
     size = GLOBAL_BATCH // processes // options.get("gradient_accumulation_steps", 1)
     lists = tiny.ranking_lists(queries=2 * GLOBAL_BATCH)
-    trainer = tiny.make_trainer(build(), lists, folder / name, per_device_train_batch_size=size, **options)
+    embeddings = teacher_vectors(name, lists, folder / "cache")
+    options = {"per_device_train_batch_size": size, **options}
+    trainer = tiny.make_trainer(build(), lists, folder / name, embeddings=embeddings, **options)
     assert trainer.args.world_size == processes
     trainer.train()
     return tiny.flat_weights(trainer.model)
@@ -72,10 +99,11 @@ def evaluate_job(folder: Path, processes: int) -> dict[str, float]:
 
 def resumable_trainer(folder: Path, processes: int, seed: int = 0):
     """Everything random at once: dropout, hidden tokens, drawn documents, shuffled rows. Two steps are an epoch."""
+    lists = tiny.ranking_lists()
     return tiny.make_trainer(
-        tiny.dual_encoder(seed, dropout=0.2), tiny.ranking_lists(), folder, max_steps=5, save_strategy="steps",
-        save_steps=1, gradient_accumulation_steps=2, per_device_train_batch_size=2 // processes, learning_rate=0.01,
-        **RANDOM,
+        student_with_projection(seed, dropout=0.2), lists, folder, max_steps=5, save_strategy="steps", save_steps=1,
+        gradient_accumulation_steps=2, per_device_train_batch_size=2 // processes, learning_rate=0.01,
+        embeddings=teacher_vectors("resumed", lists, folder / "cache"), **RANDOM,
     )  # fmt: skip
 
 

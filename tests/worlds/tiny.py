@@ -5,6 +5,7 @@ Plain functions, because the worker processes of the distributed tests build the
 
 import random
 
+import numpy as np
 import torch
 from datasets import Dataset
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -28,6 +29,7 @@ from m3se import (
     RankingConfig,
 )
 from m3se.trainers.data import DocumentTable, RankingLists
+from m3se.trainers.retrieval.scorers import DenseScorer
 
 
 TEXT = "red blue green tree river stone cloud fish bird horse bread salt iron glass paper sound light night"
@@ -110,8 +112,18 @@ def ranking_lists(queries: int = 8, documents: int = 4, seed: int = 0, scored: b
     return RankingLists(Dataset.from_list(rows), DocumentTable.from_texts(ids, texts))
 
 
-def collator(lists: RankingLists) -> RankingCollator:
-    return RankingCollator(tokenizer(), lists.documents, **LENGTHS)
+def collator(lists: RankingLists, **embeddings) -> RankingCollator:
+    return RankingCollator(tokenizer(), lists.documents, **LENGTHS, **embeddings)
+
+
+def embedder(width: int = 16, name: str = "tiny") -> DenseScorer:
+    """Vectors that depend on text and side only."""
+
+    def embed(texts, side, bar=None):
+        vectors = [np.random.default_rng([*f"{side} {text}".encode()]).standard_normal(width) for text in texts]
+        return np.array(vectors, dtype=np.float32)
+
+    return DenseScorer(embed, f"{name} {width}", torch.device("cpu"))
 
 
 def batch(lists: RankingLists, rows: list[int] | None = None) -> dict:
@@ -130,15 +142,15 @@ def flat_weights(model: PreTrainedModel) -> torch.Tensor:
 
 
 def make_trainer(
-    model, lists: RankingLists, folder, dev: RankingLists | None = None, **options
+    model, lists: RankingLists, folder, dev: RankingLists | None = None, embeddings: dict | None = None, **options
 ) -> DistillationTrainer:
-    """A trainer on the CPU, in float32 and silent, unless `options` say otherwise."""
+    """A trainer on the CPU, in float32 and silent, unless `options` say otherwise; `embeddings` as the collator's."""
     quiet = {"use_cpu": True, "report_to": "none", "disable_tqdm": True, "save_strategy": "no"}
     args = RankingConfig(output_dir=str(folder), **quiet | {"precision": "fp32", "max_steps": 2} | options)
     return DistillationTrainer(
         model=model,
         args=args,
-        data_collator=collator(lists),
+        data_collator=collator(lists, **embeddings or {}),
         train_dataset=lists.rows,
         eval_dataset=dev.rows if dev else None,
         eval_documents=dev.documents if dev else None,

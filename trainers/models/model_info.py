@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from huggingface_hub import snapshot_download
 from transformers import CONFIG_MAPPING, PreTrainedConfig
 
 import m3se.modeling.colbert
@@ -93,6 +94,15 @@ def refuse_missing_folder(name: str) -> None:
     path = Path(name)
     if not path.exists() and (path.is_absolute() or name.startswith(".") or len(path.parts) > 2):
         raise InputError(f"{name}: no such model folder")
+
+
+def tower_folder(name: str, tower: str) -> str | None:
+    """Return the folder of one of the two encoders of a published pair, fetched if need be; None for no pair."""
+    if read(name, f"{tower}/config.json") is None:
+        return None
+    if Path(name).is_dir():
+        return str(Path(name, tower))
+    return str(Path(snapshot_download(name, allow_patterns=f"{tower}/*"), tower))
 
 
 def refuse_pickled(name: str) -> None:

@@ -35,6 +35,7 @@ def encode_collection(
     shard_size: int = 65_536,
     process: int = 0,
     processes: int = 1,
+    side: str = "document",
 ) -> None:
     """Write the shards that `folder` lacks. A damaged shard is named in a warning, and written again.
 
@@ -45,6 +46,7 @@ def encode_collection(
         number_format: one of `FORMATS`.
         shard_size: documents of a shard.
         process, processes: this process's number and how many there are, of which each writes its share.
+        side: "document", or "query" for texts that are embedded as queries.
 
     Raises:
         InputError: the folder holds something else (another model, collection, format or shard size), the collection
@@ -57,12 +59,14 @@ def encode_collection(
         raise InputError(f"nothing to encode: {len(documents)} documents in shards of {shard_size}")
     description = {
         "documents": len(documents),
-        "width": scorer.encode(documents.texts(documents.ids[:1]), "document", None).shape[1],
+        "width": scorer.encode(documents.texts(documents.ids[:1]), side, None).shape[1],
         "format": number_format,
         "shard_size": shard_size,
         "collection": documents.fingerprint,
-        "model": scorer.fingerprint,
+        "model": scorer.side_fingerprint(side),
     }
+    if side == "query":
+        description["side"] = side
     check_description(folder, description)
     shards = [
         slice(start, min(start + shard_size, len(documents)))
@@ -73,21 +77,41 @@ def encode_collection(
     with tqdm(total=total, desc="encoding", unit="document", disable=process > 0 or not shards) as bar:
         for rows in shards:
             ids = documents.ids[rows]
-            embeddings = scorer.encode(documents.texts(ids), "document", bar)
+            embeddings = scorer.encode(documents.texts(ids), side, bar)
             if not np.isfinite(embeddings).all():
                 raise InputError(f"{folder}: the model gives embeddings that are not finite")
             write_shard(folder, rows.start // shard_size, ids, embeddings, number_format)
 
 
-def cached_encoding(scorer: DenseScorer, documents: DocumentTable, cache_dir: str | Path) -> EmbeddedCollection:
+def cached_encoding(
+    scorer: DenseScorer, documents: DocumentTable, cache_dir: str | Path, side: str = "document"
+) -> EmbeddedCollection:
     """Open the collection as this model embeds it, in the cache, after encoding the shards that are missing there."""
-    folder = encoding_folder(scorer, documents, cache_dir)
-    options = {}
+    folder = encode_into_cache(scorer, documents, cache_dir, side)
+    return EmbeddedCollection(folder)
+
+
+def encode_into_cache(
+    scorer: DenseScorer,
+    documents: DocumentTable,
+    cache_dir: str | Path,
+    side: str = "document",
+    process: int = 0,
+    processes: int = 1,
+) -> Path:
+    """Write a process's share of the shards that the cache lacks of a collection; return their folder.
+
+    Args:
+        scorer, documents, process, processes, side: those of `encode_collection`.
+        cache_dir: the cache.
+    """
+    folder = encoding_folder(scorer, documents, cache_dir, side)
+    options = {"process": process, "processes": processes, "side": side}
     if (folder / DESCRIPTION).exists():  # begun, perhaps in another format
         description = read_description(folder)
-        options = {"number_format": description["format"], "shard_size": description["shard_size"]}
+        options |= {"number_format": description["format"], "shard_size": description["shard_size"]}
     encode_collection(scorer, documents, folder, **options)
-    return EmbeddedCollection(folder)
+    return folder
 
 
 def complete_encoding(
@@ -100,9 +124,12 @@ def complete_encoding(
         return None
 
 
-def encoding_folder(scorer: DenseScorer, documents: DocumentTable, cache_dir: str | Path) -> Path:
+def encoding_folder(
+    scorer: DenseScorer, documents: DocumentTable, cache_dir: str | Path, side: str = "document"
+) -> Path:
     """Return where the cache keeps the embeddings that this model makes of this collection."""
-    key = blake2b(f"{scorer.fingerprint} {documents.fingerprint}".encode(), digest_size=8).hexdigest()
+    identity = f"{scorer.side_fingerprint(side)} {documents.fingerprint}{' query' * (side == 'query')}"
+    key = blake2b(identity.encode(), digest_size=8).hexdigest()
     return Path(cache_dir) / f"encoding-{key}"
 
 

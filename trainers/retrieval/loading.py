@@ -8,13 +8,16 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import PreTrainedTokenizerBase
 
+from m3se.modeling.checkpoints import DOCUMENT_TOWER
 from m3se.modeling.colbert import ColBERT
 from m3se.modeling.dual_encoder import POOLINGS, DualEncoder
 from m3se.trainers.devices import choose_dtype, default_device
 from m3se.trainers.errors import InputError, first_line
+from m3se.trainers.models.backbones import model_path
 from m3se.trainers.models.inspection import inspect_model, load_tokenizer
-from m3se.trainers.models.model_info import ModelInfo
+from m3se.trainers.models.model_info import ModelInfo, tower_folder
 from m3se.trainers.retrieval.embed_texts import encode_texts
+from m3se.trainers.retrieval.paired_scorer import PairedScorer
 from m3se.trainers.retrieval.scorers import ColBERTScorer, DenseScorer, PairwiseScorer, Scorer
 from m3se.trainers.teacher.fingerprint import config_description, embedder_fingerprint, tokenizer_description
 from m3se.trainers.teacher.judge import Judge
@@ -124,7 +127,36 @@ def load_dual_encoder(info: ModelInfo, pooling: str | None, device: torch.device
 
     fingerprint = embedder_fingerprint(model, *description, str(dtype))
     names = ["encoder"] if model.document_encoder is None else ["encoder", "document_encoder"]
-    return DenseScorer(embed, fingerprint, device, model.reached_scale(), [(model, name) for name in names])
+    scorer = DenseScorer(embed, fingerprint, device, model.reached_scale(), [(model, name) for name in names])
+    other = model.config.document_model
+    if other is None:
+        return scorer
+    known = other["fingerprints"].get(str(dtype))
+    return PairedScorer(scorer, partial(load_documents, info.name, other, dtype, device), known)
+
+
+def load_documents(name: str, other: dict, dtype: torch.dtype, device: torch.device) -> DenseScorer:
+    """Load the model that embeds the documents of a query encoder: from its published folder, or where it came from.
+
+    Args:
+        name: folder or Hub id of the query encoder.
+        other: its config's `document_model`.
+        dtype, device: as for the query encoder.
+
+    Raises:
+        InputError: the model is not there, or is no longer the one whose documents the queries were trained for.
+    """
+    published = tower_folder(name, DOCUMENT_TOWER)
+    scorer = load_embedder(published or model_path(other["name"]), str(dtype).removeprefix("torch."), device=device)
+    known = other["fingerprints"].get(str(dtype))
+    if published:  # the same weights, perhaps in another layout
+        scorer.fingerprint = known or scorer.fingerprint
+    elif known not in (None, scorer.side_fingerprint("document")):
+        raise InputError(
+            f"{name}: its documents are those of {other['name']}, which has changed since the queries were trained "
+            "(its weights, config or tokenizer)"
+        )
+    return scorer
 
 
 def load_colbert(info: ModelInfo, device: torch.device, dtype: torch.dtype) -> ColBERTScorer:

@@ -10,7 +10,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from itertools import islice, product
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +23,7 @@ from m3se.modeling.colbert import ColBERT
 from m3se.trainers.data import RankingLists
 from m3se.trainers.errors import InputError
 from m3se.trainers.models.text_inputs import TextInputs
+from m3se.trainers.retrieval.list_batches import document_positions, pair_bar, split_like, take_rows
 from m3se.trainers.teacher.pair_scorer import PairScorer
 
 
@@ -98,6 +99,10 @@ class DenseScorer(Scorer):
         self.device = device
         self.scale = scale
         self.slots = slots
+
+    def side_fingerprint(self, side: str) -> str:
+        """Return what identifies the embeddings of a side ("query" or "document"), which caches are found by."""
+        return self.fingerprint
 
     def encode(self, texts: Sequence[str], side: str, bar: tqdm | None = None) -> np.ndarray:
         """Embed texts as queries or as documents: [N, H] float32. `bar` is advanced by one per text.
@@ -265,34 +270,3 @@ def inner_products(query: np.ndarray, documents: np.ndarray) -> np.ndarray:
     """Multiply [H] and [K, H] to [K] float32, added up in float64: a list's scores do not depend on its length or
     order."""
     return (documents.astype(np.float64) @ query.astype(np.float64)).astype(np.float32)
-
-
-def document_positions(rows) -> dict[str, int]:
-    """Number the distinct documents of some rows in the order in which they occur."""
-    positions: dict[str, int] = {}
-    for row in rows:
-        for name in row["document_ids"]:
-            positions.setdefault(name, len(positions))
-    return positions
-
-
-def pair_bar(lists: RankingLists, progress: bool) -> tqdm:
-    """Return a progress bar over all pairs of the lists."""
-    total = sum(len(row["document_ids"]) for row in lists.rows)
-    return tqdm(total=total, desc="scoring pairs", unit="pair", disable=not progress)
-
-
-def split_like(values: np.ndarray, rows: list[dict]) -> list[list[float]]:
-    """Cut the scores [sum of K] of the documents of some rows into one list per row."""
-    remaining = iter(values.tolist())
-    return [list(islice(remaining, len(row["document_ids"]))) for row in rows]
-
-
-def take_rows(rows, pairs: int) -> list[dict]:
-    """Take the next rows of an iterator, up to at least `pairs` documents."""
-    batch: list[dict] = []
-    documents = 0
-    while documents < pairs and (row := next(rows, None)) is not None:
-        batch.append(row)
-        documents += len(row["document_ids"])
-    return batch

@@ -24,7 +24,14 @@ NEUTRAL_FIELDS = {
 }
 
 # Fields that came later, at the value that changes no score.
-LATER_FIELDS = {"query_prompt": "", "document_prompt": "", "normalize": False, "scale": None, "learn_scale": False}
+LATER_FIELDS = {
+    "query_prompt": "",
+    "document_prompt": "",
+    "normalize": False,
+    "scale": None,
+    "learn_scale": False,
+    "document_model": None,
+}
 
 
 def classifier_fingerprint(classifier: torch.nn.Module, *description: object) -> str:
