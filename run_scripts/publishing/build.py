@@ -26,9 +26,11 @@ from m3se.run_scripts.publishing.card_values import (
 )
 from m3se.run_scripts.publishing.compiled_files import CompiledFiles, add_files
 from m3se.run_scripts.publishing.folder import check_clean, check_replaceable, new_folder
+from m3se.run_scripts.publishing.pair import DocumentTower, load_document_tower, pair_values, write_pair
 from m3se.run_scripts.publishing.pictures import copy_pictures, diagnostic_pictures, draw_learning_curve
 from m3se.trainers.errors import InputError
 from m3se.trainers.models.backbones import as_input_errors
+from m3se.trainers.retrieval.loading import load_scorer
 from m3se.trainers.storage.checksums import refuse_damaged_model
 
 
@@ -82,17 +84,17 @@ def build_folder(
         raise InputError(f"{folder}: the published folder cannot be the model's own directory")
     with as_input_errors():
         check_metadata(card_values)
-        compiled = compiled or CompiledFiles()
-        compiled.backends()
+        (compiled := compiled or CompiledFiles()).backends()
         check_replaceable(folder)
         evaluation = evaluation_values(metrics, table, significance, card_values)
         model, tokenizer = load(model_dir)
-        example = make_example(model, tokenizer, example_query, list(example_documents))
-        values = model_values(model, tokenizer) | training_values(model_dir / "training.json") | evaluation
+        documents = load_documents(model_dir, model, list(example_documents), compiled)
+        example = make_example(model_dir, model, tokenizer, example_query, list(example_documents))
+        values = model_values(model, tokenizer, documents) | training_values(model_dir / "training.json") | evaluation
         values |= {"name": folder.name, "load_id": load_id or folder.name, "example": example}
         values |= without_missing(card_values)
         with new_folder(folder) as staging:
-            write_layout(staging, model, tokenizer)
+            write_layout(staging, model, tokenizer, documents)
             values["pictures"] = draw_learning_curve(staging, values["name"], values.get("curve", []))
             values["pictures"] += copy_pictures(staging, diagnostic_pictures(diagnostics) | (pictures or {}))
             if benchmark is not None:
@@ -103,20 +105,68 @@ def build_folder(
     return folder
 
 
-def make_example(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, query: str, documents: list[str]) -> dict:
+def load_documents(
+    model_dir: Path, model: PreTrainedModel, texts: list[str], compiled: CompiledFiles
+) -> DocumentTower | None:
+    """Load the encoder of the documents of a query encoder; None for any other model.
+
+    Args:
+        model_dir: directory of the model.
+        model: what is there.
+        texts: documents to try it on.
+        compiled: files for other libraries.
+
+    Raises:
+        InputError: it cannot be published, or files for other libraries were asked for.
+    """
+    if not has_document_model(model):
+        return None
+    if compiled.backends():
+        raise InputError(f"{model_dir}: a pair of encoders is published without files for other libraries")
+    return load_document_tower(model_dir, model, texts)
+
+
+def make_example(
+    model_dir: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, query: str, documents: list[str]
+) -> dict:
     """Return the example of a card's snippets: {"query", "documents", "scores"}, without the scale of the scores.
 
     Other libraries know of no scale, and compute the scores from the vectors.
+
+    Args:
+        model_dir: directory of the model.
+        model, tokenizer: what is there.
+        query, documents: the texts.
     """
-    scores, scale = example_scores(model, tokenizer, query, documents), model.reached_scale()
+    scores, scale = score_example(model_dir, model, tokenizer, query, documents), model.reached_scale()
     return {"query": query, "documents": documents, "scores": [score / scale for score in scores]}
+
+
+def has_document_model(model: PreTrainedModel) -> bool:
+    """Tell a query encoder whose documents another model embeds."""
+    return getattr(model.config, "document_model", None) is not None
+
+
+def score_example(
+    model_dir: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, query: str, documents: list[str]
+) -> list[float]:
+    """Score documents for a query, those of a query encoder by the model that embeds them.
+
+    Args:
+        model_dir: directory of the model.
+        model, tokenizer: what is there.
+        query, documents: the texts.
+    """
+    if has_document_model(model):
+        return load_scorer(model_dir, "float32", device="cpu").score(query, documents)
+    return example_scores(model, tokenizer, query, documents)
 
 
 def compare_scores(model_dir: Path, published: Path) -> None:
     """Raise InputError unless the published model gives the trained model's scores (to 1e-4 of their size)."""
     texts = EXAMPLE_QUERY, list(EXAMPLE_DOCUMENTS)
-    trained = torch.tensor(example_scores(*load(model_dir), *texts))
-    again = torch.tensor(example_scores(*load(published), *texts))
+    trained = torch.tensor(score_example(model_dir, *load(model_dir), *texts))
+    again = torch.tensor(score_example(published, *load(published), *texts))
     if not torch.allclose(trained, again, rtol=1e-4, atol=1e-4):
         raise InputError(f"{published} scores {again.tolist()}, but {model_dir} scores {trained.tolist()}")
 
@@ -147,12 +197,25 @@ def load(model_dir: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     return model.eval(), tokenizer
 
 
-def write_layout(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+def write_layout(
+    folder: Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    documents: DocumentTower | None = None,
+) -> None:
     """Write weights, config and tokenizer in the layout that most libraries can read.
+
+    Args:
+        folder: empty folder to fill.
+        model, tokenizer: what is published.
+        documents: the encoder of its documents, where that is another model.
 
     Raises:
         ValueError: a classifier of two labels whose last layer is not to be found.
     """
+    if documents is not None:
+        write_pair(folder, model, tokenizer, documents)
+        return
     fields, config = publishing.config_fields(model), publishing.encoder_config(model)
     save_tokenizer = tokenizer.save_pretrained
     if publishing.reasons_for_code(model, tokenizer):
@@ -182,14 +245,17 @@ def give_token_types(model: CrossEncoder, tokenizer: PreTrainedTokenizerBase) ->
         tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = names
 
 
-def model_values(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict:
-    """Return the card's values that are read from a model, whatever it was trained on."""
+def model_values(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, documents: DocumentTower | None = None
+) -> dict:
+    """Return the card's values that are read from a model and the encoder of its documents, if that is another."""
     config = model.encoder.config
     reasons = publishing.reasons_for_code(model, tokenizer)
     fields = publishing.config_fields(model)
     if isinstance(model, ColBERT) and not reasons:
         metadata = publishing.stanford_metadata(model, tokenizer)
         fields |= {"query_token_id": metadata["query_token_id"], "doc_token_id": metadata["doc_token_id"]}
+    paired = {} if documents is None else pair_values(documents, fields, EXAMPLE_QUERY)
     return {
         "kind": model.config.model_type,
         "custom_code": bool(reasons),
@@ -202,4 +268,5 @@ def model_values(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> 
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
             "width": fields.get("projection_size") or config.hidden_size,
         },
+        **paired,
     }

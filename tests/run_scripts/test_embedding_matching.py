@@ -14,9 +14,19 @@ from m3se.run_scripts.publishing.build import build_folder
 from m3se.trainers.data import RankingLists, read_documents
 from m3se.trainers.retrieval.encode_collection import encode_collection
 from m3se.trainers.retrieval.loading import load_embedder
-from tests.run_scripts.distilling import dense_model, distilled, write_world
+from tests.run_scripts.distilling import distilled, write_world
 from tests.worlds import tiny
 from tests.worlds.small_world import write_collection
+
+
+def large_model(world, folder, pooling: str = "mean"):
+    """The encoder of all three layers as a model of sentence-transformers, with embeddings of unit length."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+
+    modules = [Transformer(str(world / "encoder")), Pooling(16, pooling), Normalize()]
+    SentenceTransformer(modules=modules, device="cpu").save(str(folder), create_model_card=False)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +34,7 @@ def world(tmp_path_factory):
     """Lists, an encoder of width 16, a sentence-transformers model of it, and a collection of texts."""
     pytest.importorskip("sentence_transformers")
     root = write_world(tmp_path_factory.mktemp("matching"))
-    dense_model(root, root / "large", "mean_tokens")
+    large_model(root, root / "large")
     write_collection(root / "words")
     return root
 
@@ -63,7 +73,7 @@ def test_a_run_depends_on_the_weights_of_the_other_model(world, matched, tmp_pat
     distilled(world, matched, **options, cache_dir=world / "cache")  # reused
     assert (matched / "model.safetensors").stat().st_mtime_ns == before
     other = write_world(tmp_path / "other")
-    teacher = dense_model(other, other / "large", "cls_token")
+    teacher = large_model(other, other / "large", "cls")
     with pytest.raises(InputError, match="matched holds a run with another .*other_model"):
         distilled(world, matched, **options | {"embedding_teacher": teacher}, cache_dir=world / "cache")
 
@@ -115,8 +125,8 @@ def test_documents_that_the_large_model_has_embedded_are_searched_by_the_small_o
     shown = capsys.readouterr().out
     query = load_embedder(pair, "float32").encode(["red river"], "query")[0]
     scores = large.encode(documents.texts(list(documents.ids)), "document") @ query
-    assert documents.ids[int(scores.argmax())] in shown.splitlines()[2]
-    other = dense_model(world, tmp_path / "other", "cls_token")
+    assert documents.ids[int(scores.argmax())] in shown.splitlines()[3]
+    other = large_model(world, tmp_path / "other", "cls")
     encode_collection(load_embedder(other, "float32"), documents, tmp_path / "others")
     line[line.index(tmp_path / "encoded")] = tmp_path / "others"
     with pytest.raises(InputError, match="encoded with model"):
@@ -155,7 +165,7 @@ def test_documents_of_a_model_that_has_changed_are_refused(world, pair, tmp_path
     for file in pair.glob("*.json"):
         (changed / file.name).write_bytes(file.read_bytes())
     (changed / "model.safetensors").write_bytes((pair / "model.safetensors").read_bytes())
-    config["document_model"]["name"] = str(dense_model(world, tmp_path / "other", "cls_token"))
+    config["document_model"]["name"] = str(large_model(world, tmp_path / "other", "cls"))
     (changed / "config.json").write_text(json.dumps(config), encoding="utf-8")
     scorer = load_embedder(changed, "float32")
     scorer.encode(["red"], "query")

@@ -47,7 +47,7 @@ def test_other_texts_are_refused(lists, tmp_path):
     embeddings = embed_lists(tiny.embedder(), lists, tmp_path)
     with pytest.raises(InputError, match="unknown document id 'another query'"):
         embeddings.query_vectors(["another query"])
-    with pytest.raises(InputError, match="embeddings of documents only"):
+    with pytest.raises(InputError, match="embeddings are of documents only"):
         embed_lists(tiny.embedder(), lists, tmp_path, with_queries=False).query_vectors(["red"])
     other = tiny.ranking_lists(seed=1)
     with pytest.raises(InputError, match="these are embeddings of other documents"):
