@@ -1,14 +1,20 @@
-"""Callbacks of the trainer: a check before each step, a sign at each epoch, checksums and a limit after each save."""
+"""Callbacks of the trainer: before and after a step, at the beginning of an epoch, and after a checkpoint."""
 
 from copy import copy
 from pathlib import Path
 
 import torch
-from transformers import Trainer, TrainerCallback
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.func import functional_call
+from transformers import PreTrainedModel, Trainer, TrainerCallback
 
 from m3se.trainers.run_folder import delete_checkpoints
 from m3se.trainers.sampling import SampledRows
 from m3se.trainers.storage.checksums import write_sums
+
+
+AVERAGE = "averaged_weights.safetensors"  # in a checkpoint
 
 
 class FiniteGradients(TrainerCallback):
@@ -25,6 +31,52 @@ class FiniteGradients(TrainerCallback):
             raise FloatingPointError(
                 f"the gradient is not finite at step {state.global_step}; no step was made with it"
             )
+
+
+class AveragedWeights(TrainerCallback):
+    """A model's own weights, averaged over the steps (EMA), as a teacher (Tarvainen & Valpola, 2017).
+
+    After each step the average becomes decay * average + (1 - decay) * weights. It begins with the weights before the
+    first step. Checkpoints have it, so that a resumed run goes on with the same.
+
+    Args:
+        model: the student, not wrapped for several processes.
+        decay: share of the average that stays.
+    """
+
+    def __init__(self, model: PreTrainedModel, decay: float):
+        self.model, self.decay = model, decay
+        self.weights: dict[str, Tensor] = {}
+
+    def on_train_begin(self, args, state, control, **kwargs) -> None:
+        """Begin with the student's weights, or with the average of the checkpoint that the run goes on from."""
+        self.weights = {}
+        for name, weight in self.model.named_parameters():
+            if weight.requires_grad:
+                self.weights[name] = weight.detach().clone()
+        if state.global_step:
+            saved = load_file(Path(args.output_dir) / f"checkpoint-{state.global_step}" / AVERAGE)
+            for name, weight in self.weights.items():
+                weight.copy_(saved[name])
+
+    @torch.no_grad()
+    def on_step_end(self, args, state, control, **kwargs) -> None:
+        """Move the average towards the new weights."""
+        weights = dict(self.model.named_parameters())
+        for name, average in self.weights.items():
+            average.lerp_(weights[name].detach(), 1 - self.decay)
+
+    def save(self, checkpoint: str) -> None:
+        """Write the average into the folder of a checkpoint."""
+        save_file(self.weights, Path(checkpoint) / AVERAGE)
+
+    @torch.no_grad()
+    def score(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Score a batch with the averaged weights, without dropout: [B, K] float32, NaN where there is no document."""
+        self.model.eval()
+        scores = functional_call(self.model, self.weights, args=(), kwargs=inputs).scores.float()
+        self.model.train()
+        return scores.masked_fill(scores == -torch.inf, torch.nan)
 
 
 class NewEpoch(TrainerCallback):

@@ -14,6 +14,11 @@ from m3se.trainers.matching.text_embeddings import TextEmbeddings
 from m3se.trainers.models.text_inputs import TextInputs
 
 
+TARGETS = ("mask", "labels", "teacher_scores")
+TEACHER_VECTORS = ("teacher_query_embeddings", "teacher_document_embeddings")
+UNSEEN = ("document_keys", "own_keys", "query_ids", *TEACHER_VECTORS)  # batch entries that the model does not see
+
+
 @dataclass
 class RankingCollator:
     """Rows of `trainers.data.ROW_FEATURES` -> one batch for any of our models, which `for_model` makes it fit.
@@ -105,6 +110,11 @@ class RankingCollator:
         lengths = self.query_length, self.document_length
         ids, mask = TextInputs(self.tokenizer, *lengths, self.query_prompt, self.document_prompt)(texts, side)
         return {f"{side}_input_ids": ids, f"{side}_attention_mask": mask}
+
+
+def model_inputs(batch: dict) -> dict[str, Tensor]:
+    """Return what a model's forward takes of a batch."""
+    return {name: value for name, value in batch.items() if name not in (*TARGETS, *UNSEEN)}
 
 
 def column(rows: list[dict], name: str) -> list:

@@ -26,6 +26,7 @@ RANGES = {
     "one_hot_weight": (0, 1),
     "ranking_weight": (0, math.inf),
     "embedding_weight": (0, math.inf),
+    "ema_decay": (0, 1),
     "token_dropout": (0, 1),
     "mlm_weight": (0, math.inf),
     "sample_documents": (2, math.inf),
@@ -85,6 +86,7 @@ class RankingConfig(RankingOptions, TrainingArguments):
         check_loss(self.loss, self.loss_args)
         self.score_scale = parse_score_scale(self.score_scale)
         self.check_score_scale()
+        self.check_average()
         for name, (low, high) in RANGES.items():
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
@@ -126,6 +128,25 @@ class RankingConfig(RankingOptions, TrainingArguments):
             )
         if self.score_scale in ("auto", "learned") and self.train_sample_size == 0:
             raise InputError(f"score_scale: {self.score_scale} needs train_sample_size 1 or more, to measure there")
+
+    def check_average(self) -> None:
+        """Raise InputError for averaged weights as the teacher of a loss without one, or without labels beside."""
+        if self.ema_decay is None:
+            return
+        if self.loss not in NEEDS_TEACHER:
+            raise InputError(f"ema_decay: expected one of {', '.join(sorted(NEEDS_TEACHER))}, got loss {self.loss}")
+        if self.loss_args.get("teacher_temperature") == AUTO:
+            raise InputError("teacher_temperature: auto reads a teacher's scores; give a number with ema_decay")
+        if not self.one_hot_weight:
+            raise InputError(
+                "ema_decay: expected one_hot_weight above 0; at first the averaged weights are the student's own, of "
+                "which it learns nothing"
+            )
+
+    @property
+    def reads_teacher(self) -> bool:
+        """Return true when the loss reads scores that a teacher has given the lists."""
+        return self.ranks and self.loss in NEEDS_TEACHER and self.ema_decay is None
 
     def check_best_metric(self) -> None:
         """Raise InputError for a metric that `DistillationTrainer.evaluate` does not measure, or never measures."""

@@ -12,8 +12,8 @@ from transformers import EarlyStoppingCallback, EvalPrediction, Trainer
 from m3se.modeling.cross_encoder import CrossEncoder
 from m3se.modeling.gathering import gather_rows
 from m3se.modeling.outputs import RankingOutput
-from m3se.trainers.callbacks import FiniteGradients, NewEpoch, limit_checkpoints
-from m3se.trainers.collators import RankingCollator
+from m3se.trainers.callbacks import AveragedWeights, FiniteGradients, NewEpoch, limit_checkpoints
+from m3se.trainers.collators import TARGETS, RankingCollator, model_inputs
 from m3se.trainers.config import RankingConfig
 from m3se.trainers.data import DocumentTable
 from m3se.trainers.errors import InputError
@@ -28,11 +28,6 @@ from m3se.trainers.regularisers import hide_tokens, masked_lm_loss
 from m3se.trainers.sampling import Rows, SampledRows, sample_rows
 from m3se.trainers.teacher.score_scale import FittedScale
 from m3se.trainers.trainer_checks import check_trainer
-
-
-TARGETS = ("mask", "labels", "teacher_scores")
-TEACHER_VECTORS = ("teacher_query_embeddings", "teacher_document_embeddings")
-UNSEEN = ("document_keys", "own_keys", "query_ids", *TEACHER_VECTORS)  # batch entries that the model does not see
 
 
 class DistillationTrainer(Trainer):
@@ -80,6 +75,10 @@ class DistillationTrainer(Trainer):
         self.meter = Meter(self.args.device)
         for encoder in {self.ranking_model.encoder, document_encoder(self.ranking_model)}:
             self.meter.watch(encoder)
+        self.average = None
+        if self.args.ema_decay is not None:
+            self.average = AveragedWeights(self.ranking_model, self.args.ema_decay)
+            self.add_callback(self.average)
         self.add_callback(FiniteGradients())
         limit_checkpoints(self)
         if self.args.early_stopping_patience is not None:
@@ -88,6 +87,12 @@ class DistillationTrainer(Trainer):
     def init_hf_repo(self, *args, **kwargs) -> None:
         """Raise InputError: Trainer's own upload would take its arguments along, a pickle with paths."""
         raise InputError("push_to_hub: run_scripts/publish.py publishes a trained model")
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """Save random numbers, and the averaged weights, before the file that makes a checkpoint count as complete."""
+        super()._save_rng_state(output_dir)
+        if self.average is not None and self.args.should_save:
+            self.average.save(output_dir)
 
     def training_step(self, *args, **kwargs):
         """Take a step of Trainer's, and time it."""
@@ -105,6 +110,9 @@ class DistillationTrainer(Trainer):
         batch = self.augment(dict(inputs)) if model.training else dict(inputs)
         outputs, targets = self.compute_outputs(model, batch)
         scores = outputs.scores
+        if model.training and self.average:
+            with self.accelerator.autocast():
+                targets["teacher_scores"] = self.average.score(model_inputs(batch))
         loss = self.ranking_loss(scores, **targets)
         if model.training:
             self.count(batch, scores.detach(), targets)
@@ -129,9 +137,8 @@ class DistillationTrainer(Trainer):
         Raises:
             ValueError: a target is missing, or has another shape than the scores, which broadcasting would hide.
         """
-        inputs = {name: value for name, value in batch.items() if name not in (*TARGETS, *UNSEEN)}
         with self.accelerator.autocast():
-            outputs = model(**inputs)
+            outputs = model(**model_inputs(batch))
         outputs.scores = scores = outputs.scores.float()
         targets: dict[str, Tensor] = {}
         for name in TARGETS:

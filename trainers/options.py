@@ -31,6 +31,10 @@ class RankingOptions:
     embedding_weight: float | None = field(
         default=None, metadata={"help": "Weight of the distance to another model's embeddings (default: 1 with one)."}
     )
+    ema_decay: float | None = field(
+        default=None,
+        metadata={"help": "No teacher: the student's own weights, averaged with this decay, score the lists instead."},
+    )
     score_scale: str | None = field(
         default=None,
         metadata={

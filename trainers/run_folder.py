@@ -46,6 +46,7 @@ HYPERPARAMETERS = (
     "one_hot_weight",
     "ranking_weight",
     "embedding_weight",
+    "ema_decay",
     "score_scale",
     "sample_documents",
     "in_batch_negatives",

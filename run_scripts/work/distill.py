@@ -16,7 +16,6 @@ from m3se.trainers.config import RankingConfig
 from m3se.trainers.data import RankingLists, lists_relevant_from, read_data
 from m3se.trainers.data.schema import holds_lists
 from m3se.trainers.errors import InputError
-from m3se.trainers.losses import NEEDS_TEACHER
 from m3se.trainers.matching.other_model import OtherModel
 from m3se.trainers.matching.texts import text_rows
 from m3se.trainers.meter import count_unusable
@@ -159,12 +158,12 @@ def load_lists(student: StudentArguments, config: RankingConfig) -> RankingLists
     lists = RankingLists.load(student.data).first(student.train_rows)
     if len(lists.rows) == 0:
         raise InputError(f"{student.data}: no list to train on (train_rows: {student.train_rows})")
-    if not config.ranks:
+    if not config.reads_teacher:
         return lists
-    if config.loss in NEEDS_TEACHER and "teacher_scores" not in lists.rows.column_names:
+    if "teacher_scores" not in lists.rows.column_names:
         raise InputError(f"{student.data}: loss {config.loss} needs teacher scores; run score_with_teacher.py first")
     config.loss_args = resolve_temperature(config.loss_args, lists)
-    if config.loss in NEEDS_TEACHER and config.process_index == 0:
+    if config.process_index == 0:
         logger.info(describe_loss(lists, config.loss, config.loss_args))
     return lists
 

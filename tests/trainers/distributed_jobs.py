@@ -53,6 +53,16 @@ JOBS = {
     # the teacher's vectors are wider than the student's; the documents of the second are the teacher's
     "matching": (student_with_projection, {"embedding_weight": 2.0, "in_batch_negatives": True, **MATCHING}),
     "fixed_documents": (tiny.dual_encoder, {"embedding_weight": 2.0, "uniform_negatives": 5, **MATCHING}),
+    "averaged": (
+        tiny.dual_encoder,
+        {
+            "ema_decay": 0.5,
+            "one_hot_weight": 0.5,
+            "in_batch_negatives": True,
+            **PLAIN_SGD,
+            "gradient_accumulation_steps": 2,
+        },
+    ),
     # one negative for both processes: the second draws none
     "colbert": (tiny.colbert, {"in_batch_negatives": True, "uniform_negatives": 1, **PLAIN_SGD}),
     "cross_encoder": (tiny.cross_encoder, {"in_batch_negatives": True, "uniform_negatives": 3, **PLAIN_SGD}),
@@ -64,6 +74,8 @@ RANDOM = {
     "token_dropout": 0.3,
     "mlm_weight": 0.1,
     "embedding_weight": 0.5,
+    "ema_decay": 0.5,
+    "one_hot_weight": 0.5,
 }
 
 
