@@ -69,6 +69,10 @@ class ListArguments(CollectionArguments, RankingArguments, FilterArguments):
             "const": True,
         },
     )
+    labelled_queries: int | None = option(
+        "Use the judgments of so many queries only, the first by hash; the others get lists without labels."
+    )
+    label_noise: float | None = option("Move the label of this share of the lists to another document.")
     pseudo_positives: bool = option(
         "In lists without a positive, label the document that the teacher scores highest as one (grade 1).", False
     )

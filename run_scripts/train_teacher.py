@@ -29,6 +29,7 @@ class TeacherData:
     documents_per_query: int = option("K: the positives and BM25 negatives of a query.", 8)
     depth: int = option("Negatives are drawn from BM25's top this many.", 50)
     train_queries: int | None = option("Use this many, the first by hash of their id.")
+    label_noise: float | None = option("Move the label of this share of the lists to another document.")
     folds: int = option(
         "Train so many teachers, each on a part of the queries, in output_dir/fold-1 and so on; score_with_teacher.py "
         "then lets no teacher score what it was trained on.",

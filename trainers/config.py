@@ -11,6 +11,7 @@ from m3se.trainers.devices import autocast_dtype
 from m3se.trainers.errors import InputError
 from m3se.trainers.losses import LOSSES, NEEDS_TEACHER
 from m3se.trainers.options import COMPARE_NUMBERS, TRAINING, RankingOptions, parse_mapping
+from m3se.trainers.teacher.targets import auto_share
 from m3se.trainers.trainer_options import (
     MAPPINGS,
     TRAINER_RANGES,
@@ -36,11 +37,13 @@ RANGES = {
     "early_stopping_patience": (1, math.inf),
     **TRAINER_RANGES,
 }
-AUTO = "auto"
 # Hyperparameters of the losses: a test of their value, and the same in words.
 HYPERPARAMETERS = {
     "temperature": (lambda value: 0 < value < math.inf, "a number above 0"),
-    "teacher_temperature": (lambda value: 0 < value < math.inf, "auto or a number above 0"),
+    "teacher_temperature": (
+        lambda value: 0 < value < math.inf,
+        "auto, auto with a share between 0 and 1, or a number above 0",
+    ),
     "label_smoothing": (lambda value: 0 <= value <= 1, "a number from 0 to 1"),
     "hinge_power": (lambda value: value in (1, 2), "1 or 2"),
     "gamma0": (math.isfinite, "a number"),
@@ -235,7 +238,7 @@ def check_loss(name: str, values: dict) -> None:
         raise InputError(f"loss_args: {name} has {expected}, got {', '.join(unknown)}")
     for key, value in values.items():
         allowed, words = HYPERPARAMETERS[key]
-        if key == "teacher_temperature" and value == AUTO:  # a number takes its place where the lists are read
+        if key == "teacher_temperature" and auto_share(value):  # a number takes its place where the lists are read
             continue
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not allowed(value):
             raise InputError(f"loss_args: {key}: expected {words}, got {value!r}")

@@ -91,6 +91,7 @@ class CandidateArguments(CollectionArguments, RankingArguments):
     )
     depth: int = option("Candidates of a query. Lists in no order are taken whole.", 100)
     max_queries: int | None = option("Only so many queries, the first by hash of their id.")
+    skip_queries: int = option("Leave out the first so many by hash, such as those that a teacher was trained on.", 0)
     relevance_level: int = option("Grade from which MRR and Recall count a document; TREC Deep Learning uses 2.", 1)
 
 

@@ -43,11 +43,12 @@ def pairs(job: Job, documents: int) -> float:
     options = job.options
     if job.script in ("train_teacher.py", "distill.py"):
         lists = job.needs[0].options if job.needs else options
-        queries = options.get("train_queries") or lists.get("max_queries") or QUERIES["train"]
+        queries = options.get("train_queries", options.get("train_rows")) or lists.get("max_queries", QUERIES["train"])
         steps = options.get("max_steps") or options["num_train_epochs"] * queries / batch(options)
         return steps * batch(options) * (options.get("sample_documents") or lists["documents_per_query"])
     if job.script == "score_with_teacher.py":
-        return (options.get("max_queries") or QUERIES["train"]) * options["documents_per_query"] if job.needs else 0
+        scored = options["depth"] if options.get("negatives") == "stratified" else options["documents_per_query"]
+        return (options.get("max_queries") or QUERIES["train"]) * scored if job.needs else 0
     if job.script == "diagnose.py":
         return 2 * options.get("max_queries", 200) * options.get("depth", 50) * len(job.needs)
     if options.get("retrieve"):

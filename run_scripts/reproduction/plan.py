@@ -45,8 +45,13 @@ class Job:
 
     @property
     def done(self) -> bool:
-        """Decide whether the script's last file is there."""
-        return (self.folder / LAST_FILE[self.script]).is_file()
+        """Decide whether the script's last file is there, in the folder of every fold where there are several."""
+        return all((folder / LAST_FILE[self.script]).is_file() for folder in self.folders())
+
+    def folders(self) -> list[Path]:
+        """List the folders that the script fills: its own, or one for each fold of a teacher."""
+        folds = self.options.get("folds", 1)
+        return [self.folder] if folds == 1 else [self.folder / f"fold-{fold}" for fold in range(1, folds + 1)]
 
     @property
     def ready(self) -> bool:
@@ -129,12 +134,12 @@ class Planner:
         options = self.options(self.scale.teacher, changes)
         return self.job(TEACHER, "train_teacher.py", options)
 
-    def lists(self, changes: dict) -> Job:
-        """Make the job that gives training lists their teacher scores."""
+    def lists(self, changes: dict, teacher_changes: dict | None = None) -> Job:
+        """Make the job that gives training lists their teacher scores; `teacher_changes` are of that teacher."""
         options = self.options(self.scale.lists, changes)
         if "teacher" not in options:  # published scores
             return self.job("lists", "score_with_teacher.py", options)
-        teacher = self.teacher({})
+        teacher = self.teacher(teacher_changes or {})
         return self.with_path(self.job("lists", "score_with_teacher.py", options, (teacher,)), teacher=teacher.folder)
 
     def with_path(self, job: Job, **paths: Path | list[str]) -> Job:
@@ -155,17 +160,19 @@ class Planner:
         """
         recipe = self.scale.students[student]
         options = self.options(recipe, settings, row.set)
-        lists = self.lists(merged(recipe.lists, row.lists))
+        lists = self.lists(merged(recipe.lists, row.lists), row.teacher)
         job = self.job(student, "distill.py", options | {"seed": seed}, (lists,), waits_for)
         return self.with_path(job, data=lists.folder)
 
     def trials(self, student: str, seed: int) -> list[tuple[dict, Job]]:
-        """List (settings, training) of each trial of a student's selection; none at a scale without a selection."""
-        if self.scale.selection is None:
+        """List (settings, training) of each trial that chooses for a student; none at a scale without a selection."""
+        selection = self.scale.selection
+        if selection is None:
             return []
-        plain, trials = Row(student, student, student), []
-        for settings in self.scale.selection.settings(student):
-            trials.append((settings, self.student(student, plain, settings, seed)))
+        tried, trials = selection.tried(student), []
+        plain = Row(tried, tried, tried, set=selection.set)
+        for settings in selection.settings(tried):
+            trials.append((settings, self.student(tried, plain, settings, seed)))
         return trials
 
     def chosen(self, student: str, seed: int) -> tuple[dict, tuple[Job, ...]]:
@@ -181,8 +188,7 @@ class Planner:
 
     def dev_value(self, training: Job) -> float:
         """Read the selection's measure on dev at the end of a training."""
-        curve = learning_curve(read_json(training.folder / RECORD)["log_history"])
-        return curve[-1][f"dev {self.scale.selection.measure}"]
+        return read_dev(training, self.scale.selection.measure)
 
     def training(self, row: Row, seed: int, first_seed: int) -> Job:
         """Make the job that trains a row's model with the settings chosen by the first seed."""
@@ -238,6 +244,15 @@ class Planner:
                         waits_for += job.waits_for
                     names[kind].append(name)
                     paths.setdefault(kind, []).append(f"{name}={job.folder}")
-        label, jobs = f"diagnose-{study.name}", tuple(needs.values())
+        label, jobs = f"diagnose-{study.name.replace('/', '-')}", tuple(needs.values())
         job = self.job(label, "diagnose.py", options, jobs, waits_for, keyed={"names": names})
         return self.with_path(job, **paths)
+
+
+def read_dev(training: Job, measure: str) -> float:
+    """Read a measure on dev at the end of a training; of several folds the mean."""
+    values = []
+    for folder in training.folders():
+        curve = learning_curve(read_json(folder / RECORD)["log_history"])
+        values.append(curve[-1][f"dev {measure}"])
+    return sum(values) / len(values)

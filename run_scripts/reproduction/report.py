@@ -9,8 +9,10 @@ from pathlib import Path
 from m3se.hub_cards.paper import TABLES
 from m3se.hub_cards.plots import comparison
 from m3se.run_scripts.reproduction.plan import TRANSFER, Planner
+from m3se.run_scripts.reproduction.predictions import prediction_table
 from m3se.run_scripts.reproduction.results import collect, share
 from m3se.run_scripts.reproduction.study import Study
+from m3se.run_scripts.reproduction.teaching import describe_room, list_table
 from m3se.trainers.evaluation.markdown import NONE, p_value, table
 from m3se.trainers.evaluation.significance import PERMUTATIONS
 from m3se.trainers.storage.atomic import write_json, write_text
@@ -40,10 +42,13 @@ def sections(results: dict, study: Study, planner: Planner, figures: list[str]) 
         f"{results['data']}, scale {results['scale']}: {planner.scale.about}. Seeds {results['seeds']}.",
         main_table(results, study),
         caption(results),
+        describe_room(results["room"]) if results["room"] else "",
+        prediction_table(results),
         closing(results, study),
         gaps(results),
+        list_table(results),
         transfer(results),
-        chosen(results, planner),
+        chosen(results, study, planner),
         bullets("The paper's own inconsistencies", notes),
         diagnoses(results),
         *figures,
@@ -180,7 +185,7 @@ def transfer(results: dict) -> str:
     return f"## On data not trained on\n\n{table(['model', mrr, 'p', ndcg, 'p'], rows)}" if rows else ""
 
 
-def chosen(results: dict, planner: Planner) -> str:
+def chosen(results: dict, study: Study, planner: Planner) -> str:
     """List every trial of the selection, and mark which won."""
     if not results["selection"]:
         return ""
@@ -191,10 +196,28 @@ def chosen(results: dict, planner: Planner) -> str:
             value = NONE if trial["dev"] is None else f"{trial['dev']:.4f}"
             rows.append([student, json.dumps(trial["settings"]), value, "**chosen**" if trial["chosen"] else ""])
     text = (
-        f"Of each student's trials the one with the best {measure} on {planner.scale.held_out} training queries that "
-        "were held out is used with every seed; every loss had as many trials. Test queries had no part in it."
+        f"Of each student's trials the one with the best {measure} on {held_out(planner)} is used with every seed; "
+        f"every loss had as many trials. Test queries had no part in it.{shared(study, planner)}"
     )
     return f"## Selection\n\n{text}\n\n{table(['student', 'settings', f'dev {measure}', ''], rows)}"
+
+
+def held_out(planner: Planner) -> str:
+    """Name the queries of the selection."""
+    count = planner.scale.held_out
+    return f"{count} training queries that were held out" if count else "dev queries"
+
+
+def shared(study: Study, planner: Planner) -> str:
+    """Say which students took the settings that another's trials chose, and what all trials had in common."""
+    selection, sentences = planner.scale.selection, []
+    for student in dict.fromkeys(row.model for row in study.rows.values()):
+        tried = selection.tried(student)
+        if tried != student:
+            sentences.append(f" {student} takes what {tried}'s trials chose.")
+    if selection.set:
+        sentences.append(f" All trials had {json.dumps(selection.set)}.")
+    return "".join(sentences)
 
 
 def diagnoses(results: dict) -> str:

@@ -10,7 +10,9 @@ import numpy as np
 from m3se.hub_cards.paper import TABLES
 from m3se.run_scripts.publishing.card_values import read_json
 from m3se.run_scripts.reproduction.plan import MODEL, Measured, Planner
-from m3se.run_scripts.reproduction.study import Study
+from m3se.run_scripts.reproduction.predictions import outcomes
+from m3se.run_scripts.reproduction.study import Study, evaluation_name
+from m3se.run_scripts.reproduction.teaching import describe_lists, find_room
 from m3se.trainers.evaluation.run_metrics import Evaluation
 from m3se.trainers.evaluation.significance import compare, share_interval
 from m3se.trainers.run_folder import RECORD
@@ -42,6 +44,10 @@ def collect(study: Study, planner: Planner, seeds: list[int]) -> dict:
         "rows": rows,
         "selection": selection(study, planner, seeds[0]),
         "diagnosis": diagnosis(study, planner, seeds),
+        "room": find_room(study, planner, seeds[0]),
+        "lists": describe_lists(study, planner, seeds[0]),
+        "predictions": outcomes(study, {}),
+        "predicted_column": next(iter(study.columns)),
         "paper": paper_rows(study),
     }
     for evaluation in planner.evaluations(study):
@@ -71,6 +77,8 @@ def add_evaluation(results: dict, study: Study, evaluation: str, measured: dict[
     evaluations = {}
     for name, by_seed in folders.items():
         evaluations[name] = mean_evaluation(list(by_seed.values()))
+    if evaluation == evaluation_name(results["predicted_column"]):
+        results["predictions"] = outcomes(study, evaluations)
     against = study.baseline if study.baseline in evaluations and len(evaluations) > 1 else None
     comparison = compare(evaluations, against)
     closed = gaps_closed(evaluations, study.baseline, study.upper)
@@ -154,11 +162,12 @@ def read_queries(file: Path) -> dict[str, dict[str, float]]:
 
 
 def selection(study: Study, planner: Planner, seed: int) -> dict[str, list[dict]]:
-    """Describe each student's trials, with the dev measure of those that are done."""
+    """Describe each student's trials, with the dev measure of those that are done; shared ones stand once."""
     selected = {}
     for student in dict.fromkeys(map(attrgetter("model"), study.rows.values())):
-        if student not in planner.scale.students:
+        if student not in planner.scale.students or planner.scale.selection is None:
             continue
+        student = planner.scale.selection.tried(student)
         if trials := describe_trials(planner, student, seed):
             selected[student] = trials
     return selected

@@ -27,10 +27,23 @@ class Recipe:
 
 @dataclass
 class Selection:
-    """The choice of each student's hyperparameters: of its `trials` the one with the best dev `measure` wins."""
+    """The choice of each student's hyperparameters: of its `trials` the one with the best dev `measure` wins.
+
+    Attributes:
+        measure: what is compared on dev.
+        trials: student (or `default`) → settings to try.
+        shared: student → the student whose choice it takes, so that losses of one kind are selected once.
+        set: changes of every trial, such as fewer lists; the chosen settings then hold for the whole training.
+    """
 
     measure: str
-    trials: dict[str, list[dict]]  # student (or `default`) → settings to try
+    trials: dict[str, list[dict]]
+    shared: dict[str, str] = field(default_factory=dict)
+    set: dict = field(default_factory=dict)
+
+    def tried(self, student: str) -> str:
+        """Return the student whose trials choose for this one."""
+        return self.shared.get(student, student)
 
     def settings(self, student: str) -> list[dict]:
         """Return the settings of each of a student's trials."""
@@ -55,12 +68,22 @@ class Scale:
     held_out: int | None = None  # training queries put aside as the dev split
     selection: Selection | None = None
     diagnosis: dict = field(default_factory=dict)  # options of diagnose.py
+    room: float | None = None  # what the teacher should be above labels on dev, before losses are compared
 
 
 @dataclass
 class Row:
-    """A line of the table. `paper_row` is the line of the paper's table that it stands for, `family` the entry of
-    study.yaml that it comes from: one with `each` makes several rows."""
+    """A line of the table.
+
+    Attributes:
+        name: its label.
+        family: the entry of study.yaml that it comes from; one with `each` makes several rows.
+        model: a student of the scale, or the teacher.
+        paper_row: the line of the paper's table that it stands for.
+        set: how its training differs from the recipe.
+        lists: how the lists that a student learns from differ from theirs.
+        teacher: how the teacher that scores these lists differs.
+    """
 
     name: str
     family: str
@@ -68,6 +91,19 @@ class Row:
     paper_row: str | None = None
     set: dict = field(default_factory=dict)
     lists: dict = field(default_factory=dict)
+    teacher: dict = field(default_factory=dict)
+
+
+@dataclass
+class Prediction:
+    """A sign that was written down before the runs: the rows `above`, added up, measure more than those `below`.
+
+    With a row on either side it is a difference, with two a difference of differences. Measured is the first column.
+    """
+
+    text: str
+    above: list[str]
+    below: list[str]
 
 
 @dataclass
@@ -82,6 +118,7 @@ class Study:
     baseline: str | None = None  # row that the others are tested against
     upper: str | None = None  # row at the other end of the gap
     diagnose: dict = field(default_factory=dict)
+    predictions: list[Prediction] = field(default_factory=list)
 
     def evaluations(self) -> list[str]:
         """List the evaluations that the columns are of."""
@@ -94,8 +131,8 @@ def evaluation_name(column: str) -> str:
 
 
 def study_names(recipes: Path) -> list[str]:
-    """List the studies in a folder of recipes."""
-    return sorted(path.parent.name for path in recipes.glob("*/study.yaml"))
+    """List the studies below a folder of recipes, such as `table1` and `open/lists`."""
+    return sorted(path.parent.relative_to(recipes).as_posix() for path in recipes.rglob("study.yaml"))
 
 
 def read_scale(name: str, recipes: Path) -> Scale:
@@ -129,25 +166,37 @@ def read_study(name: str, scale: Scale) -> Study:
     values = {key: value for key, value in merged(entry, entry.get(scale.name, {})).items() if key in names}
     rows, columns = {}, {}
     for label, row_entry in values["rows"].items():
-        for row in read_rows(label, row_entry, scale):
+        for row in read_rows(label, {"scales": entry.get("scales", [scale.name])} | row_entry, scale):
             rows[row.name] = row
     for column, paper_column in values["columns"].items():
         if evaluation_name(column) in scale.evaluations:
             columns[column] = paper_column
-    study = Study(name=name, **values | {"rows": rows, "columns": columns})
+    predictions = predicted(values.get("predictions", []), rows)
+    study = Study(name=name, **values | {"rows": rows, "columns": columns, "predictions": predictions})
     check(study, scale)
     return study
 
 
+def predicted(entries: list[dict], rows: dict[str, Row]) -> list[Prediction]:
+    """Return the predictions whose rows the study has at this scale."""
+    predictions = []
+    for entry in entries:
+        prediction = Prediction(**entry)
+        if rows.keys() >= {*prediction.above, *prediction.below}:
+            predictions.append(prediction)
+    return predictions
+
+
 def read_rows(label: str, entry: dict, scale: Scale) -> list[Row]:
-    """Make the rows of an entry: none where `scales` leaves this one out, and one for each value of `each`.
+    """Make the rows of an entry: none where its `scales` leave this one out, and one for each value of `each`.
 
     The part of an entry under the scale's name is merged into its part for all scales.
     """
     if scale.name not in entry.get("scales", [scale.name]):
         return []
     here = merged(entry, entry.get(scale.name, {}))
-    row = Row(label, label, here["model"], here.get("paper_row"), here.get("set", {}), here.get("lists", {}))
+    names = {field_.name for field_ in fields(Row)}
+    row = Row(label, label, **{key: value for key, value in here.items() if key in names})
     rows = []
     for value, changes in here.get("each", {}).items():
         paper_row = row.paper_row and row.paper_row.format(value)

@@ -39,6 +39,8 @@ def find_candidates(arguments: CandidateArguments) -> Candidates:
 
 
 def _folder_candidates(arguments: CandidateArguments) -> Candidates:
+    if arguments.skip_queries:
+        raise InputError("--skip_queries: for the queries of --data; --candidates is a folder with queries of its own")
     lists = RankingLists.load(arguments.candidates).first(arguments.max_queries)
     return take_lists(lists, Path(arguments.candidates).name, arguments.depth, arguments.keep_identical_ids)
 
@@ -80,8 +82,12 @@ def open_collection(arguments: CandidateArguments, candidates: str | None = None
     judged = [query for query in collection.queries if collection.qrels.get(query)]
     if not judged:
         raise InputError(f"{collection.name}: no query with a judgment to evaluate")
-    chosen = set(judged) if arguments.max_queries is None else hash_subset(judged, arguments.max_queries)
-    return collection.only(chosen)
+    if not 0 <= arguments.skip_queries < len(judged):
+        raise InputError(
+            f"--skip_queries: expected 0 or more, and fewer than the {len(judged)} judged queries there are, "
+            f"got {arguments.skip_queries}"
+        )
+    return collection.only(hash_subset(judged, arguments.max_queries, arguments.skip_queries))
 
 
 def is_folder(candidates: str) -> bool:

@@ -37,13 +37,15 @@ from m3se.trainers.models.model_info import ModelInfo
 from m3se.trainers.retrieval.encode_collection import cached_encoding, complete_encoding
 from m3se.trainers.retrieval.faiss_index import new_index
 from m3se.trainers.retrieval.loading import EMBEDDERS, check_kind, load_scorer
-from m3se.trainers.retrieval.scorers import ColBERTScorer, DenseScorer, Scorer
+from m3se.trainers.retrieval.scorers import ColBERTScorer, DenseScorer, PairwiseScorer, Scorer
 from m3se.trainers.retrieval.search import retrieve, retrieve_by_index, retrieve_by_scoring
 from m3se.trainers.storage.arrow import write_rows
 from m3se.trainers.storage.atomic import refuse_unwritable, write_text
 from m3se.trainers.stores.connection import check_store
 from m3se.trainers.stores.document_store import EXACT, open_store
 from m3se.trainers.stores.searching import retrieve_from_store
+from m3se.trainers.teacher.cross_fitting import fold_folders
+from m3se.trainers.teacher.loading import load_teacher
 from m3se.trainers.teacher.templates import judges
 
 
@@ -188,6 +190,8 @@ def check(arguments: EvaluationArguments) -> None:
     check_measures(arguments.metrics, arguments.relevance_level)
     refuse_unwritable(Path(arguments.output))
     backend = choose_backend(arguments.backend, arguments.dtype)
+    if not backend.is_torch and any(map(fold_folders, arguments.model)):
+        raise InputError("--backend: the folds of a teacher are computed by torch only")
     models = check_models(arguments.model, backend.loaded_dtype, arguments.pooling, arguments.template)
     check_index(arguments, models)
 
@@ -219,7 +223,8 @@ def check_database(arguments: EvaluationArguments, models: list[ModelInfo]) -> N
 def check_models(models: list[str], dtype: str, pooling: str | None, template: str | None = None) -> list[ModelInfo]:
     """Read what each model is. Raises InputError, as far as files tell, for one that cannot be loaded."""
     choose_dtype(dtype, "cpu")
-    infos = list(map(ModelInfo.read, models))
+    folders = chain.from_iterable(fold_folders(model) or [model] for model in models)
+    infos = list(map(ModelInfo.read, folders))
     for info in infos:
         check_kind(info, own_pooling(info, pooling, template), template)
     if template is not None and not any(info.generates for info in infos):
@@ -232,11 +237,13 @@ def check_models(models: list[str], dtype: str, pooling: str | None, template: s
 def load(
     model: str, dtype: str, pooling: str | None, template: str | None = None, device: torch.device | None = None
 ) -> Scorer:
-    """Load a scorer, passing `pooling` only to a bare encoder.
+    """Load a scorer, passing `pooling` only to a bare encoder; the folds of a teacher score as one.
 
     Args:
         model, dtype, pooling, template, device: those of `load_scorer`.
     """
+    if fold_folders(model):
+        return PairwiseScorer(load_teacher(model, dtype, device=device))
     info = ModelInfo.read(model)
     return load_scorer(info, dtype, own_pooling(info, pooling, template), device, template)
 

@@ -17,6 +17,7 @@ from m3se.trainers.data import (
     ScoreFilters,
     Selection,
     choose_documents,
+    labelled_only,
     lists_relevant_from,
     read_data,
     relevant_from,
@@ -57,6 +58,7 @@ def prepare_lists(arguments: ListArguments, scored_here: bool) -> RankingLists:
     collection = read_collection(arguments)
     made = make_synthetic(collection, arguments) if arguments.synthetic_queries else None
     is_unlabelled = arguments.unlabelled or (arguments.unlabelled is None and not collection.qrels)
+    is_unlabelled = is_unlabelled or arguments.labelled_queries is not None
     if not scored_here:
         size = None if is_by_score(arguments) else arguments.documents_per_query
         return teacher_lists(
@@ -146,7 +148,8 @@ def read_collection(arguments: ListArguments) -> Collection:
         unlabelled=arguments.unlabelled,
     )
     collection = relevant_from(collection, arguments.relevance_level)
-    return collection.only(select_queries(set(collection.queries), arguments))
+    collection = collection.only(select_queries(set(collection.queries), arguments))
+    return labelled_only(collection, arguments.labelled_queries)
 
 
 def select_queries(queries: set[str], arguments: ListArguments) -> set[str]:

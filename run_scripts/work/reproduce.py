@@ -13,6 +13,7 @@ from m3se.run_scripts.reproduction.plan import Job, Planner
 from m3se.run_scripts.reproduction.report import write_report
 from m3se.run_scripts.reproduction.run import run_all, timed
 from m3se.run_scripts.reproduction.study import Scale, Study, read_scale, read_study
+from m3se.run_scripts.reproduction.teaching import RoomReport
 from m3se.trainers.errors import InputError
 from m3se.trainers.storage.lock import exclusive
 
@@ -32,8 +33,15 @@ def main(arguments: ReproductionArguments) -> None:
     if arguments.dry_run:
         return
     gpus = torch.cuda.device_count() if arguments.gpus is None else arguments.gpus
+    room = RoomReport(studies, planner, arguments.seeds[0])
+
+    def next_plan() -> list[Job]:
+        """Make the plan anew, after a look at what the teacher has to teach."""
+        room.log()
+        return plan(studies, planner, arguments.seeds)
+
     with exclusive(output):
-        failed = run_all(lambda: plan(studies, planner, arguments.seeds), output, gpus, arguments.gpus_per_run)
+        failed = run_all(next_plan, output, gpus, arguments.gpus_per_run)
         for study in studies:
             print(write_report(study, planner, arguments.seeds))
     if failed:

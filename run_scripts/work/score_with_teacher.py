@@ -12,6 +12,7 @@ from m3se.trainers.backends.choice import Backend, choose_backend
 from m3se.trainers.backends.compiling import refuse_other_kinds
 from m3se.trainers.backends.teachers import compile_teachers, member_scorers
 from m3se.trainers.data import RankingLists, write_scored_triples
+from m3se.trainers.data.label_noise import check_noise, move_labels
 from m3se.trainers.data.schema import missing_part
 from m3se.trainers.data.selection import label_best
 from m3se.trainers.errors import InputError
@@ -34,6 +35,7 @@ def main(arguments: ScoringArguments) -> None:
         check_export(arguments)
     else:
         logging.disable(logging.INFO)
+    check_noise(arguments.label_noise)
     check_weights(arguments.teacher_weights, len(arguments.teacher))
     backend = choose_backend(arguments.backend, arguments.dtype)
     teachers = load_teachers(arguments, backend)
@@ -58,7 +60,8 @@ def main(arguments: ScoringArguments) -> None:
         )
         chosen = choose_scored(annotated, arguments, scored_here=bool(teachers))
         calibration = calibrate(chosen)  # before labels are taken from the scores that it compares with labels
-        write(label_best(chosen) if arguments.pseudo_positives else chosen, calibration, arguments)
+        labelled = move_labels(chosen, arguments.label_noise)
+        write(label_best(labelled) if arguments.pseudo_positives else labelled, calibration, arguments)
         print("\n".join([*calibration.lines(), *describe_meanings(calibration)]))
 
 

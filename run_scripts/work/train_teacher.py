@@ -22,6 +22,7 @@ from m3se.trainers.data import (
     relevant_from,
     training_lists,
 )
+from m3se.trainers.data.label_noise import check_noise, move_labels
 from m3se.trainers.data.schema import hash_subset, holds_lists
 from m3se.trainers.errors import InputError
 from m3se.trainers.models.backbones import encoder_path
@@ -44,6 +45,7 @@ def main(
         config: options of the training.
     """
     check_folds(data, config)
+    check_noise(data.label_noise)
     if data.folds == 1:
         train_one(data, encoder, dev, run_arguments, config)
         return
@@ -83,7 +85,7 @@ def train_one(
         run_arguments,
         config,
         build_model=lambda: build_model(encoder),
-        read_lists=lambda: only_fold(prepare_lists(data, dev, config.seed), data),
+        read_lists=lambda: only_fold(move_labels(prepare_lists(data, dev, config.seed), data.label_noise), data),
     )
 
 

@@ -57,7 +57,7 @@ def test_every_hyperparameter_of_every_loss_is_checked():
         # what YAML 1.1 makes of a number without a point
         (
             {"loss_args": {"teacher_temperature": "1e-1"}},
-            "teacher_temperature: expected auto or a number above 0, got '1e-1'",
+            "teacher_temperature: expected auto, auto SHARE or a number above 0, got '1e-1'",
         ),
         ({"loss": "softmax_ce", "loss_args": {"label_smoothing": 1.5}}, "label_smoothing: .* from 0 to 1, got 1.5"),
         ({"loss": "focal", "loss_args": {"gamma": -1}}, "gamma: expected a number, 0 or above, got -1"),

@@ -22,6 +22,7 @@ MODULES = {
     "read_data": "readers.read_data",
     "read_documents": "readers.read_data",
     "write_scored_triples": "readers.list_files",
+    "labelled_only": "relevance",
     "lists_relevant_from": "relevance",
     "relevant_from": "relevance",
     "ROW_FEATURES": "schema",

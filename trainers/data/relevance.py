@@ -3,7 +3,7 @@
 from dataclasses import replace
 from itertools import chain
 
-from m3se.trainers.data.schema import Collection, RankingLists, positives
+from m3se.trainers.data.schema import Collection, RankingLists, hash_subset, positives
 from m3se.trainers.errors import InputError
 
 
@@ -28,6 +28,22 @@ def relevant_from(collection: Collection, level: int) -> Collection:
             f"{collection.name}: no document has a grade of {level} or more (--relevance_level); the highest is "
             f"{highest:g}"
         )
+    return replace(collection, qrels=qrels, report=report)
+
+
+def labelled_only(collection: Collection, count: int | None) -> Collection:
+    """Return the collection with the judgments of `count` of its queries, the first by hash; None: of all.
+
+    Raises:
+        InputError: the number is below 1.
+    """
+    if count is None:
+        return collection
+    if count < 1:
+        raise InputError(f"--labelled_queries: expected at least 1, got {count}")
+    labelled = hash_subset(collection.queries.keys() & collection.qrels.keys(), count)
+    qrels = {query: judged for query, judged in collection.qrels.items() if query in labelled}
+    report = collection.report | {"labelled_queries": len(labelled)}
     return replace(collection, qrels=qrels, report=report)
 
 

@@ -37,6 +37,20 @@ def softmax_targets(scores: np.ndarray, starts: np.ndarray, sizes: np.ndarray, t
     return SoftmaxTargets(temperature, float(np.exp(-normaliser).mean()), float(np.exp(entropy).mean()))
 
 
+def auto_share(value: object) -> float | None:
+    """Return the share that a `teacher_temperature` of `auto` or `auto SHARE` asks for; None for any other value."""
+    words = value.split() if isinstance(value, str) else []
+    if words == ["auto"]:
+        return TOP_SHARE
+    if len(words) != 2 or words[0] != "auto":
+        return None
+    try:
+        share = float(words[1])
+    except ValueError:
+        return None
+    return share if 0 < share < 1 else None
+
+
 def find_temperature(scores: np.ndarray, sizes: np.ndarray, share: float = TOP_SHARE) -> float | None:
     """Find T such that the best document of a list has `share` of softmax(scores / T) on average.
 

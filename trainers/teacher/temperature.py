@@ -2,12 +2,11 @@
 
 import logging
 
-from m3se.trainers.config import AUTO
 from m3se.trainers.data.schema import RankingLists
 from m3se.trainers.errors import InputError
 from m3se.trainers.losses import LOSSES, NEEDS_TEACHER
 from m3se.trainers.teacher.calibration import Calibration, calibrate, flat_columns
-from m3se.trainers.teacher.targets import TOP_SHARE, find_temperature
+from m3se.trainers.teacher.targets import TOP_SHARE, auto_share, find_temperature
 
 
 logger = logging.getLogger(__name__)
@@ -16,23 +15,24 @@ SCALED = "score_scale auto brings them to the student's spread"
 
 
 def resolve_temperature(loss_args: dict, lists: RankingLists) -> dict:
-    """Return the hyperparameters of a loss with a number for `teacher_temperature: auto`.
+    """Return the hyperparameters of a loss with a number for a `teacher_temperature` of `auto` or `auto SHARE`.
 
     It depends on the lists alone, so a run that is resumed has the same.
 
     Raises:
         InputError: no temperature gives the best document its share.
     """
-    if loss_args.get("teacher_temperature") != AUTO:
+    share = auto_share(loss_args.get("teacher_temperature"))
+    if share is None:
         return loss_args
     scores, _, sizes, _ = flat_columns(lists)
-    temperature = find_temperature(scores, sizes)
+    temperature = find_temperature(scores, sizes, share)
     if temperature is None:
         raise InputError(
-            f"teacher_temperature auto: no temperature gives the best document {TOP_SHARE:g} of the softmax; "
+            f"teacher_temperature auto: no temperature gives the best document {share:g} of the softmax; "
             "give a number (its scores are alike, or its lists have one document)"
         )
-    logger.info("teacher_temperature auto: %.4g, where the best document has %g on average", temperature, TOP_SHARE)
+    logger.info("teacher_temperature auto: %.4g, where the best document has %g on average", temperature, share)
     return loss_args | {"teacher_temperature": temperature}
 
 
