@@ -19,9 +19,16 @@ class ReproductionArguments:
     """Options of reproduce.py."""
 
     study: list[str] = field(metadata={"help": f"One or more of {', '.join(study_names(RECIPES))}."})
-    scale: str = field(default="small", metadata={"help": "small: a laptop or one GPU; paper: Appendix B on GPUs."})
+    scale: str = field(
+        default="small",
+        metadata={
+            "help": "small: a laptop or one GPU; medium: whole paragraphs, an hour a student; pydocs: installed "
+            "documentation, a quarter of an hour; paper: Appendix B on GPUs."
+        },
+    )
     data: str | None = field(
-        default=None, metadata={"help": "The collection: a BEIR folder (small), or what the scale's recipes read."}
+        default=None,
+        metadata={"help": "The collection: a BEIR folder (small, medium), or what the scale's recipes read."},
     )
     transfer: str | None = field(
         default=None, metadata={"help": "Another collection, whose test queries are only measured, never trained on."}

@@ -17,7 +17,7 @@ ELSEWHERE = {".venv", "build", "outputs", "templates", ".pytest_cache"}  # templ
 PAGES = sorted(path for path in ROOT.rglob("*.md") if not ELSEWHERE & set(path.relative_to(ROOT).parts))
 TEXTS = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in PAGES}
 GENERATED = re.compile(
-    r"docs/results/(\w+/report|retrievers/[a-z_]+)\.md|docs/example_card/README\.md"
+    r"docs/results/((\w+/)+report|retrievers/[a-z_]+)\.md|docs/example_card/README\.md"
 )  # reproduce.py and publish.py write
 WRITTEN = [name for name in TEXTS if not GENERATED.fullmatch(name)]
 

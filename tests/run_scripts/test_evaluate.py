@@ -188,6 +188,16 @@ def test_ids_that_no_run_file_can_hold_are_named_before_a_model_is_loaded(models
         evaluate("--model", models[1], "--data", beir, "--output", tmp_path / "out", *options)
 
 
+def test_skipped_queries_are_the_first_of_those_that_are_measured(beir, tmp_path):
+    first, rest, whole = (
+        set(evaluate("--data", beir, *flags, "--output", tmp_path)[0].run)
+        for flags in (("--max_queries", 2), ("--skip_queries", 2), ())
+    )
+    assert len(first) == 2 and first | rest == whole and not first & rest
+    with pytest.raises(InputError, match=r"--skip_queries: expected 0 or more, and fewer than the \d+ judged"):
+        evaluate("--data", beir, "--skip_queries", 100, "--output", tmp_path)
+
+
 def test_max_queries_takes_the_same_queries_whatever_the_models(beir, tmp_path):
     chosen = [list(evaluate("--data", beir, "--max_queries", 2, "--output", tmp_path)[0].run) for _ in range(2)]
     assert chosen[0] == chosen[1]

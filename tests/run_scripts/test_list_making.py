@@ -7,7 +7,7 @@ import pytest
 from m3se.run_scripts import mine, score_with_teacher
 from m3se.run_scripts.cli.app import parse
 from m3se.run_scripts.work import list_making
-from m3se.trainers.data import BM25Index, RankingLists, read_data, training_lists
+from m3se.trainers.data import BM25Index, RankingLists, hash_subset, read_data, training_lists
 from m3se.trainers.data.united import interleave
 from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.runs import read_run
@@ -68,6 +68,30 @@ def test_the_teachers_best_document_is_a_positive_where_that_is_allowed(scored, 
     assert pseudo.report["lists"]["pseudo_positives"] == 3
     calibrations = [(tmp_path / name / "calibration.json").read_text() for name in ("out", "pseudo")]
     assert calibrations[0] == calibrations[1]  # the teacher is not compared with itself
+
+
+def test_hidden_labels_leave_the_first_queries_labelled_and_the_others_without(scored, world):
+    everything = scored("--negatives", "top")
+    hidden = scored("--negatives", "top", "--labelled_queries", 5, name="hidden")
+    labelled = hash_subset(everything.rows["query_id"], 5)
+    assert hidden.report["labelled_queries"] == 5 and len(hidden.rows) == len(everything.rows) == 12
+    judged = dict(zip(everything.rows["query_id"], everything.rows["document_ids"], strict=True))
+    collection = read_data(str(world / "words"), "train", world / "cache")
+    index = BM25Index.build(collection.documents, cache_dir=world / "cache")
+    for row in hidden.rows:
+        if row["query_id"] in labelled:
+            assert row["document_ids"] == judged[row["query_id"]] and row["labels"] == [1, 0, 0, 0]
+        else:
+            (words,), _ = index.search([row["query"]], 4)
+            assert row["document_ids"] == words and row["labels"] == [0, 0, 0, 0]
+
+
+def test_moved_labels_keep_documents_and_scores(scored):
+    plain, noisy = scored(), scored("--label_noise", "0.5", name="noisy")
+    for name in ("document_ids", "teacher_scores"):
+        assert noisy.rows[name][:] == plain.rows[name][:]
+    moved = [row["labels"] != labels for row, labels in zip(noisy.rows, plain.rows["labels"], strict=True)]
+    assert sum(moved) == noisy.report["labels_moved"] > 0
 
 
 def test_a_log_of_searches_needs_no_judgments_and_no_option(scored, tmp_path):

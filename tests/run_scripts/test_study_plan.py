@@ -1,6 +1,7 @@
 """The plan of a study: its jobs, what each needs and is called, and that its scripts take the options."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -21,7 +22,21 @@ SCRIPTS = {
     "evaluate.py": evaluate,
     "diagnose.py": diagnose,
 }
-ONLY_SMALL = ("unseen", "paper")  # the paper takes the scores that others have published
+SCALES = ("small", "medium", "pydocs", "paper")
+
+
+def pairs() -> list[tuple[str, str]]:
+    """Each study with each scale that it has rows for."""
+    found = []
+    for scale in (read_scale(name, RECIPES) for name in SCALES):
+        for name in study_names(RECIPES):
+            try:
+                read_study(name, scale)
+            except InputError as error:
+                assert any(words in str(error) for words in ("none of its rows", "has no model", "measures nothing"))
+            else:
+                found.append((name, scale.name))
+    return found
 
 
 def finish(job, dev: float) -> None:
@@ -97,6 +112,28 @@ def test_a_diagnosis_has_the_size_of_its_scale_unless_the_study_says_otherwise(t
     assert planner.diagnosis(study, 0, 0).options["depth"] == 5
 
 
+def test_losses_of_one_kind_share_the_trials_of_one_of_them(tmp_path):
+    selection = SELECTION | {"shared": {"m3se": "one_hot"}, "set": {"train_rows": 2}}
+    planner = planner_of(write_recipes(tmp_path, selection), tmp_path / "out")
+    row = read_study("losses", planner.scale).rows["M3SE"]
+    (first, second) = (job for _, job in planner.trials("m3se", 0))
+    assert first.options["loss"] == second.options["loss"] == "softmax_ce"
+    assert first.options["train_rows"] == 2
+    finish(first, 0.3)
+    finish(second, 0.4)
+    training = planner.training(row, 0, 0)
+    assert (training.options["loss"], training.options["learning_rate"]) == ("m3se", 1e-2)
+    assert "train_rows" not in training.options  # a trial saw fewer lists than the row
+
+
+def test_a_row_may_have_another_teacher_for_its_lists(planner):
+    plain = read_study("losses", planner.scale).rows["M3SE"]
+    other = replace(plain, teacher={"folds": 2})
+    teachers = [planner.training(row, 0, 0).needs[0].needs[0] for row in (plain, other)]
+    assert [teacher.options.get("folds") for teacher in teachers] == [None, 2]
+    assert teachers[0].name != teachers[1].name
+
+
 def test_unequal_budgets_are_refused(tmp_path):
     trials = SELECTION["trials"] | {"m3se": [{"learning_rate": 1e-3}]}
     recipes = write_recipes(tmp_path, SELECTION | {"trials": trials})
@@ -122,7 +159,7 @@ def test_a_scale_whose_models_are_not_reranked_cannot_be_transferred(tmp_path):
 
 @pytest.mark.parametrize(
     "name, scale",
-    [(name, scale) for name in study_names(RECIPES) for scale in ("small", "paper") if (name, scale) != ONLY_SMALL],
+    pairs(),
 )
 def test_every_study_plans_runs_that_its_scripts_accept(name, scale, tmp_path):
     planner = Planner(scale := read_scale(scale, RECIPES), scale.data, tmp_path)

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from m3se import InputError
-from m3se.run_scripts import score_with_teacher, train_teacher
+from m3se.run_scripts import evaluate, score_with_teacher, train_teacher
 from m3se.run_scripts.cli.app import parse
 from m3se.trainers.data import RankingLists
+from m3se.trainers.evaluation.runs import read_run
 from m3se.trainers.teacher.cross_fitting import fold_numbers
 from m3se.trainers.teacher.ensembles import STANDARDISED_MEAN
 from m3se.trainers.teacher.pair_scorer import PairScorer
@@ -55,6 +56,12 @@ def test_each_fold_scores_the_queries_of_the_other(world, tmp_path, caplog):
         texts = lists.documents.texts(row["document_ids"])
         expected = teachers[3 - fold].score([row["query"]] * len(texts), texts)
         np.testing.assert_allclose(row["teacher_scores"], expected, atol=1e-5)
+    flags = ["--model", world / "folds", "--candidates", world / "lists", "--output", tmp_path / "measured"]
+    evaluate.main(*parse(evaluate.make_parser(), [*map(str, flags), "--dtype", "float32"]))
+    run_ = read_run(tmp_path / "measured" / "run.trec")
+    for row in lists.rows:
+        measured = [run_[row["query_id"]][document] for document in row["document_ids"]]
+        np.testing.assert_allclose(measured, row["teacher_scores"], atol=1e-5)
     caplog.clear()
     score(world, tmp_path / "own", "--teacher", world / "folds" / "fold-1")
     assert "fold-1 was trained on" in caplog.text

@@ -6,6 +6,7 @@ from math import exp, log, sqrt
 import numpy as np
 import pytest
 
+from m3se.trainers.config import check_loss
 from m3se.trainers.data import SCORED_ROW_FEATURES, DocumentTable, RankingLists
 from m3se.trainers.errors import InputError
 from m3se.trainers.storage.arrow import write_rows
@@ -148,6 +149,19 @@ def test_auto_takes_the_temperature_that_gives_the_best_document_its_share():
     arguments = resolve_temperature({"teacher_temperature": "auto", "temperature": 2.0}, lists_of_two(3.0, 3.0))
     assert arguments == {"teacher_temperature": found.temperature, "temperature": 2.0}
     assert resolve_temperature({"teacher_temperature": 5}, lists_of_two(3.0)) == {"teacher_temperature": 5}
+
+
+@pytest.mark.parametrize("value, odds", [("auto .9", 9.0), ("auto 0.75", 3.0)])
+def test_auto_takes_the_share_that_it_is_asked_for(value, odds):
+    check_loss("softmax_distillation", {"teacher_temperature": value})
+    arguments = resolve_temperature({"teacher_temperature": value}, lists_of_two(3.0, 3.0))
+    assert arguments["teacher_temperature"] == pytest.approx(3 / log(odds))
+
+
+@pytest.mark.parametrize("value", ["auto 1", "auto 0", "auto x", "auto .5 .5", "warm .5"])
+def test_a_share_that_no_softmax_has_is_refused(value):
+    with pytest.raises(InputError, match="teacher_temperature: expected auto, auto SHARE or a number above 0"):
+        check_loss("softmax_distillation", {"teacher_temperature": value})
 
 
 def test_lists_of_one_known_score_do_not_move_the_temperature():
