@@ -42,7 +42,7 @@ HYPERPARAMETERS = {
     "temperature": (lambda value: 0 < value < math.inf, "a number above 0"),
     "teacher_temperature": (
         lambda value: 0 < value < math.inf,
-        "auto, auto with a share between 0 and 1, or a number above 0",
+        "auto, auto SHARE or a number above 0",
     ),
     "label_smoothing": (lambda value: 0 <= value <= 1, "a number from 0 to 1"),
     "hinge_power": (lambda value: value in (1, 2), "1 or 2"),

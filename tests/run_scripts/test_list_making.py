@@ -82,8 +82,8 @@ def test_hidden_labels_leave_the_first_queries_labelled_and_the_others_without(s
         if row["query_id"] in labelled:
             assert row["document_ids"] == judged[row["query_id"]] and row["labels"] == [1, 0, 0, 0]
         else:
-            (words,), _ = index.search([row["query"]], 4)
-            assert row["document_ids"] == words and row["labels"] == [0, 0, 0, 0]
+            (words,), _ = index.search([row["query"]], 12)
+            assert row["document_ids"] == words[:4] and row["labels"] == [0, 0, 0, 0]
 
 
 def test_moved_labels_keep_documents_and_scores(scored):
