@@ -138,7 +138,7 @@ class RankingConfig(RankingOptions, TrainingArguments):
             return
         if self.loss not in NEEDS_TEACHER:
             raise InputError(f"ema_decay: expected one of {', '.join(sorted(NEEDS_TEACHER))}, got loss {self.loss}")
-        if self.loss_args.get("teacher_temperature") == AUTO:
+        if auto_share(self.loss_args.get("teacher_temperature")):
             raise InputError("teacher_temperature: auto reads a teacher's scores; give a number with ema_decay")
         if not self.one_hot_weight:
             raise InputError(
