@@ -74,7 +74,7 @@ def test_hidden_labels_leave_the_first_queries_labelled_and_the_others_without(s
     everything = scored("--negatives", "top")
     hidden = scored("--negatives", "top", "--labelled_queries", 5, name="hidden")
     labelled = hash_subset(everything.rows["query_id"], 5)
-    assert hidden.report["labelled_queries"] == 5 and len(hidden.rows) == len(everything.rows) == 12
+    assert hidden.report["collection"]["labelled_queries"] == 5 and len(hidden.rows) == len(everything.rows) == 12
     judged = dict(zip(everything.rows["query_id"], everything.rows["document_ids"], strict=True))
     collection = read_data(str(world / "words"), "train", world / "cache")
     index = BM25Index.build(collection.documents, cache_dir=world / "cache")
