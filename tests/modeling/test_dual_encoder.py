@@ -118,7 +118,27 @@ def test_what_changes_a_score_is_in_the_saved_config(tmp_path):
     tiny.dual_encoder(**fields).save_pretrained(tmp_path)
     loaded = DualEncoderConfig.from_pretrained(tmp_path)
     assert {name: getattr(loaded, name) for name in fields} == fields
-    assert sorted(fields) == DualEncoderConfig.field_names()
+    other = {"name": "org/large", "fingerprints": {"torch.float32": "0f"}}
+    tiny.dual_encoder(document_model=other).save_pretrained(tmp_path)
+    assert DualEncoderConfig.from_pretrained(tmp_path).document_model == other
+    assert sorted([*fields, "document_model"]) == DualEncoderConfig.field_names()
+    with pytest.raises(ValueError, match="tied must be true where another model embeds the documents"):
+        tiny.dual_encoder(document_model=other, tied=False)
+
+
+def test_documents_that_another_model_has_embedded_are_met_as_they_are(lists):
+    model, batch = tiny.dual_encoder().eval(), tiny.model_inputs(tiny.batch(lists))
+    queries = model.embed(batch["query_input_ids"], batch["query_attention_mask"])
+    vectors = torch.randn(len(batch["document_input_ids"]), 16)
+    rest = {
+        name: value for name, value in batch.items() if name not in ("document_input_ids", "document_attention_mask")
+    }
+    outputs = model(**rest, document_embeddings=vectors)
+    index = batch["document_index"]
+    expected = torch.einsum("bh,bkh->bk", queries, vectors[index.clamp(min=0)]).masked_fill(index < 0, -torch.inf)
+    torch.testing.assert_close(outputs.scores, expected)
+    assert outputs.document_embeddings is vectors
+    torch.testing.assert_close(outputs.query_embeddings, queries)
 
 
 @pytest.mark.parametrize("pooling", ["cls", "mean", "last"])
