@@ -59,7 +59,7 @@ def encode_collection(
         raise InputError(f"nothing to encode: {len(documents)} documents in shards of {shard_size}")
     description = {
         "documents": len(documents),
-        "width": scorer.encode(documents.texts(documents.ids[:1]), side, None).shape[1],
+        "width": known_width(scorer, folder, side) or first_width(scorer, documents, side),
         "format": number_format,
         "shard_size": shard_size,
         "collection": documents.fingerprint,
@@ -81,6 +81,17 @@ def encode_collection(
             if not np.isfinite(embeddings).all():
                 raise InputError(f"{folder}: the model gives embeddings that are not finite")
             write_shard(folder, rows.start // shard_size, ids, embeddings, number_format)
+
+
+def known_width(scorer: DenseScorer, folder: Path, side: str) -> int | None:
+    """Return the width that a folder's description has of the same model; None where it has none."""
+    held = read_description(folder) if (folder / DESCRIPTION).exists() else {}
+    return held.get("width") if held.get("model") == scorer.side_fingerprint(side) else None
+
+
+def first_width(scorer: DenseScorer, documents: DocumentTable, side: str) -> int:
+    """Return the width of the first text's embedding."""
+    return scorer.encode(documents.texts(documents.ids[:1]), side, None).shape[1]
 
 
 def cached_encoding(

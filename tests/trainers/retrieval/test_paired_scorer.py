@@ -1,7 +1,7 @@
 import numpy as np
 
 from m3se.trainers.data import DocumentTable
-from m3se.trainers.retrieval.encode_collection import cached_encoding, encoding_folder
+from m3se.trainers.retrieval.encode_collection import cached_encoding
 from m3se.trainers.retrieval.paired_scorer import PairedScorer
 from m3se.trainers.retrieval.search import retrieve
 from tests.worlds import tiny
@@ -15,8 +15,9 @@ def test_documents_of_the_other_model_are_searched_without_loading_it(tmp_path):
     loaded = []
     pair = PairedScorer(small, lambda: loaded.append(1) or large, large.fingerprint)
     documents = DocumentTable.from_texts(["a", "b", "c"], TEXTS)
-    collection = cached_encoding(large, documents, tmp_path)
-    assert encoding_folder(pair, documents, tmp_path) == collection.folder
+    folder = cached_encoding(large, documents, tmp_path).folder
+    collection = cached_encoding(pair, documents, tmp_path)
+    assert collection.folder == folder
     run = retrieve(pair, {"q": "salt"}, collection, 3, progress=False)
     scores = large.encode(TEXTS, "document") @ small.encode(["salt"], "query")[0]
     assert list(run["q"]) == [["a", "b", "c"][place] for place in np.argsort(-scores)]
