@@ -123,10 +123,14 @@ def test_a_changed_document_is_replaced_and_a_deleted_one_gone(uri):
 
 @pytest.mark.parametrize("index_type", ["IVF_FLAT", "IVF_SQ8", "HNSW", "HNSW_SQ"])
 def test_an_approximate_index_finds_most_of_the_exact_results(uri, index_type):
+    is_given = uri == os.environ.get(ADDRESS)
+    if is_given and index_type == "HNSW_SQ":
+        pytest.skip("older servers do not have it")
     with create_store(uri, "words", "model one", WIDTH, index_type) as store:
         assert store.index_type == index_type
         found = list(store.search(QUERIES, 10, effort=64))
-        if index_type == "IVF_FLAT":  # one of 256 cells, of about one document each
+        # one of 256 cells, of about one document each; a server compares with every document of a small segment
+        if index_type == "IVF_FLAT" and not is_given:
             assert len(next(store.search(QUERIES[:1], 10, effort=1))) < 10
     with create_store(uri, "words", "model one", WIDTH, "FLAT") as store, pytest.raises(InputError, match="--effort"):
         next(store.search(QUERIES, 10, effort=64))
