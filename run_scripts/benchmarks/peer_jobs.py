@@ -15,7 +15,7 @@ from m3se.run_scripts.benchmarks.workload import Workload
 from m3se.run_scripts.publishing.build import build_folder
 from m3se.run_scripts.publishing.compiled_files import CompiledFiles
 from m3se.trainers.backends.choice import INT8
-from m3se.trainers.storage.atomic import complete_folder
+from m3se.trainers.storage.atomic import complete_folder, write_text
 from m3se.trainers.storage.cache import cache_key
 
 
@@ -58,11 +58,11 @@ def start(workload: Workload, job: dict, texts: list) -> PeerProcess:
 def model_folder(workload: Workload, job: dict) -> Path:
     """Return a folder with a peer's model, to which it may add files, and the texts that int8 is calibrated on.
 
-    Cross-encoders are ours. sentence-transformers gets the encoder as its authors ship it, fastembed our dual encoder
-    as it is published with its ONNX file.
+    Cross-encoders are ours. sentence-transformers gets the encoder as its authors ship it, but reads as many tokens of
+    a text as we do. fastembed gets our dual encoder as it is published with its ONNX file.
     """
     is_published = job["library"] == "fastembed"
-    name = "pairs" if job["pairs"] else "published" if is_published else "texts"
+    name = "pairs" if job["pairs"] else "published" if is_published else "whole texts"
     key = cache_key(name, job["dtype"] == INT8, workload.path, workload.data, workload.document_length)
     folder = Path(workload.cache_dir).resolve() / f"peer-model-{key}"
     if not folder.exists():
@@ -72,6 +72,10 @@ def model_folder(workload: Workload, job: dict) -> Path:
                 build_folder(trained, new / "model", compiled=CompiledFiles(onnx="float32"))
             else:
                 shutil.copytree(classifier(workload.path) if job["pairs"] else workload.path, new / "model")
+            if name == "whole texts":
+                limits = new / "model" / "sentence_bert_config.json"
+                limits.unlink(missing_ok=True)  # of a copy, or of the encoder's authors
+                write_text(limits, json.dumps({"max_seq_length": workload.document_length}))
             texts = new / "texts" / "train.jsonl"
             texts.parent.mkdir()
             lines = [json.dumps({"text": text}) for text in workload.texts(CALIBRATION)]

@@ -2,6 +2,7 @@
 
 import gc
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from sentence_transformers import SentenceTransformer
 
 from m3se.run_scripts.benchmarks import peer_environment
 from m3se.run_scripts.benchmarks.inference import agreement
+from m3se.run_scripts.benchmarks.peer_jobs import model_folder
 from m3se.run_scripts.benchmarks.peer_process import PeerProcess
 from m3se.trainers.errors import InputError
 from tests.worlds.small_world import write_encoder
@@ -34,6 +36,16 @@ def test_a_peer_works_when_it_is_called_and_ends_with_its_object(job):
     del peer
     gc.collect()
     assert process.poll() is not None
+
+
+def test_the_peer_reads_as_many_tokens_of_a_text_as_we_do(job, tmp_path):
+    encoder = SentenceTransformer(job["model"], device="cpu")
+    encoder.max_seq_length = 3  # its authors' choice
+    encoder.save(str(tmp_path / "encoder"))
+    sizes = {"path": str(tmp_path / "encoder"), "data": "texts", "document_length": 5, "cache_dir": str(tmp_path)}
+    workload = SimpleNamespace(**sizes, texts=lambda count: TEXTS)
+    model = SentenceTransformer(str(model_folder(workload, JOB) / "model"), device="cpu")
+    assert model.tokenize(["red tree blue green river stone cloud"])["input_ids"].shape == (1, 5)
 
 
 @pytest.mark.long
