@@ -1,11 +1,14 @@
 """Scorers for the models of folders and Hub ids, by the kind that their files tell."""
 
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
+from torch import nn
+from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from m3se.modeling.checkpoints import DOCUMENT_TOWER
@@ -168,6 +171,11 @@ def load_colbert(info: ModelInfo, device: torch.device, dtype: torch.dtype) -> C
     return ColBERTScorer(model, tokenizer, dtype, fingerprint)
 
 
+def count_batch(bar: tqdm, module: nn.Module, inputs: tuple, outputs: dict) -> None:
+    """Advance a bar by the texts of a batch; a forward hook of the last module of a sentence-transformers model."""
+    bar.update(len(outputs["sentence_embedding"]))
+
+
 def load_sentence_transformer(info: ModelInfo, device: torch.device, dtype: torch.dtype) -> DenseScorer:
     """Load a model as its authors ship it: own pooling, prompts, lengths and similarity (dot or cosine)."""
     try:
@@ -184,11 +192,9 @@ def load_sentence_transformer(info: ModelInfo, device: torch.device, dtype: torc
     def embed(texts, side, bar=None, dtype=dtype):
         """Embed texts with the prompts of their side."""
         encode_side = model.encode_query if side == "query" else model.encode_document
-        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-            embeddings = encode_side(list(texts), **settings)
-        if bar is not None:
-            bar.update(len(texts))
-        return embeddings.astype("float32")
+        counting = nullcontext() if bar is None else model[-1].register_forward_hook(partial(count_batch, bar))
+        with counting, torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+            return encode_side(list(texts), **settings).astype("float32")
 
     if isinstance(model.tokenizer, PreTrainedTokenizerBase) and model.transformers_model is not None:
         probe = partial(embed, side="document", dtype=torch.float32)

@@ -3,6 +3,7 @@
 import json
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -63,6 +64,17 @@ def test_a_sentence_transformers_model_scores_as_the_library_does(kind, encoder,
     expected = model.similarity(model.encode_query([QUERY]), model.encode_document(DOCUMENTS))[0]
     scorer = load_scorer(folder, "float32", device="cpu")
     np.testing.assert_allclose(scorer.score(QUERY, DOCUMENTS), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", SAVERS)
+def test_the_bar_moves_with_every_batch_of_a_sentence_transformers_model(kind, encoder, tmp_path):
+    scorer = load_scorer(save_sentence_transformer(kind, encoder, tmp_path), "float32", device="cpu")
+    steps = []
+    texts = [f"{DOCUMENTS[0]} {number}" for number in range(40)]
+    vectors = scorer.encode(texts, "document", SimpleNamespace(update=steps.append))
+    assert steps == [32, 8]  # the batches of that library
+    scorer.encode(texts, "document")
+    assert len(vectors) == 40 and len(steps) == 2
 
 
 @pytest.mark.parametrize(
