@@ -69,6 +69,14 @@ class StudentArguments:
         "Dual encoder: folder or Hub id of a model that embeds the documents and stays as it is. Only queries are "
         "trained, also to match its embeddings of them."
     )
+    refresh_steps: int | None = option(
+        "Dual encoder: draw the negatives of all lists anew every so many optimiser steps, from what the student then "
+        "ranks best in the whole collection (default: 0, never)."
+    )
+    refresh_depth: int | None = option("From so many of its best documents (default: 100).")
+    refresh_teacher: list[str] | None = option(
+        "Teacher of the new lists, or several, whose mean counts: needed where the loss reads teacher scores."
+    )
 
     def __post_init__(self):
         if isinstance(self.colbert_args, str):
@@ -86,6 +94,7 @@ class StudentArguments:
                 raise InputError(f"{name}: for a dual_encoder, which makes one vector of a text")
         if self.document_encoder is not None:
             self.check_document_encoder()
+        self.check_refreshing()
 
     def check_document_encoder(self) -> None:
         """Raise InputError for options about documents, which another model embeds."""
@@ -102,6 +111,20 @@ class StudentArguments:
         for name, (reason, applies) in reasons.items():
             if applies:
                 raise InputError(f"{name}: {reason}, {self.document_encoder}")
+
+    def check_refreshing(self) -> None:
+        """Raise InputError for new negatives that could not be drawn; with refresh_steps 0 none are."""
+        if self.refresh_steps == 0:
+            return
+        for name in ("refresh_depth", "refresh_teacher"):
+            if self.refresh_steps is None and getattr(self, name) is not None:
+                raise InputError(f"{name}: has no effect without refresh_steps")
+        for name, lowest in (("refresh_steps", 0), ("refresh_depth", 1)):
+            value = getattr(self, name)
+            if value is not None and value < lowest:
+                raise InputError(f"{name}: expected at least {lowest}, got {value}")
+        if self.refresh_steps is not None and self.architecture != "dual_encoder":
+            raise InputError(f"refresh_steps: expected a dual_encoder, which searches, got {self.architecture}")
 
 
 def make_parser() -> HfArgumentParser:

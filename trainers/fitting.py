@@ -19,6 +19,9 @@ from m3se.trainers.data import RankingLists
 from m3se.trainers.distillation_trainer import DistillationTrainer
 from m3se.trainers.matching.projection import drop_projection
 from m3se.trainers.matching.text_embeddings import TextEmbeddings
+from m3se.trainers.refreshing.folders import delete_negatives
+from m3se.trainers.refreshing.plan import RefreshPlan
+from m3se.trainers.refreshing.trainer import RefreshingTrainer
 from m3se.trainers.run_folder import last_checkpoint, save_model, write_record, write_report
 from m3se.trainers.trainer_options import replaced_sharding
 
@@ -35,6 +38,7 @@ def fit(
     record: dict,
     publish: Callable[[Path], object] | None = None,
     embeddings: dict[str, TextEmbeddings] | None = None,
+    plan: RefreshPlan | None = None,
 ) -> None:
     """Train a model, going on from the last checkpoint if there is one, and write it and its record to output_dir.
 
@@ -49,13 +53,14 @@ def fit(
         publish: called by the first process with output_dir, once everything has been written there.
         embeddings: of another model: `teacher_embeddings` and `document_embeddings` of the collator, and
             `eval_embeddings` of the trainer.
+        plan: of negatives that are drawn anew; None: they stay.
     """
     log_precision(config)
     log_prompts(model.config)
     if replaced := replaced_sharding(config):
         logger.warning(replaced)
     exchange_dropout(model, config.device)
-    trainer = make_trainer(model, tokenizer, lists, dev, config, dict(embeddings or {}))
+    trainer = make_trainer(model, tokenizer, lists, dev, config, dict(embeddings or {}), plan)
     output = Path(config.output_dir)
     if trainer.is_world_process_zero():
         write_report(output, lists, dev)
@@ -73,6 +78,8 @@ def fit(
         queries = {"dev": len(dev.rows) if dev else 0, "train": len(trainer.train_sample)}
         write_record(output, record, trainer.state.log_history, queries, seconds, hardware(config.device))
         logger.info("wrote %s", output)
+        if plan is not None:
+            delete_negatives(output, [trainer.state.global_step])
         if publish is not None:
             publish(output)
     if config.world_size > 1:
@@ -86,6 +93,7 @@ def make_trainer(
     dev: RankingLists | None,
     config: RankingConfig,
     embeddings: dict[str, TextEmbeddings],
+    plan: RefreshPlan | None = None,
 ) -> DistillationTrainer:
     """Make the trainer of a model; the arguments are those of `fit`.
 
@@ -94,20 +102,23 @@ def make_trainer(
         lists, dev: the data.
         config: options.
         embeddings: of another model.
+        plan: of negatives that are drawn anew.
     """
     eval_embeddings = embeddings.pop("eval_embeddings", None)
     collator = RankingCollator.for_model(tokenizer, lists.documents, model.config, **embeddings)
-    return DistillationTrainer(
-        model=model,
-        args=config,
-        data_collator=collator,
-        train_dataset=lists.rows,
-        eval_dataset=dev.rows if dev else None,
-        eval_documents=dev.documents if dev else None,
-        eval_embeddings=eval_embeddings,
-        processing_class=tokenizer,
-        callbacks=[SummedCheckpoints()],
-    )
+    options = {
+        "model": model,
+        "args": config,
+        "data_collator": collator,
+        "eval_dataset": dev.rows if dev else None,
+        "eval_documents": dev.documents if dev else None,
+        "eval_embeddings": eval_embeddings,
+        "processing_class": tokenizer,
+        "callbacks": [SummedCheckpoints()],
+    }
+    if plan is not None:
+        return RefreshingTrainer(lists=lists, plan=plan, **options)
+    return DistillationTrainer(train_dataset=lists.rows, **options)
 
 
 def exchange_dropout(model: PreTrainedModel, device: torch.device) -> None:

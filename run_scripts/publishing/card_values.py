@@ -27,7 +27,7 @@ def training_values(path: Path) -> dict:
         return {}
     record = read_json(path)
     names = ("loss", "loss_args", "recipe", "versions", "hardware", "seconds", "teacher", "seed", "score_scale")
-    names += ("matched_to",)
+    names += ("matched_to", "refresh")
     values = without_missing({name: record.get(name) for name in names})
     if "data" in record:
         values["data"] = data_summary(record["data"])

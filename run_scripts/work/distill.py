@@ -21,6 +21,7 @@ from m3se.trainers.matching.texts import text_rows
 from m3se.trainers.meter import count_unusable
 from m3se.trainers.models.backbones import encoder_path
 from m3se.trainers.models.model_info import ModelInfo
+from m3se.trainers.refreshing.plan import DEPTH, RefreshPlan, load_teachers, refuse_sharding
 from m3se.trainers.teacher.temperature import describe_loss, resolve_temperature
 
 
@@ -51,6 +52,7 @@ def main(
     if config.score_scale == "learned" and student.learn_scale is None:
         student = replace(student, learn_scale=True)
     other = load_other_model(student, config)
+    plan = plan_refreshing(student, config, dev)
     train(
         student,
         encoder,
@@ -60,6 +62,7 @@ def main(
         build_model=lambda: build_model(student, encoder, other),
         read_lists=lambda: read_lists(student, config, dev),
         other=other,
+        plan=plan,
     )
 
 
@@ -88,6 +91,38 @@ def load_other_model(student: StudentArguments, config: RankingConfig) -> OtherM
         raise InputError("mlm_weight: reads the documents' tokens, and document_encoder has embedded them before")
     uses = {"has_documents": student.document_encoder is not None, "matches": config.embedding_weight > 0}
     return OtherModel.load(name, config.device, **uses)
+
+
+def plan_refreshing(student: StudentArguments, config: RankingConfig, dev: DevArguments) -> RefreshPlan | None:
+    """Return when negatives are drawn anew, with the teacher that scores them loaded; None for never.
+
+    Args:
+        student: the options.
+        config: tells whether the loss reads teacher scores.
+        dev: where the score cache is, and whether a document may have the id of its query.
+
+    Raises:
+        InputError: there is nothing to draw for or to draw with.
+    """
+    if not student.refresh_steps:
+        return None
+    if not config.ranks:
+        raise InputError("refresh_steps: ranking_weight 0 learns nothing from negatives")
+    if not holds_lists(student.data):
+        raise InputError(f"refresh_steps: {student.data} is no folder of ranking lists, which have negatives")
+    if config.reads_teacher and not student.refresh_teacher:
+        raise InputError(f"refresh_teacher: loss {config.loss} needs a teacher's scores of the new documents")
+    if student.refresh_teacher and not config.reads_teacher:
+        raise InputError(f"refresh_teacher: has no effect, {config.loss} reads no teacher's scores here")
+    refuse_sharding(config)
+    names = student.refresh_teacher or []
+    return RefreshPlan(
+        student.refresh_steps,
+        DEPTH if student.refresh_depth is None else student.refresh_depth,
+        load_teachers(names, config.device),
+        dev.cache_dir,
+        dev.keep_identical_ids,
+    )
 
 
 def build_model(

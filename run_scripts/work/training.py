@@ -25,6 +25,7 @@ from m3se.trainers.matching.other_model import OtherModel
 from m3se.trainers.models.backbones import as_input_errors, check_lengths, encoder_path
 from m3se.trainers.models.inspection import inspect_model, load_tokenizer
 from m3se.trainers.models.lora import add_adapter
+from m3se.trainers.refreshing.plan import RefreshPlan
 from m3se.trainers.run_folder import already_done, run_key, start_record
 from m3se.trainers.storage.lock import exclusive
 from m3se.trainers.trainer_options import refuse_missing_packages
@@ -39,6 +40,7 @@ def train(
     build_model: Callable[[], PreTrainedModel],
     read_lists: Callable[[], RankingLists],
     other: OtherModel | None = None,
+    plan: RefreshPlan | None = None,
 ) -> None:
     """Train a model, or reuse the finished run of the same options and data.
 
@@ -53,6 +55,7 @@ def train(
         build_model: makes the untrained model.
         read_lists: reads what is trained on.
         other: a model whose embeddings the training needs.
+        plan: of negatives that are drawn anew.
 
     Raises:
         InputError: an option, the encoder, the data or output_dir cannot be used.
@@ -67,20 +70,23 @@ def train(
         config.check_dev_loss(scored=False)  # dev lists are BM25's
         refuse_missing_packages(config, model)
         lists = read_lists()
+        if plan is not None:
+            plan.check(lists)
         dev = read_dev_lists(data.data, dev_arguments, config.eval_strategy.value)
         sources = {"data": lists} if dev is None else {"data": lists, "dev": dev}
         key = run_key(config, [data, encoder], encoder_path(encoder.encoder), sources)
-        if other is not None:
-            key |= other.identity()
+        companions = [companion for companion in (other, plan) if companion is not None]
+        for companion in companions:
+            key |= companion.identity()
         with config.main_process_first(local=False):  # the others find what it has prepared
             done = already_done(config, key, run_arguments.overwrite)
         if not done:
             prompts = {"query": model.config.query_prompt, "document": model.config.document_prompt}
             record = start_record(config, [data, encoder], lists) | {"prompts": prompts}
-            if other is not None:
-                record |= other.about()
+            for companion in companions:
+                record |= companion.about()
             embeddings = None if other is None else other.embed(lists, dev, dev_arguments.cache_dir)
-            fit(model, tokenizer, lists, dev, config, record, publish, embeddings)
+            fit(model, tokenizer, lists, dev, config, record, publish, embeddings, plan)
         elif publish is not None and config.process_index == 0:
             publish(Path(config.output_dir))
 
