@@ -185,6 +185,8 @@ def test_a_published_pair_is_what_sentence_transformers_reads_as_a_router(world,
         np.testing.assert_allclose(trained.encode(texts, side), encode(texts), atol=1e-5)
     assert theirs.similarity_fn_name == "cosine"
     assert ours.side_fingerprint("document") == trained.side_fingerprint("document")
+    # loaded from the published folder, it is still the model that has embedded documents before
+    assert ours.documents.fingerprint == trained.side_fingerprint("document")
     card = (folder / "README.md").read_text(encoding="utf-8")
     row = next(line for line in card.splitlines() if line.startswith("| one query |"))
     assert "ms; by the document encoder" in row and "| documents | embedded by large, 3 layers, " in card

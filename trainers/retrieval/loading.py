@@ -134,8 +134,8 @@ def load_dual_encoder(info: ModelInfo, pooling: str | None, device: torch.device
     other = model.config.document_model
     if other is None:
         return scorer
-    known = other["fingerprints"].get(str(dtype))
-    return PairedScorer(scorer, partial(load_documents, info.name, other, dtype, device), known)
+    document_fingerprint = other["fingerprints"].get(str(dtype))
+    return PairedScorer(scorer, partial(load_documents, info.name, other, dtype, device), document_fingerprint)
 
 
 def load_documents(name: str, other: dict, dtype: torch.dtype, device: torch.device) -> DenseScorer:
@@ -151,10 +151,10 @@ def load_documents(name: str, other: dict, dtype: torch.dtype, device: torch.dev
     """
     published = tower_folder(name, DOCUMENT_TOWER)
     scorer = load_embedder(published or model_path(other["name"]), str(dtype).removeprefix("torch."), device=device)
-    known = other["fingerprints"].get(str(dtype))
+    fingerprint = other["fingerprints"].get(str(dtype))
     if published:  # the same weights, perhaps in another layout
-        scorer.fingerprint = known or scorer.fingerprint
-    elif known not in (None, scorer.side_fingerprint("document")):
+        scorer.fingerprint = fingerprint or scorer.fingerprint
+    elif fingerprint not in (None, scorer.side_fingerprint("document")):
         raise InputError(
             f"{name}: its documents are those of {other['name']}, which has changed since the queries were trained "
             "(its weights, config or tokenizer)"
