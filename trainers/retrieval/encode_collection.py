@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from hashlib import blake2b
 from pathlib import Path
 
@@ -197,14 +198,30 @@ def shard_is_intact(folder: Path, shard: int) -> bool:
 
 
 def check_description(folder: Path, description: dict) -> None:
-    """Write the description of `folder`, or compare it. Raises InputError when the folder holds something else."""
+    """Write the description of `folder`, or compare it. Raises InputError when the folder holds something else.
+
+    Other processes may begin the same encoding meanwhile. They write the description first, so files that are seen
+    before it is looked for belong to it.
+    """
+    files = visible_files(folder)
     if (folder / DESCRIPTION).exists():
         held = read_description(folder)
         for key, value in description.items():
             if held.get(key) != value:
                 raise InputError(f"{folder}: holds an encoding with {key} {held.get(key)}, not {value}")
         return
-    if folder.exists() and (not folder.is_dir() or any(not path.name.startswith(".") for path in folder.iterdir())):
+    if files:
         raise InputError(f"{folder}: exists and holds no encoding; not overwritten")
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / DESCRIPTION, json.dumps(description, indent=2) + "\n")
+
+
+def visible_files(folder: Path) -> list[str]:
+    """Return the names of a folder's files but for hidden ones, or its own name where it is a file itself."""
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    except NotADirectoryError:
+        return [folder.name]
+    return [name for name in names if not name.startswith(".")]

@@ -5,6 +5,7 @@ import pytest
 
 from m3se.trainers.data import DocumentTable
 from m3se.trainers.errors import InputError
+from m3se.trainers.retrieval import encode_collection as encoding
 from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection
 from m3se.trainers.retrieval.encode_collection import encode_collection
 from m3se.trainers.retrieval.loading import load_embedder
@@ -49,6 +50,21 @@ def test_processes_write_the_same_files_as_one(scorer, collection, tmp_path):
     assert files == sorted(path.name for path in (tmp_path / "three").iterdir())
     for name in files:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "three" / name).read_bytes()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_another_process_may_begin_the_same_folder_meanwhile(when, scorer, collection, tmp_path, monkeypatch):
+    folder, list_files = tmp_path / "encoding", encoding.visible_files
+
+    def files_while_another_process_begins(path):
+        monkeypatch.setattr(encoding, "visible_files", list_files)
+        files = list_files(path)
+        encode_collection(scorer, collection.documents, path, "float32", 2, process=1, processes=2)
+        return list_files(path) if when == "before" else files
+
+    monkeypatch.setattr(encoding, "visible_files", files_while_another_process_begins)
+    encode_collection(scorer, collection.documents, folder, "float32", 2, process=0, processes=2)
+    assert everything(folder)[1] == list(collection.documents.ids)
 
 
 def test_what_is_missing_is_said_and_only_that_is_encoded_again(scorer, collection, tmp_path):
