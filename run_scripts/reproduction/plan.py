@@ -134,12 +134,11 @@ class Planner:
         options = self.options(self.scale.teacher, changes)
         return self.job(TEACHER, "train_teacher.py", options)
 
-    def lists(self, changes: dict, teacher_changes: dict | None = None) -> Job:
-        """Make the job that gives training lists their teacher scores; `teacher_changes` are of that teacher."""
+    def lists(self, changes: dict, teacher: Job) -> Job:
+        """Make the job that gives training lists the scores of a teacher, or those that were published."""
         options = self.options(self.scale.lists, changes)
         if "teacher" not in options:  # published scores
             return self.job("lists", "score_with_teacher.py", options)
-        teacher = self.teacher(teacher_changes or {})
         return self.with_path(self.job("lists", "score_with_teacher.py", options, (teacher,)), teacher=teacher.folder)
 
     def with_path(self, job: Job, **paths: Path | list[str]) -> Job:
@@ -148,7 +147,15 @@ class Planner:
             job.options[option] = path if isinstance(path, list) else str(path)
         return job
 
-    def student(self, student: str, row: Row, settings: dict, seed: int, waits_for: tuple = ()) -> Job:
+    def student(
+        self,
+        student: str,
+        row: Row,
+        settings: dict,
+        seed: int,
+        waits_for: tuple = (),
+        scorer: Job | None = None,
+    ) -> Job:
         """Make the job that trains a student for a row.
 
         Args:
@@ -157,11 +164,15 @@ class Planner:
             settings: Those of a trial.
             seed: Decides the order of the lists, and dropout.
             waits_for: Trials that must be done before the settings are known.
+            scorer: Trains the student that scores its lists; None: the teacher does.
         """
         recipe = self.scale.students[student]
         options = self.options(recipe, settings, row.set)
-        lists = self.lists(merged(recipe.lists, row.lists), row.teacher)
+        teacher = self.teacher(row.teacher)
+        lists = self.lists(merged(recipe.lists, row.lists), scorer or teacher)
         job = self.job(student, "distill.py", options | {"seed": seed}, (lists,), waits_for)
+        if options.get("refresh_teacher") == TEACHER:
+            self.with_path(job, refresh_teacher=[str(teacher.folder)])
         return self.with_path(job, data=lists.folder)
 
     def trials(self, student: str, seed: int) -> list[tuple[dict, Job]]:
@@ -195,7 +206,10 @@ class Planner:
         if row.model == TEACHER:
             return self.teacher(row.set)
         settings, waits_for = self.chosen(row.model, first_seed)
-        return self.student(row.model, row, settings, seed, waits_for)
+        if row.scored_by is None:
+            return self.student(row.model, row, settings, seed, waits_for)
+        scorer = self.training(row.scored_by, seed, first_seed)
+        return self.student(row.model, row, settings, seed, waits_for + scorer.waits_for, scorer)
 
     def evaluation(self, name: str, training: Job) -> Job:
         """Make the job that measures one model in the scale's evaluation of that name."""

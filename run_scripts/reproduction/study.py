@@ -83,6 +83,7 @@ class Row:
         set: how its training differs from the recipe.
         lists: how the lists that a student learns from differ from theirs.
         teacher: how the teacher that scores these lists differs.
+        scored_by: the row whose student scores these lists in the teacher's place; in study.yaml its name.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Row:
     set: dict = field(default_factory=dict)
     lists: dict = field(default_factory=dict)
     teacher: dict = field(default_factory=dict)
+    scored_by: "Row | str | None" = None
 
 
 @dataclass
@@ -168,6 +170,7 @@ def read_study(name: str, scale: Scale) -> Study:
     for label, row_entry in values["rows"].items():
         for row in read_rows(label, {"scales": entry.get("scales", [scale.name])} | row_entry, scale):
             rows[row.name] = row
+    resolve_scorers(rows, f"{name}/study.yaml")
     for column, paper_column in values["columns"].items():
         if evaluation_name(column) in scale.evaluations:
             columns[column] = paper_column
@@ -175,6 +178,26 @@ def read_study(name: str, scale: Scale) -> Study:
     study = Study(name=name, **values | {"rows": rows, "columns": columns, "predictions": predictions})
     check(study, scale)
     return study
+
+
+def resolve_scorers(rows: dict[str, Row], where: str) -> None:
+    """Put the rows that score other rows' lists in the place of their names.
+
+    Raises InputError where there is no such student, or a student would score its own lists, itself or through others.
+    """
+    for row in rows.values():
+        if row.scored_by is None:
+            continue
+        scorer = rows.get(row.scored_by)
+        if scorer is None or scorer.model == TEACHER:
+            raise InputError(f"{where}: {row.name}: scored_by: expected the row of a student, got {row.scored_by!r}")
+        row.scored_by = scorer
+    for row in rows.values():
+        scorer, steps = row.scored_by, 0
+        while scorer is not None:
+            scorer, steps = scorer.scored_by, steps + 1
+            if steps > len(rows):
+                raise InputError(f"{where}: {row.name}: scored_by: leads back to itself")
 
 
 def predicted(entries: list[dict], rows: dict[str, Row]) -> list[Prediction]:
