@@ -118,6 +118,7 @@ class Study:
     columns: dict[str, str | None]  # "evaluation measure" → the paper's column
     table: str | None = None  # key of hub_cards.paper.TABLES
     baseline: str | None = None  # row that the others are tested against
+    labels: str | None = None  # row that the teacher should be above; None: the baseline
     upper: str | None = None  # row at the other end of the gap
     diagnose: dict = field(default_factory=dict)
     predictions: list[Prediction] = field(default_factory=list)
@@ -234,7 +235,7 @@ def check(study: Study, scale: Scale) -> None:
         raise InputError(f"{where}: none of its rows is for scale {scale.name}")
     if not study.columns:
         raise InputError(f"{where}: scale {scale.name} measures nothing of it")
-    for name in (study.baseline, study.upper):
+    for name in (study.baseline, study.labels, study.upper):
         if name not in (None, *study.rows):
             raise InputError(f"{where}: at scale {scale.name} there is no row {name!r}")
     for row in study.rows.values():

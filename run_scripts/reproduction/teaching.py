@@ -16,16 +16,16 @@ SHOWN = ("queries", "documents_per_query", "top_is_positive")
 
 
 def find_room(study: Study, planner: Planner, seed: int) -> dict | None:
-    """Compare the teacher with the student of labels, the study's baseline, on dev.
+    """Compare the teacher with the student of labels on dev: the study's row `labels`, or else its baseline.
 
     Returns:
         MRR@10 of both, their difference `room`, and the `wanted` one; None where the scale wants none, the study has
         no such rows, or one of them is not trained.
     """
-    baseline = study.rows.get(study.baseline)
-    if planner.scale.room is None or baseline is None or baseline.model == TEACHER:
+    row = study.rows.get(study.labels or study.baseline)
+    if planner.scale.room is None or row is None or row.model == TEACHER:
         return None
-    teacher, labels = planner.teacher({}), planner.training(baseline, seed, seed)
+    teacher, labels = planner.teacher({}), planner.training(row, seed, seed)
     if labels.waits_for or not (teacher.done and labels.done) or not same_dev(teacher, labels):
         return None
     values = {"teacher": read_dev(teacher, MEASURE), "labels": read_dev(labels, MEASURE)}

@@ -2,8 +2,10 @@
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
+import yaml
 
 from m3se import InputError
 from m3se.run_scripts import diagnose, distill, evaluate, reproduce, score_with_teacher, train_teacher
@@ -132,6 +134,47 @@ def test_a_row_may_have_another_teacher_for_its_lists(planner):
     teachers = [planner.training(row, 0, 0).needs[0].needs[0] for row in (plain, other)]
     assert [teacher.options.get("folds") for teacher in teachers] == [None, 2]
     assert teachers[0].name != teachers[1].name
+
+
+def add_rows(planner: Planner, rows: dict) -> dict:
+    """Rows of a study that has these beside its own."""
+    path = planner.scale.recipes / "losses" / "study.yaml"
+    study = yaml.safe_load(path.read_text(encoding="utf-8"))
+    path.write_text(yaml.safe_dump(study | {"rows": study["rows"] | rows}, sort_keys=False), encoding="utf-8")
+    return read_study("losses", planner.scale).rows
+
+
+def test_a_rows_student_may_score_the_lists_of_the_next_one(planner):
+    second = {"model": "one_hot", "scored_by": "first"}
+    rows = add_rows(planner, {"second": second, "first": {"model": "m3se", "scored_by": "M3SE"}})
+    for _, trial in planner.trials("m3se", 0) + planner.trials("one_hot", 0):
+        finish(trial, 0.3)
+    jobs = [planner.training(rows[name], 1, 0) for name in ("M3SE", "first", "second")]
+    assert jobs[0].needs[0].needs[0].script == "train_teacher.py"
+    for teacher, student in pairwise(jobs):
+        lists = student.needs[0]
+        assert (lists.needs, lists.options["teacher"]) == ((teacher,), str(teacher.folder))
+        assert student.options["data"] == str(lists.folder)
+    assert planner.training(rows["M3SE"], 1, 0).name == jobs[0].name  # as without the others
+
+
+def test_lists_wait_for_the_trials_of_the_student_that_scores_them(planner):
+    rows = add_rows(planner, {"second": {"model": "one_hot", "scored_by": "M3SE"}})
+    trials = [job for _, job in planner.trials("one_hot", 0) + planner.trials("m3se", 0)]
+    assert list(planner.training(rows["second"], 0, 0).waits_for) == trials
+
+
+@pytest.mark.parametrize("scorer", ["nobody", "CA", "second"])
+def test_lists_are_scored_by_another_rows_student(scorer, planner):
+    wrong = "leads back to itself" if scorer == "second" else f"expected the row of a student, got '{scorer}'"
+    with pytest.raises(InputError, match=f"losses/study.yaml: second: scored_by: {wrong}"):
+        add_rows(planner, {"second": {"model": "one_hot", "scored_by": scorer}})
+
+
+def test_new_negatives_have_the_scores_of_the_lists_teacher(planner):
+    row = replace(read_study("losses", planner.scale).rows["M3SE"], set={"refresh_teacher": "teacher"})
+    training = planner.training(row, 0, 0)
+    assert training.options["refresh_teacher"] == [training.needs[0].options["teacher"]]
 
 
 def test_unequal_budgets_are_refused(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 
 import pytest
 
@@ -89,6 +90,15 @@ def test_the_room_is_said_once_and_as_a_warning_where_it_is_too_small(planner, c
     assert record.levelno == logging.WARNING
     assert "on 2 dev queries the teacher has MRR@10 0.5000, the student of labels 0.4688" in record.message
     assert "+0.0312, where +0.05 or more is wanted: too little" in record.message
+
+
+def test_the_row_of_labels_may_be_another_one_than_the_baseline(planner):
+    study = replace(read_study("losses", planner.scale), baseline="M3SE", labels="one-hot")
+    train(planner.teacher({}), 0.5)
+    train(planner.training(study.rows["M3SE"], 0, 0), 0.375)
+    assert find_room(study, planner, 0) is None
+    train(planner.training(study.rows["one-hot"], 0, 0), 0.25)
+    assert find_room(study, planner, 0)["room"] == 0.25
 
 
 def test_folds_are_a_teacher_when_all_of_them_are_trained(planner):
