@@ -27,6 +27,10 @@ class RankingModelConfig(PreTrainedConfig):
             self.encoder_config = AutoConfig.for_model(**self.encoder_config)
         super().__post_init__(**kwargs)
 
+    def has_layers(self) -> bool:
+        """Tell an encoder in which tokens meet from one that is cut to its embeddings of single tokens."""
+        return getattr(self.encoder_config, "num_hidden_layers", None) != 0
+
     @classmethod
     def field_names(cls) -> list[str]:
         """List the fields that our classes add to those of transformers, `encoder_config` left out."""

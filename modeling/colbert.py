@@ -16,7 +16,7 @@ from .batching import run_in_blocks
 from .checkpoints import starting_prompts
 from .colbert_checkpoints import Checkpoint, layout, read_checkpoint
 from .colbert_inputs import add_mask_tokens, insert_marker, token_fields, truncate
-from .encoders import freeze_poolers, load_encoder, make_encoder, set_dropout
+from .encoders import freeze_unused, load_encoder, make_encoder, set_dropout
 from .gathering import gather_tokens
 from .outputs import RankingOutput
 from .repository import split_keywords
@@ -53,6 +53,10 @@ class ColBERTConfig(RankingModelConfig):
         if self.mask_augmentation != "none" and self.encoder_config is not None and self.mask_token_id is None:
             raise ValueError(f"mask_augmentation {self.mask_augmentation!r} needs mask_token_id")
         super().__post_init__(**kwargs)
+        if not self.has_layers():
+            raise ValueError(
+                "layers must be at least 1 for ColBERT, whose markers and [MASK] would reach no other token"
+            )
 
 
 class ColBERT(RankingModel):
@@ -72,7 +76,7 @@ class ColBERT(RankingModel):
             self.projection = nn.Linear(width, config.projection_size, bias=config.projection_bias)
         self.dropout = nn.Dropout(config.embedding_dropout)
         self.score_scale = ScoreScale(1.0 if config.scale is None else config.scale, config.learn_scale)
-        freeze_poolers(self)
+        freeze_unused(self)
         self.post_init()
 
     @classmethod

@@ -25,13 +25,15 @@ class CrossEncoderConfig(RankingModelConfig):
     keep_document_start: bool = False  # or leave out the document's first token, its [CLS], as BERT does
 
     def __post_init__(self, **kwargs):
-        """Refuse prompts: a pair's texts are told apart by their places; raises ValueError."""
+        """Refuse prompts, as a pair's texts are told apart by their places, and no layers; raises ValueError."""
         if self.query_prompt or self.document_prompt:
             raise ValueError(
                 "query_prompt, document_prompt: a cross-encoder knows query and document by their places in the pair "
                 f"and takes no prompts, got {self.query_prompt!r} and {self.document_prompt!r}"
             )
         super().__post_init__(**kwargs)
+        if not self.has_layers():
+            raise ValueError("layers must be at least 1 for a cross-encoder, where query and document meet")
 
     @property
     def pair_length(self) -> int:

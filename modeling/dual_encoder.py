@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModel
 from .base import RankingModel, RankingModelConfig
 from .batching import run_in_blocks
 from .checkpoints import published_fields, query_arguments, read_projection, starting_fields, starting_prompts
-from .encoders import freeze_poolers, load_encoder, make_encoder
+from .encoders import freeze_unused, load_encoder, make_encoder
 from .gathering import gather_rows
 from .outputs import RankingOutput
 from .repository import split_keywords
@@ -60,12 +60,14 @@ class DualEncoderConfig(RankingModelConfig):
     document_model: dict | None = None
 
     def __post_init__(self, **kwargs):
-        """Raise ValueError for a pooling that does not exist, a scale that cannot be, or two encoders of documents."""
+        """Raise ValueError for a pooling or a scale that cannot be, or two encoders of documents."""
         self.check_choice("pooling", *POOLINGS)
         self.check_scale()
         if self.document_model is not None and not self.tied:
             raise ValueError("tied must be true where another model embeds the documents")
         super().__post_init__(**kwargs)
+        if self.pooling != "mean" and not self.has_layers():
+            raise ValueError(f"pooling must be 'mean' with layers 0, where tokens never meet, got {self.pooling!r}")
 
     def start_scale(self) -> float:
         """Return the factor on all scores before any training."""
@@ -94,7 +96,7 @@ class DualEncoder(RankingModel):
         self.score_scale = ScoreScale(config.start_scale(), config.learn_scale)
         if config.document_model is not None:
             self.main_input_name = "query_input_ids"
-        freeze_poolers(self)
+        freeze_unused(self, config.has_layers())
         self.post_init()
 
     @classmethod
@@ -109,7 +111,7 @@ class DualEncoder(RankingModel):
 
         Args:
             name_or_path: Hub id or folder.
-            layers: take the encoder's first layers only.
+            layers: take the encoder's first layers only; with 0 its embeddings of single tokens, with mean pooling.
             dropout: rate inside the encoder; None: its own.
             config_fields: those of `DualEncoderConfig`, and `revision`, `token` and the like of the Hub.
 

@@ -26,6 +26,7 @@ OFFSET_POSITIONS = {
     "mpnet",
     "xmod",
 }
+SHARED_BY_LAYERS = (".albert_layer_groups.", ".relative_attention_bias.")  # weights that an encoder has without any
 
 
 def encoder_class(config: PreTrainedConfig) -> type:
@@ -49,7 +50,7 @@ def load_encoder(
     Args:
         auto_class: `AutoModel` or another auto class of transformers.
         name_or_path: Hub id or folder.
-        layers: keep the first transformer layers only.
+        layers: keep the first transformer layers only; 0: the embeddings of single tokens.
         dropout: rate of every dropout inside it; None: its own.
         config_fields: changes of its config (`num_labels`), or arguments of the Hub (`revision`, `token` …).
 
@@ -98,14 +99,16 @@ def load_encoder(
 def cut_layers(config: PreTrainedConfig, layers: int, name: str) -> None:
     """Make a config one of the first `layers` layers, lists of a value per layer (`layer_types`) included.
 
+    Without a layer, the embeddings of single tokens remain.
+
     Raises:
         ValueError: it has fewer, or is of an architecture whose depth is not one number.
     """
     depth = getattr(config, "num_hidden_layers", None)
     if depth is None:
         raise ValueError(f"layers: {name} is a {config.model_type} model, whose layers cannot be counted")
-    if not 1 <= layers <= depth:
-        raise ValueError(f"layers must be 1 to {depth} for {name}, got {layers}")
+    if not 0 <= layers <= depth:
+        raise ValueError(f"layers must be 0 to {depth} for {name}, got {layers}")
     for field, value in config.to_dict().items():
         if isinstance(value, list) and "layer" in field and len(value) == depth:
             setattr(config, field, value[:layers])
@@ -155,8 +158,14 @@ def position_limit(config: PreTrainedConfig) -> int:
     return positions - padding - 1 if has_offset else positions
 
 
-def freeze_poolers(model: nn.Module) -> None:
-    """Freeze BERT's pooler, which takes no part in our scores: it then needs no optimiser state and no all-reduce."""
+def freeze_unused(model: nn.Module, has_layers: bool = True) -> None:
+    """Freeze BERT's pooler, which takes no part in our scores: it then needs no optimiser state and no all-reduce.
+
+    Args:
+        model: holds encoders.
+        has_layers: they have transformer layers, which read the weights that these share.
+    """
+    unused = (".pooler.",) if has_layers else (".pooler.", *SHARED_BY_LAYERS)
     for name, parameter in model.named_parameters():
-        if ".pooler." in name:
+        if any(part in name for part in unused):
             parameter.requires_grad_(False)

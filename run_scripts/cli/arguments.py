@@ -173,7 +173,9 @@ class EncoderArguments:
     encoder: str = option(
         "Pretrained encoder: Hub id, path, or 'demo' (MiniLM-L6 from the extra of that name).", "demo"
     )
-    layers: int | None = option("Keep only the encoder's first layers.")
+    layers: int | None = option(
+        "Keep only the encoder's first layers; 0, for a dual encoder: its token embeddings alone."
+    )
     query_length: int = option("Query tokens kept, special ones included.", 30)
     document_length: int = option("Document tokens kept, special ones included.", 200)
     dropout: float | None = option("Dropout inside the encoder (default: its own).")

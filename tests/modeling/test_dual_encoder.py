@@ -2,7 +2,7 @@ import pytest
 import torch
 from transformers import BertModel
 
-from m3se import DualEncoder, DualEncoderConfig
+from m3se import ColBERT, CrossEncoder, DualEncoder, DualEncoderConfig
 from m3se.modeling.dual_encoder import last_token
 from tests.worlds import tiny
 
@@ -175,11 +175,51 @@ def test_an_encoder_is_wrapped_whole_or_by_its_first_layers(tmp_path):
     assert torch.equal(untied.embed(ids, mask, "query"), untied.embed(ids, mask, "document"))
 
 
-@pytest.mark.parametrize("layers", [0, 4])
+def test_an_encoder_without_layers_is_the_mean_of_normalised_token_and_position_vectors(tmp_path):
+    bert = BertModel(tiny.bert(num_hidden_layers=2))
+    bert.save_pretrained(tmp_path)
+    model = DualEncoder.from_encoder(str(tmp_path), layers=0, pooling="mean").eval()
+    ids, mask = torch.tensor([[2, 7, 9, 3, 0, 0]]), torch.tensor([[1, 1, 1, 1, 0, 0]])
+    weights = {name.removeprefix("embeddings."): tensor for name, tensor in bert.state_dict().items()}
+    rows = []
+    for place, token in enumerate([2, 7, 9, 3]):
+        vector = weights["word_embeddings.weight"][token] + weights["position_embeddings.weight"][place]
+        vector = vector + weights["token_type_embeddings.weight"][0]
+        centred = vector - vector.mean()
+        rows.append(centred / (centred.square().mean() + 1e-12).sqrt() * weights["LayerNorm.weight"])
+    expected = sum(rows) / 4 + weights["LayerNorm.bias"]
+    torch.testing.assert_close(model.embed(ids, mask)[0], expected)
+    assert not any("encoder.layer" in name for name in model.state_dict())
+    swapped = model.embed(torch.tensor([[2, 9, 7, 3]]), torch.ones(1, 4, dtype=torch.long))
+    assert not torch.allclose(swapped[0], expected)  # positions count
+
+
+@pytest.mark.parametrize("layers", [-1, 4])
 def test_layers_that_an_encoder_does_not_have_are_refused(layers, tmp_path):
     BertModel(tiny.bert(num_hidden_layers=3)).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=rf"layers must be 1 to 3 for .*, got {layers}"):
+    with pytest.raises(ValueError, match=rf"layers must be 0 to 3 for .*, got {layers}"):
         DualEncoder.from_encoder(str(tmp_path), layers=layers)
+
+
+@pytest.mark.parametrize(
+    ("build", "fields", "message"),
+    [
+        (DualEncoder, {"pooling": "cls"}, "pooling must be 'mean' with layers 0, where tokens never meet, got 'cls'"),
+        (
+            DualEncoder,
+            {"pooling": "last"},
+            "pooling must be 'mean' with layers 0, where tokens never meet, got 'last'",
+        ),
+        (ColBERT, {}, "layers must be at least 1 for ColBERT"),
+        (CrossEncoder, {}, "layers must be at least 1 for a cross-encoder"),
+    ],
+    ids=str,
+)
+def test_tokens_that_have_to_meet_need_a_layer(build, fields, message, tmp_path):
+    BertModel(tiny.bert()).save_pretrained(tmp_path)
+    tiny.tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        build.from_encoder(str(tmp_path), layers=0, **fields)
 
 
 def test_another_pooling_is_refused():

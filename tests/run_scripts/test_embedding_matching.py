@@ -1,11 +1,13 @@
 """distill.py with another model beside the student: embeddings to match, or documents that it has embedded."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoModel, BertModel
 
 from m3se import DualEncoder, InputError
 from m3se.run_scripts import evaluate, search
@@ -197,6 +199,37 @@ def test_a_published_pair_is_what_sentence_transformers_reads_as_a_router(world,
             assert (again / name).read_bytes() == (folder / name).read_bytes(), name
 
 
+def test_token_embeddings_alone_are_a_query_encoder_for_the_documents_of_a_wider_model(world, tmp_path):
+    """No transformer layer, and half as wide: trained by matching, published, and read by sentence-transformers."""
+    from sentence_transformers import SentenceTransformer
+
+    encoder = tmp_path / "narrow"
+    BertModel(tiny.bert(hidden_size=8, num_hidden_layers=2)).save_pretrained(encoder)
+    tiny.tokenizer().save_pretrained(encoder)
+    options = {"encoder": encoder, "layers": 0, "document_encoder": world / "large", "data": world / "words"}
+    options |= {"ranking_weight": 0, "max_steps": 30, "pooling": "mean", "embedding_dropout": 0.0}
+    options |= {"cache_dir": tmp_path / "cache"}
+    queries = ["red river", "blue stone and iron bread", "salt"]
+    large = load_embedder(world / "large", "float32").encode(queries, "query")
+
+    def distance(folder):
+        return np.square(load_embedder(folder, "float32").encode(queries, "query") - large).sum(axis=1).mean()
+
+    trained = distilled(world, tmp_path / "trained", **options)
+    assert distance(trained) < 0.5 * distance(distilled(world, tmp_path / "start", **options | {"learning_rate": 0.0}))
+    config = DualEncoder.from_pretrained(trained).config
+    assert config.encoder_config.num_hidden_layers == 0 and config.projection_size == 16
+    folder = build_folder(trained, tmp_path / "static-large")
+    theirs, ours = SentenceTransformer(str(folder), device="cpu"), load_embedder(trained, "float32")
+    np.testing.assert_allclose(theirs.encode_query(queries), ours.encode(queries, "query"), atol=1e-6)
+    np.testing.assert_allclose(theirs.encode_document(queries), ours.encode(queries, "document"), atol=1e-6)
+    backbone = AutoModel.from_pretrained(folder / "query")
+    assert not any("encoder.layer" in name for name in backbone.state_dict())
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "by the mean of token embeddings, without a transformer layer, documents by large" in card
+    assert "| bert, no layers, " in card and re.search(r"\| one query \| [\d.]+ ms; by the document encoder", card)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -212,6 +245,8 @@ def test_a_published_pair_is_what_sentence_transformers_reads_as_a_router(world,
         ({"document_encoder": "large", "mlm_weight": 0.1}, "mlm_weight: reads the documents' tokens"),
         ({"document_encoder": "large", "projection_size": 6}, "projection_size: expected 16, the width of .*, got 6"),
         ({"embedding_teacher": "large", "projection_size": 6, "lora_r": 2}, "lora_r: the student's 6 numbers need"),
+        ({"document_encoder": "large", "layers": 0, "pooling": "cls"}, "pooling must be 'mean' with layers 0"),
+        ({"layers": 0, "pooling": "mean", "lora_r": 2}, "lora_r: expected an encoder with linear layers"),
         ({"document_encoder": "pair"}, "pair: another model has embedded its documents; name"),
     ],
     ids=str,

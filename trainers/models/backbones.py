@@ -42,7 +42,10 @@ def encoder_path(encoder: str) -> str:
         return model_path(encoder)
     info = ModelInfo.read(encoder)
     if not info.config:
-        raise InputError(f"encoder: {encoder} is made of {info.modules[0]['type']} and has no transformer to train")
+        raise InputError(
+            f"encoder: {encoder} is made of {info.modules[0]['type']} and has no transformer to train; "
+            "a transformer with layers 0 is token embeddings too"
+        )
     return encoder
 
 

@@ -23,7 +23,7 @@ def add_adapter(
         targets: layers by their names inside a block (query, value …); None: all of them.
 
     Raises:
-        InputError: a rank below 1, or a target that the encoder does not have.
+        InputError: a rank below 1, a target that the encoder does not have, or no linear layer in it.
     """
     if rank < 1:
         raise InputError(f"lora_r: expected at least 1, got {rank}")
@@ -33,6 +33,8 @@ def add_adapter(
     for name, module in modules.items():
         if isinstance(module, nn.Linear) and name.startswith(encoders) and ".pooler." not in name:
             layers[name] = name.rpartition(".")[2]
+    if not layers:
+        raise InputError("lora_r: expected an encoder with linear layers, got one of embeddings alone (layers 0)")
     if unknown := sorted(set(targets or ()) - set(layers.values())):
         names = ", ".join(sorted(set(layers.values())))
         raise InputError(f"lora_targets: expected some of {names}, got {', '.join(unknown)}")

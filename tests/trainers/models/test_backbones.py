@@ -66,6 +66,40 @@ def test_every_architecture_is_wrapped_saved_and_loaded_or_refused_before_traini
     assert loaded.encoder.config.num_hidden_layers == 1
 
 
+@pytest.mark.parametrize("kind", [kind for kind in architectures.FIELDS if kind != "xlnet"])  # has one unused anyway
+def test_without_layers_every_weight_in_training_takes_part_or_the_encoder_is_refused(kind, tmp_path):
+    folder = architectures.save_encoder(kind, tmp_path / "encoder")
+    tokenizer = load_tokenizer(folder)
+    try:
+        with as_input_errors():
+            model = DualEncoder.from_encoder(folder, layers=0, pooling="mean", **LENGTHS)
+            inspect_model(model, tokenizer, folder)
+    except InputError as refusal:
+        assert kind in ("deberta-v2", "modernbert") and "\n" not in str(refusal)
+        return
+    scores = model.train()(**make_batch(tokenizer)).scores
+    scores[scores.isfinite()].sum().backward()
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    assert trained and all(weight.grad is not None for weight in trained)
+    model.save_pretrained(tmp_path / "saved")
+    loaded = DualEncoder.from_pretrained(tmp_path / "saved")
+    with torch.no_grad():
+        batch = make_batch(tokenizer)
+        torch.testing.assert_close(loaded(**batch).scores, model.eval()(**batch).scores)
+
+
+def test_a_model_without_a_transformer_is_no_start(tmp_path):
+    models = pytest.importorskip("sentence_transformers.sentence_transformer.modules")
+    from sentence_transformers import SentenceTransformer
+
+    static = models.StaticEmbedding(tiny.tokenizer().backend_tokenizer, embedding_dim=8)
+    SentenceTransformer(modules=[static], device="cpu").save(str(tmp_path), create_model_card=False)
+    with pytest.raises(
+        InputError, match="StaticEmbedding and has no transformer to train; a transformer with layers 0"
+    ):
+        encoder_path(str(tmp_path))
+
+
 @pytest.mark.parametrize("kind", architectures.FIELDS)
 def test_dropout_is_changed_by_whatever_name_an_architecture_has_for_it(kind, tmp_path):
     folder = architectures.save_encoder(kind, tmp_path / "encoder")
