@@ -54,9 +54,7 @@ class ColBERTConfig(RankingModelConfig):
             raise ValueError(f"mask_augmentation {self.mask_augmentation!r} needs mask_token_id")
         super().__post_init__(**kwargs)
         if not self.has_layers():
-            raise ValueError(
-                "layers must be at least 1 for ColBERT, whose markers and [MASK] would reach no other token"
-            )
+            raise ValueError("layers must be at least 1 for ColBERT, whose markers would reach no other token")
 
 
 class ColBERT(RankingModel):
