@@ -1,5 +1,6 @@
-"""Callbacks of the trainer: before and after a step, at the beginning of an epoch, and after a checkpoint."""
+"""Callbacks of the trainer: around a step, at the beginning of an epoch, after a checkpoint, and at the end."""
 
+import logging
 from copy import copy
 from pathlib import Path
 
@@ -7,12 +8,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.func import functional_call
-from transformers import PreTrainedModel, Trainer, TrainerCallback
+from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainerCallback
 
-from m3se.trainers.run_folder import delete_checkpoints
+from m3se.trainers.run_folder import checkpoints, delete_checkpoints
 from m3se.trainers.sampling import SampledRows
 from m3se.trainers.storage.checksums import write_sums
 
+
+logger = logging.getLogger(__name__)
 
 AVERAGE = "averaged_weights.safetensors"  # in a checkpoint
 
@@ -79,6 +82,37 @@ class AveragedWeights(TrainerCallback):
         return scores.masked_fill(scores == -torch.inf, torch.nan)
 
 
+class CheckpointMean(TrainerCallback):
+    """The mean of the weights of a training's last checkpoints as its result (Vaswani et al., 2017, section 6.1).
+
+    Args:
+        trainer: gets the mean in place of its weights once it has trained, and measures it.
+        count: how many checkpoints.
+    """
+
+    def __init__(self, trainer: Trainer, count: int):
+        self.trainer, self.count = trainer, count
+
+    @torch.no_grad()
+    def on_train_end(self, args, state, control, model=None, **kwargs) -> None:
+        """Put the mean in the place of the last weights. Every process reads the checkpoints."""
+        args.distributed_state.wait_for_everyone()
+        saved = checkpoints(Path(args.output_dir))
+        steps = sorted(step for step in saved if step <= state.global_step)[-self.count :]
+        if len(steps) < self.count:
+            logger.warning("average_checkpoints: %s are wanted, and %s there", self.count, len(steps))
+        means: dict[str, Tensor] = {}
+        for number, step in enumerate(steps, start=1):
+            self.trainer._load_from_checkpoint(str(saved[step]))
+            for name, weight in model.named_parameters():
+                means.setdefault(name, weight.float().clone()).lerp_(weight.float(), 1 / number)
+        for name, mean in means.items():
+            model.get_parameter(name).copy_(mean)
+        logger.info("the weights are the mean of the checkpoints of steps %s", ", ".join(map(str, steps)))
+        if self.trainer.eval_dataset is not None:
+            self.trainer.evaluate()
+
+
 class NewEpoch(TrainerCallback):
     """A sign to sampled rows which epoch begins, before the loader copies them into its worker processes."""
 
@@ -98,6 +132,16 @@ class SummedCheckpoints(TrainerCallback):
         args.distributed_state.wait_for_everyone()
         if state.is_world_process_zero:
             write_sums(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+
+
+def add_callbacks(trainer: Trainer) -> None:
+    """Add the callbacks that a trainer's options ask for."""
+    trainer.add_callback(FiniteGradients())
+    if trainer.args.average_checkpoints is not None:
+        trainer.add_callback(CheckpointMean(trainer, trainer.args.average_checkpoints))
+    limit_checkpoints(trainer)
+    if trainer.args.early_stopping_patience is not None:
+        trainer.add_callback(EarlyStoppingCallback(trainer.args.early_stopping_patience))
 
 
 def limit_checkpoints(trainer: Trainer) -> None:

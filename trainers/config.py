@@ -28,6 +28,7 @@ RANGES = {
     "ranking_weight": (0, math.inf),
     "embedding_weight": (0, math.inf),
     "ema_decay": (0, 1),
+    "average_checkpoints": (2, math.inf),
     "token_dropout": (0, 1),
     "mlm_weight": (0, math.inf),
     "sample_documents": (2, math.inf),
@@ -98,6 +99,7 @@ class RankingConfig(RankingOptions, TrainingArguments):
                 )
         refuse_options(self)
         self.check_best_metric()
+        self.check_checkpoints()
         if self.sample_documents is not None and self.dataloader_persistent_workers:
             raise InputError("sample_documents: needs dataloader_persistent_workers false, which would keep one epoch")
         self.choose_precision()
@@ -150,6 +152,21 @@ class RankingConfig(RankingOptions, TrainingArguments):
     def reads_teacher(self) -> bool:
         """Return true when the loss reads scores that a teacher has given the lists."""
         return self.ranks and self.loss in NEEDS_TEACHER and self.ema_decay is None
+
+    def check_checkpoints(self) -> None:
+        """Raise InputError for a mean over checkpoints that are not there in the end, or beside another choice."""
+        count = self.average_checkpoints
+        if count is None:
+            return
+        if self.save_strategy not in ("steps", "epoch"):
+            raise InputError(f"average_checkpoints: needs save_strategy steps or epoch, got {self.save_strategy}")
+        if self.save_total_limit is not None and self.save_total_limit < count:
+            limit = f"save_total_limit, which is {self.save_total_limit}"
+            raise InputError(f"average_checkpoints: expected at most {limit}, got {count}")
+        if self.load_best_model_at_end:
+            raise InputError(
+                "average_checkpoints: expected load_best_model_at_end and early stopping off; one chooses"
+            )
 
     def check_best_metric(self) -> None:
         """Raise InputError for a metric that `DistillationTrainer.evaluate` does not measure, or never measures."""

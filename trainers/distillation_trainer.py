@@ -7,12 +7,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 from torch.utils import data
-from transformers import EarlyStoppingCallback, EvalPrediction, Trainer
+from transformers import EvalPrediction, Trainer
 
 from m3se.modeling.cross_encoder import CrossEncoder
 from m3se.modeling.gathering import gather_rows
 from m3se.modeling.outputs import RankingOutput
-from m3se.trainers.callbacks import AveragedWeights, FiniteGradients, NewEpoch, limit_checkpoints
+from m3se.trainers.callbacks import AveragedWeights, NewEpoch, add_callbacks
 from m3se.trainers.collators import TARGETS, RankingCollator, model_inputs
 from m3se.trainers.config import RankingConfig
 from m3se.trainers.data import DocumentTable
@@ -79,10 +79,7 @@ class DistillationTrainer(Trainer):
         if self.args.ema_decay is not None:
             self.average = AveragedWeights(self.ranking_model, self.args.ema_decay)
             self.add_callback(self.average)
-        self.add_callback(FiniteGradients())
-        limit_checkpoints(self)
-        if self.args.early_stopping_patience is not None:
-            self.add_callback(EarlyStoppingCallback(self.args.early_stopping_patience))
+        add_callbacks(self)
 
     def init_hf_repo(self, *args, **kwargs) -> None:
         """Raise InputError: Trainer's own upload would take its arguments along, a pickle with paths."""

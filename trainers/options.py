@@ -35,6 +35,9 @@ class RankingOptions:
         default=None,
         metadata={"help": "No teacher: the student's own weights, averaged with this decay, score the lists instead."},
     )
+    average_checkpoints: int | None = field(
+        default=None, metadata={"help": "Save the mean of the weights of the last so many checkpoints."}
+    )
     score_scale: str | None = field(
         default=None,
         metadata={

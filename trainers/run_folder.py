@@ -47,6 +47,7 @@ HYPERPARAMETERS = (
     "ranking_weight",
     "embedding_weight",
     "ema_decay",
+    "average_checkpoints",
     "score_scale",
     "sample_documents",
     "in_batch_negatives",

@@ -1,12 +1,14 @@
 """Refusals of a trainer: options that its model, tokeniser, collator or data cannot serve, before the first step."""
 
 from datasets import Dataset
+from peft import PeftModel
 from transformers import Trainer
 
 from m3se.modeling.dual_encoder import DualEncoder
 from m3se.trainers.collators import RankingCollator
 from m3se.trainers.errors import InputError
 from m3se.trainers.models.parts import document_encoder
+from m3se.trainers.trainer_options import refuse_sharding
 
 
 def check_trainer(trainer: Trainer) -> None:
@@ -15,6 +17,7 @@ def check_trainer(trainer: Trainer) -> None:
     check_matching(trainer)
     check_rows(trainer)
     check_encoder(trainer)
+    check_average(trainer)
 
 
 def check_encoder(trainer: Trainer) -> None:
@@ -29,6 +32,15 @@ def check_encoder(trainer: Trainer) -> None:
         raise InputError(
             f"mlm_weight: expected an encoder with word embeddings as wide as its states, {states}, got {words}"
         )
+
+
+def check_average(trainer: Trainer) -> None:
+    """Raise InputError for a mean of checkpoints whose weights are not whole: divided, or an adapter's factors."""
+    if trainer.args.average_checkpoints is None:
+        return
+    if isinstance(trainer.model, PeftModel):
+        raise InputError("average_checkpoints: the mean of an adapter's factors is not the mean of its weights")
+    refuse_sharding("average_checkpoints", trainer.args)
 
 
 def check_collator(trainer: Trainer) -> None:

@@ -219,3 +219,11 @@ def replaced_sharding(config: TrainingArguments) -> str | None:
                 f"accelerate's configuration asks for {name}, which a CPU does not have: every process has all weights"
             )
     return None
+
+
+def refuse_sharding(option: str, config: TrainingArguments) -> None:
+    """Raise InputError for an option that needs the whole model in every process, where its weights are divided."""
+    for name in ("fsdp", "deepspeed"):
+        launched = os.environ.get(f"ACCELERATE_USE_{name.upper()}", "false").lower() == "true"
+        if getattr(config, name) or (launched and config.device.type != "cpu"):
+            raise InputError(f"{option}: needs the whole model in every process, and {name} divides its weights")

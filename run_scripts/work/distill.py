@@ -21,8 +21,9 @@ from m3se.trainers.matching.texts import text_rows
 from m3se.trainers.meter import count_unusable
 from m3se.trainers.models.backbones import encoder_path
 from m3se.trainers.models.model_info import ModelInfo
-from m3se.trainers.refreshing.plan import DEPTH, RefreshPlan, load_teachers, refuse_sharding
+from m3se.trainers.refreshing.plan import DEPTH, RefreshPlan, load_teachers
 from m3se.trainers.teacher.temperature import describe_loss, resolve_temperature
+from m3se.trainers.trainer_options import refuse_sharding
 
 
 logger = logging.getLogger(__name__)
@@ -114,7 +115,7 @@ def plan_refreshing(student: StudentArguments, config: RankingConfig, dev: DevAr
         raise InputError(f"refresh_teacher: loss {config.loss} needs a teacher's scores of the new documents")
     if student.refresh_teacher and not config.reads_teacher:
         raise InputError(f"refresh_teacher: has no effect, {config.loss} reads no teacher's scores here")
-    refuse_sharding(config)
+    refuse_sharding("refresh_steps", config)
     names = student.refresh_teacher or []
     return RefreshPlan(
         student.refresh_steps,

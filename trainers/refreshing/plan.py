@@ -1,13 +1,11 @@
 """The plan of a training whose negatives are drawn anew: how often, from where, and who scores them."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import TrainingArguments
 
 from m3se.trainers.data import RankingLists
 from m3se.trainers.errors import InputError
@@ -80,11 +78,3 @@ def load_teachers(names: Sequence[str], device: torch.device) -> list[Teacher]:
     if teachers:
         check_teachers(teachers)
     return teachers
-
-
-def refuse_sharding(config: TrainingArguments) -> None:
-    """Raise InputError for a model whose weights are divided among processes: none of them could embed a text."""
-    for name in ("fsdp", "deepspeed"):
-        launched = os.environ.get(f"ACCELERATE_USE_{name.upper()}", "false").lower() == "true"
-        if getattr(config, name) or (launched and config.device.type != "cpu"):
-            raise InputError(f"refresh_steps: needs the whole model in every process, and {name} divides its weights")
