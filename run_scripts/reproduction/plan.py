@@ -85,6 +85,7 @@ class Planner:
         self.output = output
         self.transfer = transfer
         self.data_key = data_key(data)
+        self.recipes: dict[str, dict] = {}  # by name, as their files have them
 
     def job(
         self,
@@ -124,7 +125,9 @@ class Planner:
 
     def options(self, recipe: Recipe, *changes: dict) -> dict:
         """Read a recipe's options and merge into them what the scale, then each of `changes`, says otherwise."""
-        options = read_recipe(self.scale.recipes / recipe.recipe)
+        if recipe.recipe not in self.recipes:
+            self.recipes[recipe.recipe] = read_recipe(self.scale.recipes / recipe.recipe)
+        options = dict(self.recipes[recipe.recipe])
         for change in (recipe.set, *changes):
             options = merged(options, change)
         return options
