@@ -6,7 +6,7 @@ from m3se.run_scripts.reproduction.plan import Job
 from m3se.run_scripts.reproduction.study import Scale
 
 
-QUERIES = {"train": 500_000, "test": 7_000}  # where no option limits them: MS MARCO's
+QUERIES = {"train": 500_000, "test": 7_000}  # where neither an option nor the scale says how many: MS MARCO's
 PASSES = {"train_teacher.py": 3, "distill.py": 3, "score_with_teacher.py": 1, "evaluate.py": 1, "diagnose.py": 1}
 START_SECONDS = 15  # imports, and opening the data
 
@@ -19,7 +19,7 @@ def layers_and_width(options: dict) -> tuple[int, int]:
     return options.get("layers", layers), width
 
 
-def operations(job: Job, documents: int) -> float:
+def operations(job: Job, scale: Scale) -> float:
     """Count the floating-point operations of a job as if every text had its full length.
 
     They are 24 · layers · width² a token, the attention itself left out, and three times that for training.
@@ -28,7 +28,7 @@ def operations(job: Job, documents: int) -> float:
     layers, width = layers_and_width(options if "encoder" in options else read_by(job).options)
     lengths = read_by(job).options
     text = lengths.get("query_length", 30) + lengths.get("document_length", 200)
-    return PASSES[job.script] * pairs(job, documents) * text * 24 * layers * width**2
+    return PASSES[job.script] * pairs(job, scale) * text * 24 * layers * width**2
 
 
 def read_by(job: Job) -> Job:
@@ -38,8 +38,8 @@ def read_by(job: Job) -> Job:
     return job
 
 
-def pairs(job: Job, documents: int) -> float:
-    """Count the pairs of texts that are computed; where a collection of `documents` is searched, its texts."""
+def pairs(job: Job, scale: Scale) -> float:
+    """Count the pairs of texts that are computed; where the scale's collection is searched, its texts."""
     options = job.options
     if job.script in ("train_teacher.py", "distill.py"):
         lists = job.needs[0].options if job.needs else options
@@ -52,8 +52,8 @@ def pairs(job: Job, documents: int) -> float:
     if job.script == "diagnose.py":
         return 2 * options.get("max_queries", 200) * options.get("depth", 50) * len(job.needs)
     if options.get("retrieve"):
-        return documents
-    return (options.get("max_queries") or QUERIES["test"]) * options["depth"]
+        return scale.documents
+    return (options.get("max_queries") or scale.test_queries or QUERIES["test"]) * options["depth"]
 
 
 def batch(options: dict) -> int:
@@ -63,4 +63,4 @@ def batch(options: dict) -> int:
 
 def seconds(job: Job, scale: Scale) -> float:
     """Estimate how long a job takes."""
-    return START_SECONDS + operations(job, scale.documents) / scale.flops
+    return START_SECONDS + operations(job, scale) / scale.flops

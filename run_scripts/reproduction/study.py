@@ -65,6 +65,7 @@ class Scale:
     students: dict[str, Recipe]
     evaluations: dict[str, dict]
     documents: int  # of the collection, for the estimate of what searching it takes
+    test_queries: int | None = None  # of its test split, for the estimate of what measuring takes
     held_out: int | None = None  # training queries put aside as the dev split
     selection: Selection | None = None
     diagnosis: dict = field(default_factory=dict)  # options of diagnose.py

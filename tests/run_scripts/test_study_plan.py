@@ -11,6 +11,7 @@ from m3se import InputError
 from m3se.run_scripts import diagnose, distill, evaluate, reproduce, score_with_teacher, train_teacher
 from m3se.run_scripts.cli.app import parse
 from m3se.run_scripts.cli.recipe import as_flag
+from m3se.run_scripts.reproduction.cost import START_SECONDS, seconds
 from m3se.run_scripts.reproduction.plan import Planner
 from m3se.run_scripts.reproduction.study import RECIPES, Scale, merged, read_scale, read_study, study_names
 from m3se.run_scripts.work.reproduce import plan
@@ -162,6 +163,16 @@ def test_new_negatives_have_the_scores_of_the_lists_teacher(planner):
     row = replace(read_study("losses", planner.scale).rows["M3SE"], set={"refresh_teacher": "teacher"})
     training = planner.training(row, 0, 0)
     assert training.options["refresh_teacher"] == [training.needs[0].options["teacher"]]
+
+
+def test_the_estimate_counts_the_operations_of_the_scales_queries(planner):
+    planner.scale.test_queries = 40
+    study = read_study("losses", planner.scale)
+    job = planner.measured(study, study.rows["M3SE"], 0, 0).evaluations["rerank"]
+    operations = 40 * 10 * (8 + 16) * 24 * 1 * 768**2  # pairs, tokens, and what a token takes in one layer
+    assert seconds(job, planner.scale) == pytest.approx(START_SECONDS + operations / planner.scale.flops)
+    limited = replace(job, options=job.options | {"max_queries": 4})
+    assert seconds(limited, planner.scale) == pytest.approx(START_SECONDS + operations / 10 / planner.scale.flops)
 
 
 def test_unequal_budgets_are_refused(tmp_path):
