@@ -63,6 +63,10 @@ JOBS = {
             "gradient_accumulation_steps": 2,
         },
     ),
+    "mean_of_checkpoints": (
+        tiny.dual_encoder,
+        {"average_checkpoints": 2, **PLAIN_SGD, "save_strategy": "steps", "save_steps": 1},
+    ),
     # one negative for both processes: the second draws none
     "colbert": (tiny.colbert, {"in_batch_negatives": True, "uniform_negatives": 1, **PLAIN_SGD}),
     "cross_encoder": (tiny.cross_encoder, {"in_batch_negatives": True, "uniform_negatives": 3, **PLAIN_SGD}),

@@ -50,6 +50,11 @@ def test_negatives_of_the_other_process_matter(two_processes):
     torch.testing.assert_close(weights["chunks"], weights["in_batch"], atol=2e-6, rtol=1e-4)
 
 
+def test_every_process_has_the_mean_of_the_checkpoints(two_processes):
+    for weights in two_processes[0]:
+        assert (weights["mean_of_checkpoints"] - weights["plain"]).abs().max() > 1e-4
+
+
 def test_rows_of_different_numbers_are_gathered_in_rank_order_and_gradients_come_back_summed(two_processes):
     first, second = two_processes[0]
     assert first["gathered"].tolist() == [[0, 1], [10, 11], [12, 13]]
