@@ -1,5 +1,6 @@
 """The options of make_retriever.py, and the places of its files."""
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -43,6 +44,11 @@ class RetrieverArguments(ReadingArguments, RankingArguments, FilterArguments):
     students: int = option("Try at most so many, in a fixed order, and publish the best.", 4)
     rounds: int = option(
         "2: distil the best student once more, on lists of what it ranks high itself; 3: and again.", 1
+    )
+    born_again: bool = option(
+        "From round 2 on the student of the round before is the teacher, on the same lists, of a new student that "
+        "begins where the first did.",
+        False,
     )
     documents_per_query: int = option("K: the documents of a training list.", 8)
     depth: int = option("Candidates of a training query, from BM25 and from the start encoder in turns.", 50)
@@ -89,6 +95,8 @@ class RetrieverArguments(ReadingArguments, RankingArguments, FilterArguments):
         for name in ("students", "rounds"):
             if getattr(self, name) < 1:
                 raise InputError(f"--{name}: expected at least 1, got {getattr(self, name)}")
+        if self.born_again and self.rounds < 2:
+            raise InputError(f"--born_again: expected --rounds of at least 2, got {self.rounds}")
         if not self.hours > 0:
             raise InputError(f"--hours: expected more than 0, got {self.hours}")
 
@@ -106,6 +114,10 @@ class RetrieverArguments(ReadingArguments, RankingArguments, FilterArguments):
     def model(self) -> Path:
         """Return the published folder of the chosen student."""
         return self.folder / "model"
+
+    def read(self, name: str) -> dict:
+        """Read a JSON file of the folder."""
+        return json.loads((self.folder / name).read_text(encoding="utf-8"))
 
     def scores(self, name: str, part: str) -> Path:
         """Return the file of the scores that the start or BM25 gives to all pairs of a part's lists."""

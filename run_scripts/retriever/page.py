@@ -119,11 +119,15 @@ def facts(arguments: RetrieverArguments, judged: Judged) -> list[tuple[str, str]
     training = f"{train['queries']:,}, of which {train['judged']:,} are judged"
     if queries["synthetic"]:
         training += f"; {queries['synthetic']:,} queries of the data were made of its documents"
+    teachers = [" + ".join(arguments.teacher)]
+    for trial in judged.trained:
+        if trial.teacher:
+            teachers.append(f"{trial.title}: taught by {trial.teacher}")
     return [
         ("data", f"{arguments.data}: {queries['documents']:,} documents"),
         ("training queries", training),
         ("started from", arguments.encoder),
-        ("teacher", " + ".join(arguments.teacher)),
+        ("teacher", "; ".join(teachers)),
         ("students", ", ".join(trial.title for trial in judged.trained)),
         ("measured on", measure.describe_queries(arguments, len(judged.lists.rows))),
     ]

@@ -15,7 +15,7 @@ from m3se.trainers.storage.state import State
 RECORD = "lists.json"
 # Options that decide on nothing in the lists.
 OF_LATER_STAGES = {"hours", "students", "rounds", "anyway", "require_better", "overwrite", "license", "language"}
-OF_LATER_STAGES |= {"base_model", "measured_queries"}
+OF_LATER_STAGES |= {"base_model", "measured_queries", "born_again"}
 
 
 def description(arguments: RetrieverArguments) -> dict | None:

@@ -24,12 +24,14 @@ class Trial:
         title: of its row in tables.
         options: of distill.py.
         needs_labels: it learns from judgments alone.
+        teacher: title of the student that teaches it; empty: those of the options do.
     """
 
     name: str
     title: str
     options: dict = field(default_factory=dict)
     needs_labels: bool = False
+    teacher: str = ""
 
 
 SHARED = {"learning_rate": RATE, "in_batch_negatives": True}
@@ -45,6 +47,15 @@ TRIALS = (
 def later_round(number: int, best: Trial) -> Trial:
     """Return the trial of round 2 and later: the best student so far, trained once more as it was."""
     return Trial(f"round{number}", f"student, round {number}", best.options)
+
+
+def born_again(number: int, teacher: Trial) -> Trial:
+    """Return the trial of a new student in round 2 or later, which another student teaches.
+
+    It is trained as that one was, with labels or without. A student of labels alone teaches beside labels.
+    """
+    options = find("mixed").options if teacher.name == "labels" else teacher.options
+    return Trial(f"round{number}", f"student, born again in round {number}", options, teacher=teacher.title)
 
 
 @dataclass(frozen=True)
@@ -71,9 +82,12 @@ def make_plan(arguments: RetrieverArguments, measured: dict, queries: dict, seco
     text, pair = measured["seconds_per_text"], measured["seconds_per_pair"]
     available, is_judged = queries["train"]["queries"], queries["train"]["judged"] > 0
     later = arguments.rounds - 1
-    seconds -= later * queries["documents"] * text  # a round embeds the documents anew
     pairs = arguments.depth if is_by_score(arguments) else arguments.documents_per_query
-    scoring = arguments.rounds * pairs * pair  # a list
+    if arguments.born_again:
+        scoring = pairs * pair + later * (pairs + 1) * text  # a list; a student embeds its texts
+    else:
+        seconds -= later * queries["documents"] * text  # a round embeds the documents anew
+        scoring = arguments.rounds * pairs * pair
     training = (arguments.documents_per_query + 1) * text * BACKWARD  # a list
     measured_queries = min(queries["dev"]["queries"], arguments.measured_queries)
     evaluation = measured_queries * (arguments.held_out_depth + 1) * text
@@ -89,9 +103,19 @@ def make_plan(arguments: RetrieverArguments, measured: dict, queries: dict, seco
         f"plan: {lists:,} of {available:,} training queries; about {lists * scoring / 60:.0f} minutes for "
         f"scoring and {each / 60:.0f} for each of {len(names) + later} students"
     )
+    if arguments.born_again:
+        cost += f"; {describe_teachers(arguments)}"
     if lists < available:
         cost += "; more --hours would use more queries"
     return Plan(lists, names, evaluations), cost
+
+
+def describe_teachers(arguments: RetrieverArguments) -> str:
+    """Say which teacher scores the lists of which round."""
+    teachers = [" + ".join(arguments.teacher), "the best student of round 1"]
+    for number in range(2, arguments.rounds):
+        teachers.append(f"the student of round {number}")
+    return ", ".join(f"round {number} is taught by {teacher}" for number, teacher in enumerate(teachers, start=1))
 
 
 def find(name: str) -> Trial:

@@ -154,4 +154,5 @@ def write(arguments: RetrieverArguments, judged: Judged, line: str) -> None:
     write_text(arguments.folder / TABLE, f"{text}\n\n{heading}. {line}\n")
     verdict = {"line": line, "is_better": judged.gain.is_better, "difference": asdict(judged.gain)}
     verdict |= {"chosen": judged.best.name, "queries": queries, "is_judged": judged.is_judged, "values": values}
-    write_json(arguments.folder / VERDICT, verdict)
+    teachers = {trial.name: trial.teacher for trial in judged.trained if trial.teacher}
+    write_json(arguments.folder / VERDICT, verdict | ({"taught_by": teachers} if teachers else {}))

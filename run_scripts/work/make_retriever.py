@@ -1,6 +1,5 @@
 """The chain of commands that makes a retriever, each in a process of its own."""
 
-import json
 import logging
 import sys
 import time
@@ -14,6 +13,7 @@ from m3se.run_scripts import distill, score_with_teacher, train_teacher
 from m3se.run_scripts.cli.stages import run_command, run_function
 from m3se.run_scripts.publishing.build import build_folder
 from m3se.run_scripts.retriever import gain, prepare, trials, verdict
+from m3se.run_scripts.retriever.commands import flags, student_options, teacher_options
 from m3se.run_scripts.retriever.options import BM25, QUERIES, START, TRAIN, RetrieverArguments
 from m3se.run_scripts.retriever.page import PAGE
 from m3se.run_scripts.retriever.trials import Plan, Trial, make_plan
@@ -32,7 +32,6 @@ logger = logging.getLogger(__name__)
 
 PLAN_FILE = "plan.json"
 HOUR = 3600.0
-SAMPLE = 40  # training lists that are measured beside the dev lists
 RESERVE = 0.25  # of the time, for all but scoring and training
 
 
@@ -48,7 +47,7 @@ def main(arguments: RetrieverArguments) -> None:
     say("3/7", "is there anything to gain?")
     score(arguments, "dev")
     run_function(gain.measure_gain, arguments)
-    measured = read(arguments, gain.GAIN)
+    measured = arguments.read(gain.GAIN)
     print(measured["says"])
     if not measured["is_better"] and not arguments.anyway:
         print("Stopped before any student is trained; --anyway true goes on.")
@@ -59,7 +58,12 @@ def main(arguments: RetrieverArguments) -> None:
     say("5/7", "students")
     trained = train_students(arguments, planned, started)
     for number in range(2, arguments.rounds + 1):
-        trained.append(train_round(arguments, planned, number, best_trial(arguments, trained)))
+        best = best_trial(arguments, trained)
+        if arguments.born_again:
+            teacher = best if number == 2 else trained[-1]
+            trained.append(train_born_again(arguments, planned, number, teacher))
+        else:
+            trained.append(train_round(arguments, planned, number, best))
     best = best_trial(arguments, trained)
     for trial in trained:
         logger.info("%s: nDCG@10 %.3f on dev queries", trial.title, trials.best_value(arguments, trial))
@@ -92,73 +96,10 @@ def say(number: str, text: str) -> None:
     logger.info("\n[%s] %s", number, text)
 
 
-def read(arguments: RetrieverArguments, name: str) -> dict:
-    """Read a JSON file of the output folder."""
-    return json.loads((arguments.folder / name).read_text(encoding="utf-8"))
-
-
-def flags(**options: object) -> list[str]:
-    """Write options as a command line does; those that are None are left out."""
-    words = []
-    for name, value in options.items():
-        if isinstance(value, list):
-            words += [f"--{name}", *value]
-        elif value is not None:
-            words += [f"--{name}", json.dumps(value) if isinstance(value, dict) else str(value)]
-    return words
-
-
-def training_options(arguments: RetrieverArguments) -> dict:
-    """Return the options that teacher and students share."""
-    return {
-        "encoder": arguments.encoder,
-        "query_length": arguments.query_length,
-        "document_length": arguments.document_length,
-        "dropout": 0.0,
-        "per_device_train_batch_size": arguments.batch_size,
-        "per_device_eval_batch_size": 16,
-        "lr_scheduler_type": "cosine",
-        "warmup_steps": 0.1,
-        "num_train_epochs": 1,
-        "logging_steps": 25,
-        "cache_dir": arguments.cache_dir,
-        "overwrite": arguments.overwrite,
-        "seed": arguments.seed,
-    }
-
-
-def teacher_options(arguments: RetrieverArguments) -> list[str]:
-    """Return the options of train_teacher.py."""
-    own = {"data": str(arguments.lists("teacher")), "loss": "softmax_ce", "learning_rate": 1e-4, "dev_queries": 0}
-    own |= {"eval_strategy": "no", "save_strategy": "no", "output_dir": str(arguments.folder / "teacher")}
-    return flags(**training_options(arguments) | own)
-
-
-def student_options(arguments: RetrieverArguments, trial: Trial, planned: Plan, **changes: str | None) -> list[str]:
-    """Return the options of distill.py for a trial, `changes` among them."""
-    share = round(1 / planned.evaluations, 4)
-    own = {
-        "data": str(arguments.scored("train")),
-        "train_rows": planned.lists,
-        "dev_data": str(arguments.dev_lists(read(arguments, gain.GAIN)["is_judged"])),
-        "dev_queries": arguments.measured_queries,
-        "train_sample_size": SAMPLE,
-        "eval_strategy": "steps",
-        "eval_steps": share,
-        "save_strategy": "steps",
-        "save_steps": share,
-        "save_total_limit": 1,
-        "load_best_model_at_end": True,
-        "early_stopping_patience": 2,
-        "pooling": arguments.start_pooling,
-        "embedding_dropout": 0.0,
-        "output_dir": str(arguments.student(trial.name)),
-    }
-    return flags(**training_options(arguments) | own | trial.options | changes)
-
-
-def score(arguments: RetrieverArguments, part: str, lists: int | None = None) -> None:
-    """Score the lists of a part by the teachers, through the cache."""
+def score(
+    arguments: RetrieverArguments, part: str, lists: int | None = None, **changes: str | list[str] | None
+) -> None:
+    """Score the lists of a part by the teachers, through the cache; `changes` are options of score_with_teacher.py."""
     options = {
         "teacher": arguments.teachers(part),
         "teacher_weights": list(map(str, arguments.teacher_weights)) or None,
@@ -174,7 +115,7 @@ def score(arguments: RetrieverArguments, part: str, lists: int | None = None) ->
         if is_by_score(arguments):
             options |= {"negatives": arguments.negatives, "documents_per_query": arguments.documents_per_query}
             options |= score_filters(arguments).bounds()
-    run_command(score_with_teacher, flags(**options))
+    run_command(score_with_teacher, flags(**options | changes))
 
 
 def plan(arguments: RetrieverArguments, measured: dict, spent: float) -> Plan:
@@ -187,12 +128,14 @@ def plan(arguments: RetrieverArguments, measured: dict, spent: float) -> Plan:
         measured: what gain.json says.
         spent: seconds since the start.
     """
-    options = vars(arguments)
+    options = dict(vars(arguments))
+    if not arguments.born_again:
+        del options["born_again"]  # plans from before it was an option stand
     if (arguments.folder / PLAN_FILE).is_file():
-        earlier = read(arguments, PLAN_FILE)
+        earlier = arguments.read(PLAN_FILE)
         if earlier["options"] == options:
             return Plan(**earlier["plan"])
-    queries = read(arguments, QUERIES)
+    queries = arguments.read(QUERIES)
     seconds = max(arguments.hours * HOUR * (1 - RESERVE) - spent, 0)
     planned, cost = make_plan(arguments, measured, queries, seconds)
     logger.info("%s", cost)
@@ -235,6 +178,26 @@ def train_round(arguments: RetrieverArguments, planned: Plan, number: int, best:
     return trial
 
 
+def train_born_again(arguments: RetrieverArguments, planned: Plan, number: int, teacher: Trial) -> Trial:
+    """Train a new student of the start encoder on the first round's lists, as another student scores them.
+
+    These are the born-again networks of Furlanello et al. (2018): no generation goes on from the weights of its
+    teacher, from which it would have nothing to learn.
+
+    Args:
+        arguments: the options.
+        planned: how many lists, and how often it is measured.
+        number: of the round, from 2.
+        teacher: the trial of the student that teaches.
+    """
+    trial = trials.born_again(number, teacher)
+    logger.info("\n%s: a new one, taught by %s", trial.title, teacher.title)
+    scorer = {"teacher": [str(arguments.student(teacher.name))], "teacher_weights": None}
+    score(arguments, trial.name, planned.lists, data=str(arguments.lists("train")), **scorer)
+    run_command(distill, student_options(arguments, trial, planned, data=str(arguments.scored(trial.name))))
+    return trial
+
+
 def best_trial(arguments: RetrieverArguments, trained: list[Trial]) -> Trial:
     """Return the trial of the student that is best on the dev queries; of equals the first."""
     return max(trained, key=lambda trial: trials.best_value(arguments, trial))
@@ -242,6 +205,7 @@ def best_trial(arguments: RetrieverArguments, trained: list[Trial]) -> Trial:
 
 def publish(arguments: RetrieverArguments, student: Trial, folder: Path, judged: bool = False) -> None:
     """Write the published folder of a student, with the figures of the verdict if it is judged."""
+    teacher = {"teacher": f"{student.teacher}, of the same start"} if student.teacher else {}
     files = {"table": arguments.folder / verdict.TABLE, "metrics": arguments.folder / verdict.METRICS}
     build_folder(
         arguments.student(student.name),
@@ -250,6 +214,7 @@ def publish(arguments: RetrieverArguments, student: Trial, folder: Path, judged:
         license=arguments.license,
         language=arguments.language,
         base_model=arguments.base_model,
+        **teacher,
         **{name: file for name, file in files.items() if judged and file.is_file()},
     )
 
@@ -272,7 +237,7 @@ def demo_options(arguments: RetrieverArguments) -> list[str]:
 
 def finish(arguments: RetrieverArguments, seconds: float) -> None:
     """Print what to do with the model; end with status 1 if a better one was required and this one is not."""
-    judged, data, cache = read(arguments, verdict.VERDICT), arguments.data, arguments.cache_dir
+    judged, data, cache = arguments.read(verdict.VERDICT), arguments.data, arguments.cache_dir
     student = arguments.student(judged["chosen"])
     print(f"Done in {seconds / 60:.1f} minutes: {arguments.folder / PAGE}. Search with the model:\n")
     print(f'  m3se search --model {arguments.model} --data {data} --cache_dir {cache} "your words"\n')

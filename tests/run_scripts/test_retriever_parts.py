@@ -8,7 +8,7 @@ import pytest
 from m3se import DualEncoder, InputError, load_scorer
 from m3se.run_scripts.retriever import measure, prepare, verdict
 from m3se.run_scripts.retriever.options import RetrieverArguments
-from m3se.run_scripts.retriever.trials import TRIALS, make_plan
+from m3se.run_scripts.retriever.trials import TRIALS, Plan, born_again, make_plan
 from m3se.run_scripts.work import make_retriever
 from m3se.trainers.data import BM25Index, RankingLists
 from tests.run_scripts.retriever_world import options, write, write_world
@@ -97,6 +97,11 @@ def test_the_plan_fits_the_time(world):
     # the second round embeds 1,000 documents, scores all lists anew, and trains a third student
     assert twice.lists == int((2400 - 10 - 3 * 2 * 20 * 9 * 0.01) / (2 * 4 * 0.02 + 3 * 5 * 0.01 * 3))
     assert twice.trials == ["mixed", "labels"] and "for each of 3 students" in cost
+    changes = {"rounds": 3, "born_again": True, "teacher": ["a", "b"]}
+    born, cost = make_plan(RetrieverArguments(**options(world, **changes)), measured, queries, 2400)
+    # four students; two of them embed a query and four documents of each list as teachers
+    assert born.lists == int((2400 - 4 * 2 * 20 * 9 * 0.01) / (4 * 0.02 + 2 * 5 * 0.01 + 4 * 5 * 0.01 * 3))
+    assert "round 1 is taught by a + b, round 2 is taught by the best student of round 1, round 3 is taught by" in cost
 
 
 def test_the_plan_of_a_run_stands_when_it_goes_on(world, tmp_path):
@@ -109,7 +114,25 @@ def test_the_plan_of_a_run_stands_when_it_goes_on(world, tmp_path):
     assert make_retriever.plan(RetrieverArguments(**vars(arguments) | {"hours": 90.0}), measured, 0).lists == 50_000
 
 
-@pytest.mark.parametrize("change", [{"hours": 0}, {"depth": 1}, {"dev_queries": 0}, {"rounds": 0}])
+def test_a_plan_from_before_an_option_was_there_stands(world, tmp_path):
+    arguments = RetrieverArguments(**options(world, output=str(tmp_path)))
+    before = {name: value for name, value in vars(arguments).items() if name != "born_again"}
+    write(tmp_path / "plan.json", {"options": before, "plan": {"lists": 7, "trials": ["mixed"], "evaluations": 3}})
+    assert make_retriever.plan(arguments, {}, spent=0) == Plan(7, ["mixed"], 3)
+
+
+def test_a_born_again_student_learns_from_labels_if_its_teacher_did():
+    by_name = {trial.name: trial for trial in TRIALS}
+    learners = {"mixed": "mixed", "labels": "mixed", "distilled": "distilled", "slower": "slower"}
+    for teacher, learner in learners.items():
+        trial = born_again(2, by_name[teacher])
+        assert trial.options == by_name[learner].options and trial.teacher == by_name[teacher].title
+    assert born_again(3, trial).options == trial.options
+
+
+@pytest.mark.parametrize(
+    "change", [{"hours": 0}, {"depth": 1}, {"dev_queries": 0}, {"rounds": 0}, {"born_again": True}], ids=str
+)
 def test_an_option_that_cannot_be_is_refused(world, change):
     with pytest.raises(InputError, match=f"--{next(iter(change))}: expected"):
         RetrieverArguments(**options(world, **change))
