@@ -15,7 +15,7 @@ HELD, OPPOSITE, OPEN, NOT_RUN = "held", "the opposite", "not told apart", "not r
 
 
 def outcomes(study: Study, evaluations: dict[str, Evaluation]) -> list[dict]:
-    """Compare each prediction with what its rows measured in the study's first column.
+    """Compare each prediction with what its rows measured in the column that it is about.
 
     Args:
         study: with its predictions.
@@ -26,7 +26,7 @@ def outcomes(study: Study, evaluations: dict[str, Evaluation]) -> list[dict]:
         `value` (the sum of the rows above minus that of the rows below, a mean over queries), its `interval_95`, and
         the two-sided `p_value` of a paired randomisation test, Holm-corrected over the predictions of the study.
     """
-    measure = next(iter(study.columns)).split(maxsplit=1)[1]
+    measure = study.predicted_column().split(maxsplit=1)[1]
     described, values, p_values = [], [], []
     for prediction in study.predictions:
         described.append({"text": prediction.text, "above": prediction.above, "below": prediction.below})

@@ -47,7 +47,7 @@ def collect(study: Study, planner: Planner, seeds: list[int]) -> dict:
         "room": find_room(study, planner, seeds[0]),
         "lists": describe_lists(study, planner, seeds[0]),
         "predictions": outcomes(study, {}),
-        "predicted_column": next(iter(study.columns)),
+        "predicted_column": study.predicted_column(),
         "paper": paper_rows(study),
     }
     for evaluation in planner.evaluations(study):

@@ -101,7 +101,7 @@ class Row:
 class Prediction:
     """A sign that was written down before the runs: the rows `above`, added up, measure more than those `below`.
 
-    With a row on either side it is a difference, with two a difference of differences. Measured is the first column.
+    With a row on either side it is a difference, with two a difference of differences.
     """
 
     text: str
@@ -123,6 +123,11 @@ class Study:
     upper: str | None = None  # row at the other end of the gap
     diagnose: dict = field(default_factory=dict)
     predictions: list[Prediction] = field(default_factory=list)
+    outcome: str | None = None  # column that tells whether they held; None: the first
+
+    def predicted_column(self) -> str:
+        """Return the column that the predictions are about."""
+        return self.outcome or next(iter(self.columns))
 
     def evaluations(self) -> list[str]:
         """List the evaluations that the columns are of."""
@@ -236,6 +241,8 @@ def check(study: Study, scale: Scale) -> None:
         raise InputError(f"{where}: none of its rows is for scale {scale.name}")
     if not study.columns:
         raise InputError(f"{where}: scale {scale.name} measures nothing of it")
+    if study.predicted_column() not in study.columns:
+        raise InputError(f"{where}: outcome: scale {scale.name} has no column {study.outcome!r}")
     for name in (study.baseline, study.labels, study.upper):
         if name not in (None, *study.rows):
             raise InputError(f"{where}: at scale {scale.name} there is no row {name!r}")

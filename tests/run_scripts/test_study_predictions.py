@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from m3se import InputError
 from m3se.run_scripts.reproduction.predictions import outcomes, prediction_table
 from m3se.run_scripts.reproduction.study import Prediction, Row, Study, read_scale, read_study
 from m3se.run_scripts.reproduction.teaching import RoomReport, describe_lists, find_room, list_table
@@ -27,6 +28,21 @@ def measured(values: list[float]) -> Evaluation:
 
 def predicting(*predictions: Prediction) -> Study:
     return Study("x", "X", {}, {"rerank MRR@10": None}, predictions=list(predictions))
+
+
+def test_predictions_may_be_about_another_column_than_the_first():
+    study = replace(predicting(Prediction("a is above b", ["a"], ["b"])), outcome="held_out nDCG@10")
+    study.columns["held_out nDCG@10"] = None
+    values = {"a": {"MRR@10": 0.0, "nDCG@10": 0.75}, "b": {"MRR@10": 0.5, "nDCG@10": 0.5}}
+    evaluations = {name: Evaluation({}, dict.fromkeys(map(str, range(8)), row), 0) for name, row in values.items()}
+    assert outcomes(study, evaluations)[0]["value"] == 0.25
+
+
+def test_predictions_are_about_a_column_of_the_study(planner):
+    path = planner.scale.recipes / "losses" / "study.yaml"
+    path.write_text(path.read_text(encoding="utf-8") + "outcome: held_out MRR@10\n", encoding="utf-8")
+    with pytest.raises(InputError, match="outcome: scale small has no column 'held_out MRR@10'"):
+        read_study("losses", planner.scale)
 
 
 def test_a_prediction_is_a_sum_of_rows_less_another_with_its_test():
