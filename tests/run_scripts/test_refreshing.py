@@ -42,6 +42,7 @@ def test_a_finished_run_keeps_the_lists_that_it_ended_on(world, student, tmp_pat
     assert row["teacher_scores"] == pytest.approx(expected, abs=1e-4)
     report = json.loads((student / "negatives-4" / "report.json").read_text(encoding="utf-8"))
     assert (report["step"], report["depth"]) == (4, 8) and 0 < report["new_negatives"] <= 1
+    assert report["distinct_negatives"] >= 1 and report["distinct_before"] >= 1
     card = (build_folder(student, tmp_path / "published") / "README.md").read_text(encoding="utf-8")
     assert "Every 2 steps its negatives were drawn anew from its own best 8 documents" in card
 

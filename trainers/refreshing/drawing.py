@@ -1,5 +1,6 @@
 """New negatives for ranking lists, drawn from a ranking of the whole collection."""
 
+import logging
 from collections.abc import Iterator
 
 from datasets import Dataset
@@ -10,6 +11,8 @@ from m3se.trainers.evaluation.runs import Run, without_identical
 from m3se.trainers.refreshing.student_search import StudentSearch
 from m3se.trainers.storage.arrow import write_rows
 
+
+logger = logging.getLogger(__name__)
 
 QUERIES_AT_ONCE = 10_000
 
@@ -93,11 +96,40 @@ def find_identical(lists: RankingLists) -> set[str]:
     return identical_ids(Collection("lists", lists.documents, queries, qrels))
 
 
-def new_share(before: Dataset, after: Dataset) -> float:
-    """Compute the share of the negatives after a draw that the same lists did not have before it."""
+def compare_draws(before: Dataset, after: Dataset) -> dict:
+    """Compare the negatives of a draw with those that the same lists had before it.
+
+    Returns:
+        `new_negatives`, the share that a list did not have before; `distinct_negatives` and `distinct_before`, how
+        many different documents all lists together have. Far fewer than before are hubs, found for every query.
+    """
     new = total = 0
+    distinct: set[str] = set()
+    distinct_before: set[str] = set()
     for old, row in zip(before.with_format(None), after.with_format(None), strict=True):
         negatives = set(row["document_ids"]) - relevant_documents(row)
         new += len(negatives - set(old["document_ids"]))
         total += len(negatives)
-    return new / max(total, 1)
+        distinct |= negatives
+        distinct_before |= set(old["document_ids"]) - relevant_documents(row)
+    counts = {"distinct_negatives": len(distinct), "distinct_before": len(distinct_before)}
+    return {"new_negatives": new / max(total, 1)} | counts
+
+
+def log_draw(report: dict) -> None:
+    """Log what a draw brought, and warn where the same documents came back for many queries.
+
+    Args:
+        report: `step`, `depth`, and what `compare_draws` returns.
+    """
+    step, distinct, before = report["step"], report["distinct_negatives"], report["distinct_before"]
+    message = "step %s: negatives drawn from the best %s documents; %.0f%% of them are new"
+    logger.info(message, step, report["depth"], 100 * report["new_negatives"])
+    if distinct < before / 2:
+        logger.warning(
+            "step %s: the student finds the same documents for many queries, %s where there were %s; "
+            "in_batch_negatives would teach it to search",
+            step,
+            f"{distinct:,}",
+            f"{before:,}",
+        )

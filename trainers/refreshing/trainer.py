@@ -1,6 +1,5 @@
 """A trainer whose lists get new negatives while it trains."""
 
-import logging
 from pathlib import Path
 
 import torch
@@ -14,7 +13,7 @@ from m3se.trainers.collators import RankingCollator
 from m3se.trainers.data import RankingLists
 from m3se.trainers.distillation_trainer import DistillationTrainer
 from m3se.trainers.errors import InputError
-from m3se.trainers.refreshing.drawing import draw_lists, find_identical, new_share
+from m3se.trainers.refreshing.drawing import compare_draws, draw_lists, find_identical, log_draw
 from m3se.trainers.refreshing.folders import delete_negatives, read_negatives, write_negatives
 from m3se.trainers.refreshing.plan import RefreshPlan
 from m3se.trainers.refreshing.student_search import (
@@ -27,8 +26,6 @@ from m3se.trainers.run_folder import checkpoints
 from m3se.trainers.sampling import SampledRows
 from m3se.trainers.teacher.annotate import ProcessShare, annotate, fill_cache
 
-
-logger = logging.getLogger(__name__)
 
 ENCODING = ".student_encoding"  # in the run's folder, while negatives are drawn
 
@@ -114,11 +111,9 @@ class RefreshingTrainer(DistillationTrainer):
             if self.plan.teachers:
                 drawn = self.score_lists(drawn)
         if self.is_world_process_zero():
-            share = new_share(self.current.rows, drawn.rows)
-            report = {"step": step, "depth": self.plan.depth, "new_negatives": share}
+            report = {"step": step, "depth": self.plan.depth} | compare_draws(self.current.rows, drawn.rows)
             write_negatives(output, step, drawn.rows, report)
-            message = "step %s: negatives drawn from the best %s documents; %.0f%% of them are new"
-            logger.info(message, step, self.plan.depth, 100 * share)
+            log_draw(report)
         self.accelerator.wait_for_everyone()
         self.current.rows = read_negatives(output, step)
 
