@@ -136,7 +136,7 @@ def test_a_cpu_draws_cheap_masks_where_attention_is_dropped(rate, world, tmp_pat
         ({"scale": "nan", "architecture": "colbert"}, "scale must be a number above 0, got nan"),
         ({"learn_scale": True, "architecture": "cross_encoder"}, "scale, learn_scale: a cross_encoder has none"),
         ({"normalize": True, "architecture": "colbert"}, "normalize: of a dual_encoder; a colbert has it in colb"),
-        ({"layers": 4}, "layers must be 1 to 3 for .*, got 4"),
+        ({"layers": 4}, "layers must be 0 to 3 for .*, got 4"),
         ({"projection_size": -1}, "projection_size: expected a width, or 0 for none, got -1"),
         ({"embedding_dropout": 1.5}, "dropout probability has to be between 0 and 1, but got 1.5"),
         ({"query_length": 2}, "expected at least 3 tokens, .*, got 2 and 16"),

@@ -88,7 +88,7 @@ def test_defaults_are_named_once_and_only_where_there_is_one(shown):
     page = shown("distill", "--help")
     assert entry(page, "data").endswith("the loss needs none. (required)")
     assert entry(page, "pooling").endswith("(default: what the encoder's folder says, else cls).")
-    assert entry(page, "layers") == "--layers LAYERS Keep only the encoder's first layers."
+    assert entry(page, "layers").endswith("0, for a dual encoder: its token embeddings alone.")
     assert entry(page, "embedding_dropout").startswith("--embedding_dropout EMBEDDING_DROPOUT Dropout")
     assert entry(page, "embedding_dropout").endswith("(default: 0.1)")
     assert entry(page, "tied").startswith("--tied [true|false] ") and entry(page, "tied").endswith("(default: True)")
