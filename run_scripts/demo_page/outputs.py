@@ -10,13 +10,13 @@ import pyarrow.parquet as pq
 
 from m3se.run_scripts.demo_page.opening import Encodings
 from m3se.run_scripts.demo_page.rankings import Table
-from m3se.run_scripts.retriever.measure import encoded_scores
 from m3se.trainers.data import DocumentTable, RankingLists
 from m3se.trainers.diagnostics.disagreement import Pair, disagreeing_pairs
 from m3se.trainers.diagnostics.scored_lists import scored_lists
 from m3se.trainers.errors import InputError
 from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection
 from m3se.trainers.retrieval.scorers import DenseScorer
+from m3se.trainers.retrieval.search import encoded_scores
 
 
 TABLE, REPORT, PAIRS = "table.md", "diagnostics.md", "disagreements.parquet"

@@ -5,14 +5,12 @@ Queries with judgments are measured by them; where there are none, by agreement 
 
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from datasets import Dataset
 
 from m3se.run_scripts.retriever.options import QUERIES, RetrieverArguments
-from m3se.trainers.data import DocumentTable, RankingLists
+from m3se.trainers.data import RankingLists
 from m3se.trainers.evaluation.markdown import escaped, table
 from m3se.trainers.evaluation.reranking import run_from_scores
 from m3se.trainers.evaluation.run_metrics import Evaluation, Qrels, evaluate_run
@@ -20,7 +18,8 @@ from m3se.trainers.evaluation.runs import Run
 from m3se.trainers.evaluation.significance import bootstrap_interval, randomisation_test
 from m3se.trainers.evaluation.teacher_gains import METRIC, teacher_gains, teacher_ndcg
 from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection
-from m3se.trainers.retrieval.scorers import DenseScorer, inner_products
+from m3se.trainers.retrieval.scorers import DenseScorer
+from m3se.trainers.retrieval.search import encoded_scores
 
 
 MEASURE = "nDCG@10"
@@ -66,23 +65,6 @@ def describe_queries(arguments: RetrieverArguments, count: int) -> str:
     """Say how many held-out queries there are, and if they were made of the documents."""
     queries = json.loads((arguments.folder / QUERIES).read_text(encoding="utf-8"))
     return f"{count} held-out queries{', made of the documents' if queries['held_out_are_synthetic'] else ''}"
-
-
-def encoded_scores(
-    scorer: DenseScorer, encoded: EmbeddedCollection, documents: DocumentTable, rows: Dataset
-) -> Iterator[list[float]]:
-    """Yield the scores of each row's documents, from the embeddings that the collection has already.
-
-    Args:
-        scorer: embeds the queries.
-        encoded: the collection, embedded by the same model.
-        documents: the table that was embedded.
-        rows: queries and ids of documents.
-    """
-    queries = scorer.encode(rows["query"][:], "query")
-    for query, ids in zip(queries, rows["document_ids"], strict=True):
-        embeddings = encoded.embeddings(documents.positions(ids))
-        yield (scorer.scale * inner_products(query, embeddings)).tolist()
 
 
 def encoded_run(scorer: DenseScorer, encoded: EmbeddedCollection, lists: RankingLists) -> Run:

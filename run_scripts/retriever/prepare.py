@@ -9,7 +9,6 @@ from pathlib import Path
 from datasets import Dataset
 
 from m3se.modeling.dual_encoder import DualEncoder
-from m3se.run_scripts.retriever.measure import encoded_scores
 from m3se.run_scripts.retriever.options import BM25, QUERIES, START, RetrieverArguments
 from m3se.run_scripts.retriever.parts import describe, divide
 from m3se.run_scripts.retriever.reuse import RECORD, has_lists, record_lists
@@ -26,6 +25,7 @@ from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection
 from m3se.trainers.retrieval.encode_collection import cached_encoding
 from m3se.trainers.retrieval.loading import load_embedder
 from m3se.trainers.retrieval.scorers import DenseScorer
+from m3se.trainers.retrieval.search import encoded_scores
 from m3se.trainers.storage.atomic import complete_file, complete_folder, write_json
 
 

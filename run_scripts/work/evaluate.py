@@ -38,7 +38,7 @@ from m3se.trainers.retrieval.encode_collection import cached_encoding, complete_
 from m3se.trainers.retrieval.faiss_index import new_index
 from m3se.trainers.retrieval.loading import EMBEDDERS, check_kind, load_scorer
 from m3se.trainers.retrieval.scorers import ColBERTScorer, DenseScorer, PairwiseScorer, Scorer
-from m3se.trainers.retrieval.search import retrieve, retrieve_by_index, retrieve_by_scoring
+from m3se.trainers.retrieval.search import encoded_scores, retrieve, retrieve_by_index, retrieve_by_scoring
 from m3se.trainers.storage.arrow import write_rows
 from m3se.trainers.storage.atomic import refuse_unwritable, write_text
 from m3se.trainers.stores.connection import check_store
@@ -86,16 +86,30 @@ def reranked(arguments: EvaluationArguments) -> tuple[list[System], dict]:
     for model, name in zip(arguments.model, row_names(arguments), strict=True):
         scorer = load(model, backend.loaded_dtype, arguments.pooling, arguments.template, backend.device)
         facts = compile_ranker(scorer, backend, candidates.lists, candidates.qrels, arguments.cache_dir)
-        start = time.perf_counter()
-        run_ = run_from_scores(candidates.lists, scorer.score_lists(candidates.lists))
-        speed = sum(map(len, run_.values())) / (time.perf_counter() - start)
-        evaluation = evaluated(arguments, run_, candidates.qrels)
-        systems.append(System(name, model, run_, evaluation, {"documents_per_second": round(speed, 1), **facts}))
+        scores, measured = score_lists(scorer, candidates.lists, arguments.cache_dir)
+        run_ = run_from_scores(candidates.lists, scores)
+        systems.append(System(name, model, run_, evaluated(arguments, run_, candidates.qrels), measured | facts))
     setting = {"data": Path(arguments.data).name, "split": arguments.split, "candidates": candidates.name}
     if is_folder(arguments.candidates):  # lists know of no split
         setting |= {"data": Path(arguments.candidates).name, "split": None}
     setting |= {"candidate_recall": candidates.recall, "depth": candidates.depth, "dtype": arguments.dtype}
     return systems, setting | left_out(candidates.identical)
+
+
+def score_lists(scorer: Scorer, lists: RankingLists, cache_dir: str) -> tuple[list[list[float]], dict]:
+    """Score the documents of lists, and say how many a second: not where the cache has their embeddings already.
+
+    An encoding in fewer bits than float32 is left alone: to read it would change the scores.
+    """
+    encoded = None
+    if isinstance(scorer, DenseScorer):
+        encoded = complete_encoding(scorer, lists.documents, cache_dir)
+    if encoded is not None and encoded.description["format"] == "float32":
+        logger.info("The documents' embeddings come from %s.", encoded.folder)
+        return list(encoded_scores(scorer, encoded, lists.documents, lists.rows)), {}
+    start = time.perf_counter()
+    scores = scorer.score_lists(lists)
+    return scores, {"documents_per_second": round(sum(map(len, scores)) / (time.perf_counter() - start), 1)}
 
 
 def retrieved(arguments: EvaluationArguments) -> tuple[list[System], dict]:

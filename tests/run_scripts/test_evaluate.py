@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from m3se.run_scripts import encode
 from m3se.run_scripts.cli.app import parse
 from m3se.run_scripts.evaluate import main, make_parser
 from m3se.run_scripts.work import evaluate as evaluate_script
@@ -10,6 +11,7 @@ from m3se.trainers.data import ROW_FEATURES, DocumentTable, RankingLists
 from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.run_metrics import evaluate_run
 from m3se.trainers.evaluation.runs import read_run, write_run
+from m3se.trainers.retrieval.scorers import DenseScorer
 from m3se.trainers.storage.arrow import write_rows
 from m3se.trainers.teacher.judge import Judge
 from tests.worlds import judges
@@ -145,6 +147,29 @@ def test_ranking_lists_are_judged_by_their_own_labels(models, tmp_path):
     assert "lists: 1 queries, re-ranking" in (tmp_path / "out" / "table.md").read_text()
     with pytest.raises(InputError, match="--qrels: ranking lists are judged by their own labels"):
         evaluate(*arguments, "--qrels", tmp_path / "qrels.tsv")
+
+
+def test_reranking_takes_the_embeddings_that_a_search_left_in_the_cache(models, beir, tmp_path, monkeypatch):
+    arguments = ["--model", models[1], "--data", beir, "--depth", 2, "--dtype", "float32"]
+    evaluate(*arguments, "--output", tmp_path / "anew")
+    evaluate(*arguments, "--retrieve", "--output", tmp_path / "searched")
+    embed, embedded = DenseScorer.encode, []
+    monkeypatch.setattr(DenseScorer, "encode", lambda self, *texts: embedded.append(texts[1]) or embed(self, *texts))
+    evaluate(*arguments, "--output", tmp_path / "cached")
+    assert embedded == ["query"]
+    anew, cached = (read_run(tmp_path / name / "run.trec") for name in ("anew", "cached"))
+    assert anew.keys() == cached.keys() and len(anew) == 3
+    for query, scores in anew.items():
+        assert cached[query] == pytest.approx(scores, rel=1e-5)
+    metrics = [json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("anew", "cached")]
+    assert ["documents_per_second" in values for values in metrics] == [True, False]
+
+
+def test_reranking_leaves_an_encoding_of_fewer_bits_alone(models, beir, tmp_path):
+    arguments = ["--model", models[1], "--data", beir, "--dtype", "float32"]
+    encode.main(*parse(encode.make_parser(), [*map(str, arguments), "--number_format", "int8"]))
+    evaluate(*arguments, "--depth", 2, "--output", tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["documents_per_second"] > 0
 
 
 def test_retrieval_searches_everything_and_reports_what_an_index_loses(models, beir, tmp_path):

@@ -1,9 +1,10 @@
-"""Queries as texts → runs: a whole collection searched exactly, with a FAISS index, or by scoring every pair."""
+"""Queries as texts → runs of a collection, or scores of lists: by its embeddings, a FAISS index, or pair by pair."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
+from datasets import Dataset
 from tqdm import tqdm
 
 from m3se.trainers.data.documents import DocumentTable
@@ -12,7 +13,24 @@ from m3se.trainers.retrieval.best_scores import BestScores
 from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection
 from m3se.trainers.retrieval.exact_search import search
 from m3se.trainers.retrieval.faiss_index import open_index, recall_against, search_index
-from m3se.trainers.retrieval.scorers import DenseScorer, Scorer
+from m3se.trainers.retrieval.scorers import DenseScorer, Scorer, inner_products
+
+
+def encoded_scores(
+    scorer: DenseScorer, encoded: EmbeddedCollection, documents: DocumentTable, rows: Dataset
+) -> Iterator[list[float]]:
+    """Yield the scores of each row's documents, from the embeddings that the collection has already.
+
+    Args:
+        scorer: embeds the queries.
+        encoded: the collection, embedded by the same model.
+        documents: the table that was embedded.
+        rows: queries and ids of documents.
+    """
+    queries = scorer.encode(rows["query"][:], "query")
+    for query, ids in zip(queries, rows["document_ids"], strict=True):
+        embeddings = encoded.embeddings(documents.positions(ids))
+        yield (scorer.scale * inner_products(query, embeddings)).tolist()
 
 
 def retrieve(
