@@ -16,9 +16,9 @@ from m3se.modeling.dual_encoder import DualEncoder
 from m3se.run_scripts.publishing.card_values import public_name
 from m3se.trainers.errors import InputError
 from m3se.trainers.fitting import hardware
-from m3se.trainers.models.backbones import as_input_errors, model_path
+from m3se.trainers.models.backbones import as_input_errors
 from m3se.trainers.models.inspection import load_tokenizer
-from m3se.trainers.models.model_info import tower_folder
+from m3se.trainers.models.model_info import model_path, tower_folder
 from m3se.trainers.retrieval.embed_texts import encode_texts
 from m3se.trainers.retrieval.loading import load_scorer
 from m3se.trainers.retrieval.paired_scorer import PairedScorer

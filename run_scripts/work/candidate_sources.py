@@ -9,7 +9,7 @@ from m3se.trainers.data.candidates import CandidateSource
 from m3se.trainers.data.united import check_shares
 from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.runs import is_trec_run
-from m3se.trainers.models.backbones import DEMO_ENCODER, encoder_path
+from m3se.trainers.models.model_info import DEMO_ENCODER
 from m3se.trainers.retrieval.dense_candidates import DenseCandidates
 from m3se.trainers.retrieval.encode_collection import cached_encoding
 from m3se.trainers.retrieval.loading import load_embedder
@@ -52,7 +52,7 @@ def load_embedders(arguments: ListArguments) -> dict[str, DenseScorer]:
         if is_file_name or not (name == DEMO_ENCODER or Path(name).is_dir() or name.count("/") == 1):
             expected = f"{', '.join(KINDS)}, a file of lists, or a model"
             raise InputError(f"--candidates: expected {expected}, got {name!r}")
-    return {name: load_embedder(encoder_path(name) if name == DEMO_ENCODER else name) for name in models}
+    return {name: load_embedder(name) for name in models}
 
 
 def open_candidates(

