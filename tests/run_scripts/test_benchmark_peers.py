@@ -25,6 +25,7 @@ def job(tmp_path_factory):
     return JOB | {"model": str(write_encoder(tmp_path_factory.mktemp("world") / "encoder"))}
 
 
+@pytest.mark.long
 def test_a_peer_works_when_it_is_called_and_ends_with_its_object(job):
     peer = PeerProcess(sys.executable, job, TEXTS)
     (seconds,) = peer()
