@@ -62,8 +62,8 @@ class StudentArguments:
     )
     train_rows: int | None = option("Use this many lists, the first by hash.")
     embedding_teacher: str | None = option(
-        "Dual encoder: folder or Hub id of a model whose embeddings it matches. With ranking_weight 0, --data may be "
-        "any collection with queries."
+        "Dual encoder: folder or Hub id of a model whose embeddings it matches (of ColBERT: the mean of a text's). "
+        "With ranking_weight 0, --data may be any collection with queries."
     )
     document_encoder: str | None = option(
         "Dual encoder: folder or Hub id of a model that embeds the documents and stays as it is. Only queries are "

@@ -9,11 +9,13 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModel, BertModel
 
-from m3se import DualEncoder, InputError
+from m3se import ColBERT, DualEncoder, InputError
 from m3se.run_scripts import evaluate, search
 from m3se.run_scripts.cli.app import parse
 from m3se.run_scripts.publishing.build import build_folder
 from m3se.trainers.data import RankingLists, read_documents
+from m3se.trainers.models.text_inputs import TextInputs
+from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection, read_description
 from m3se.trainers.retrieval.encode_collection import encode_collection
 from m3se.trainers.retrieval.loading import load_embedder
 from tests.run_scripts.distilling import distilled, write_world
@@ -37,6 +39,8 @@ def world(tmp_path_factory):
     pytest.importorskip("sentence_transformers")
     root = write_world(tmp_path_factory.mktemp("matching"))
     large_model(root, root / "large")
+    tiny.colbert(seed=5).save_pretrained(root / "tokens")
+    tiny.tokenizer().save_pretrained(root / "tokens")
     write_collection(root / "words")
     return root
 
@@ -94,6 +98,30 @@ def test_texts_alone_bring_a_student_to_its_teacher(world, tmp_path):
 
     start = distance(distilled(world, tmp_path / "start", **options | {"learning_rate": 0.0}))
     assert distance(distilled(world, tmp_path / "end", **options)) < 0.5 * start
+
+
+def test_a_late_interaction_model_is_matched_by_the_mean_of_its_tokens(world, tmp_path):
+    """The expected vectors come from the model itself, text by text."""
+    model, documents = ColBERT.from_pretrained(world / "tokens").eval(), read_documents(str(world / "words"), tmp_path)
+    texts = documents.texts(list(documents.ids))[:40]
+    means = []
+    for text in texts:
+        ids, mask = TextInputs.for_model(tiny.tokenizer(), model.config)([text], "document")
+        with torch.no_grad():
+            vectors, compared = model.embed(ids, mask, "document")
+        means.append(vectors[0][compared[0]].mean(dim=0).numpy())
+    teacher = np.stack(means) / np.linalg.norm(means, axis=1, keepdims=True)
+    options = {"data": world / "words", "embedding_teacher": world / "tokens", "ranking_weight": 0, "max_steps": 40}
+    options |= {"embedding_dropout": 0.0, "projection_size": 6, "cache_dir": tmp_path / "cache"}
+    cosines = []
+    for name, rate in (("start", 0.0), ("end", 2e-2)):
+        folder = distilled(world, tmp_path / name, **options | {"learning_rate": rate})
+        student = load_embedder(folder, "float32").encode(texts, "document")
+        cosines.append((student * teacher).sum(axis=1) / np.linalg.norm(student, axis=1))
+    assert cosines[0].mean() < 0.5 and cosines[1].mean() > 0.9
+    (encoding,) = [path for path in (tmp_path / "cache").glob("encoding-*") if "side" not in read_description(path)]
+    embedded = EmbeddedCollection(encoding).embeddings(np.arange(40))
+    np.testing.assert_allclose(embedded, np.stack(means), rtol=1e-4, atol=1e-5)
 
 
 def test_the_query_encoder_alone_is_trained_and_saved(world, pair):
@@ -238,6 +266,8 @@ def test_token_embeddings_alone_are_a_query_encoder_for_the_documents_of_a_wider
         ({"document_encoder": "large", "embedding_weight": 0, "ranking_weight": 0}, "leaves nothing to learn"),
         ({"embedding_teacher": "large", "architecture": "colbert"}, "embedding_teacher: for a dual_encoder"),
         ({"embedding_teacher": "encoder"}, "encoder is a bare encoder; expected a dual encoder or a sentence"),
+        ({"embedding_teacher": "encoder"}, "or a ColBERT model, whose vectors of tokens are averaged"),
+        ({"document_encoder": "tokens"}, "tokens is a ColBERT model; expected .* embeds a text in one vector$"),
         ({"document_encoder": "large", "tied": False}, "tied: false would train another encoder of documents"),
         ({"document_encoder": "large", "output_norm": True}, "output_norm: such a query encoder could not be"),
         ({"document_encoder": "large", "document_prompt": "x"}, "document_prompt: documents are embedded with"),

@@ -11,11 +11,12 @@ from m3se.modeling.dual_encoder import DualEncoder
 from m3se.trainers.data import RankingLists
 from m3se.trainers.devices import choose_dtype
 from m3se.trainers.errors import InputError
+from m3se.trainers.matching.pooled_tokens import pool_tokens
 from m3se.trainers.matching.projection import add_projection
 from m3se.trainers.matching.text_embeddings import TextEmbeddings, embed_lists
 from m3se.trainers.models.model_info import ModelInfo
-from m3se.trainers.retrieval.loading import load_embedder
-from m3se.trainers.retrieval.scorers import DenseScorer
+from m3se.trainers.retrieval.loading import load_scorer
+from m3se.trainers.retrieval.scorers import ColBERTScorer, DenseScorer
 from m3se.trainers.teacher.pair_scorer import KINDS
 
 
@@ -55,13 +56,14 @@ class OtherModel:
             has_documents, matches: what it is for.
 
         Raises:
-            InputError: it does not embed a text in one vector, or not by itself.
+            InputError: it embeds no text, or not by itself, or the documents in more than one vector each.
         """
         info = ModelInfo.read(name)
-        if info.kind not in COMPLETE:
+        if info.kind not in COMPLETE and (has_documents or info.kind != "colbert"):
+            late = "" if has_documents else ", or a ColBERT model, whose vectors of tokens are averaged"
             raise InputError(
                 f"{name} is {KINDS[info.kind]}; expected a dual encoder or a sentence-transformers model, which "
-                "embeds a text in one vector"
+                f"embeds a text in one vector{late}"
             )
         if info.config.get(FIELDS_KEY, info.config).get("document_model") is not None:
             raise InputError(f"{name}: another model has embedded its documents; name that one")
@@ -69,7 +71,8 @@ class OtherModel:
         fingerprints = {}
         # a search elsewhere may compute in float32
         for number_format in (torch.float32, dtype) if has_documents and dtype != torch.float32 else (dtype,):
-            scorer = load_embedder(info, str(number_format).removeprefix("torch."), device=device)
+            loaded = load_scorer(info, str(number_format).removeprefix("torch."), device=device)
+            scorer = pool_tokens(loaded) if isinstance(loaded, ColBERTScorer) else loaded
             fingerprints[str(number_format)] = scorer.fingerprint
         vector = scorer.encode(["a text"], "document")[0]
         is_normalized = bool(abs(np.linalg.norm(vector) - 1) < UNIT)
