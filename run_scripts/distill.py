@@ -62,7 +62,7 @@ class StudentArguments:
     )
     train_rows: int | None = option("Use this many lists, the first by hash.")
     embedding_teacher: str | None = option(
-        "Dual encoder: folder or Hub id of a model whose embeddings it matches (of ColBERT: the mean of a text's). "
+        "Dual encoder: folder or Hub id of a model whose embeddings it matches (of ColBERT: their mean over a text). "
         "With ranking_weight 0, --data may be any collection with queries."
     )
     document_encoder: str | None = option(
