@@ -113,6 +113,28 @@ class CheckpointMean(TrainerCallback):
             self.trainer.evaluate()
 
 
+class StartShare(TrainerCallback):
+    """A share of the start's weights in a training's result (WiSE-FT, Wortsman et al., 2022).
+
+    Args:
+        trainer: is measured once more with them; its model is at the start now.
+        share: s in s · start + (1 − s) · trained.
+    """
+
+    def __init__(self, trainer: Trainer, share: float):
+        self.trainer, self.share = trainer, share
+        self.start = {name: weight.detach().cpu().clone() for name, weight in trainer.model.named_parameters()}
+
+    @torch.no_grad()
+    def on_train_end(self, args, state, control, model=None, **kwargs) -> None:
+        """Move the last weights, or the best ones where those were loaded, towards the start's."""
+        for name, weight in model.named_parameters():
+            weight.lerp_(self.start[name].to(weight.device), self.share)
+        logger.info("%s of the weights is the start's", format(self.share, ".0%"))
+        if self.trainer.eval_dataset is not None:
+            self.trainer.evaluate()
+
+
 class NewEpoch(TrainerCallback):
     """A sign to sampled rows which epoch begins, before the loader copies them into its worker processes."""
 
@@ -139,6 +161,8 @@ def add_callbacks(trainer: Trainer) -> None:
     trainer.add_callback(FiniteGradients())
     if trainer.args.average_checkpoints is not None:
         trainer.add_callback(CheckpointMean(trainer, trainer.args.average_checkpoints))
+    if trainer.args.start_share:
+        trainer.add_callback(StartShare(trainer, trainer.args.start_share))
     limit_checkpoints(trainer)
     if trainer.args.early_stopping_patience is not None:
         trainer.add_callback(EarlyStoppingCallback(trainer.args.early_stopping_patience))

@@ -29,6 +29,7 @@ RANGES = {
     "embedding_weight": (0, math.inf),
     "ema_decay": (0, 1),
     "average_checkpoints": (2, math.inf),
+    "start_share": (0, 1),
     "token_dropout": (0, 1),
     "mlm_weight": (0, math.inf),
     "sample_documents": (2, math.inf),

@@ -38,6 +38,9 @@ class RankingOptions:
     average_checkpoints: int | None = field(
         default=None, metadata={"help": "Save the mean of the weights of the last so many checkpoints."}
     )
+    start_share: float = field(
+        default=0.0, metadata={"help": "Share of the start's weights in the saved ones; keeps what it knew elsewhere."}
+    )
     score_scale: str | None = field(
         default=None,
         metadata={

@@ -48,6 +48,7 @@ HYPERPARAMETERS = (
     "embedding_weight",
     "ema_decay",
     "average_checkpoints",
+    "start_share",
     "score_scale",
     "sample_documents",
     "in_batch_negatives",

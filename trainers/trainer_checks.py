@@ -37,12 +37,13 @@ def check_encoder(trainer: Trainer) -> None:
 
 
 def check_average(trainer: Trainer) -> None:
-    """Raise InputError for a mean of checkpoints whose weights are not whole: divided, or an adapter's factors."""
-    if trainer.args.average_checkpoints is None:
-        return
-    if isinstance(trainer.model, PeftModel):
-        raise InputError("average_checkpoints: the mean of an adapter's factors is not the mean of its weights")
-    refuse_sharding("average_checkpoints", trainer.args)
+    """Raise InputError for a mean of models whose weights are not whole: divided, or an adapter's factors."""
+    for name in ("average_checkpoints", "start_share"):
+        if not getattr(trainer.args, name):
+            continue
+        if isinstance(trainer.model, PeftModel):
+            raise InputError(f"{name}: the mean of an adapter's factors is not the mean of its weights")
+        refuse_sharding(name, trainer.args)
 
 
 def check_collator(trainer: Trainer) -> None:

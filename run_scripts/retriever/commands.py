@@ -65,6 +65,7 @@ def student_options(arguments: RetrieverArguments, trial: Trial, planned: Plan, 
         "early_stopping_patience": 2,
         "pooling": arguments.start_pooling,
         "embedding_dropout": 0.0,
+        "start_share": arguments.start_share,
         "output_dir": str(arguments.student(trial.name)),
     }
     return flags(**training_options(arguments) | own | trial.options | changes)

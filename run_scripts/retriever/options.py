@@ -50,6 +50,7 @@ class RetrieverArguments(ReadingArguments, RankingArguments, FilterArguments):
         "begins where the first did.",
         False,
     )
+    start_share: float = option("Share of the start's weights in a student; keeps what it knew elsewhere.", 0.0)
     documents_per_query: int = option("K: the documents of a training list.", 8)
     depth: int = option("Candidates of a training query, from BM25 and from the start encoder in turns.", 50)
     candidate_shares: list[float] = option("How much of them BM25 and the encoder give (default: the same).", list)

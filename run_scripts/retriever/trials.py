@@ -124,7 +124,10 @@ def find(name: str) -> Trial:
 
 
 def best_value(arguments: RetrieverArguments, trial: Trial) -> float:
-    """Return the best nDCG@10 of a trained student on the dev lists, that of the checkpoint that was kept."""
+    """Return the nDCG@10 of a trained student on the dev lists: the best, whose checkpoint was kept.
+
+    A student that keeps a share of the start's weights has been measured once more, with them.
+    """
     record = json.loads((arguments.student(trial.name) / "training.json").read_text(encoding="utf-8"))
     values = [entry[f"eval_{MEASURE}"] for entry in record["log_history"] if f"eval_{MEASURE}" in entry]
-    return max(values)
+    return values[-1] if record.get("hyperparameters", {}).get("start_share") else max(values)

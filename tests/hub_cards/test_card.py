@@ -156,6 +156,13 @@ def test_the_first_lines_say_what_it_learned_from_and_how_well_it_ranks():
     assert "- It was trained on texts of pydocs only" in text
 
 
+@pytest.mark.parametrize(("share", "is_said"), [(0.25, True), (0.0, False)])
+def test_a_share_of_the_start_in_the_weights_is_said(share, is_said):
+    card = render(loss="m3se", hyperparameters={"start_share": share})
+    assert ("Of its weights 25% are those that it started from" in card) == is_said
+    assert ("that it started from" in card) == is_said
+
+
 @pytest.mark.parametrize(("steps", "shown"), [(500, "| max steps | 500 |"), (-1, "| num train epochs | 2.0 |")])
 def test_the_length_of_the_training_is_told_by_what_decided_it(steps, shown):
     hyperparameters = {"max_steps": steps, "num_train_epochs": 2.0}

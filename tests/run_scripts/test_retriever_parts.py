@@ -7,8 +7,9 @@ import pytest
 
 from m3se import DualEncoder, InputError, load_scorer
 from m3se.run_scripts.retriever import measure, prepare, verdict
+from m3se.run_scripts.retriever.commands import student_options
 from m3se.run_scripts.retriever.options import RetrieverArguments
-from m3se.run_scripts.retriever.trials import TRIALS, Plan, born_again, make_plan
+from m3se.run_scripts.retriever.trials import TRIALS, Plan, best_value, born_again, make_plan
 from m3se.run_scripts.work import make_retriever
 from m3se.trainers.data import BM25Index, RankingLists
 from tests.run_scripts.retriever_world import options, write, write_world
@@ -77,6 +78,23 @@ def test_the_likeliest_reason_is_read_from_the_records(world, tmp_path):
         write(tmp_path / "gain.json", {"teacher_minus_start": {"mean": room}})
         write(tmp_path / "scored" / "train" / "calibration.json", {"targets": {"top_probability": share}})
         assert expected in verdict.likeliest_reason(arguments, chosen)
+
+
+@pytest.mark.parametrize(("share", "value"), [(None, 0.6), (0.0, 0.6), (0.5, 0.5)])
+def test_a_student_that_keeps_a_share_of_the_start_counts_as_it_was_measured_with_it(share, value, world, tmp_path):
+    arguments = RetrieverArguments(**options(world, output=str(tmp_path)))
+    record = {"log_history": [{"eval_nDCG@10": 0.4}, {"eval_nDCG@10": 0.6}, {"loss": 1.0}, {"eval_nDCG@10": 0.5}]}
+    if share is not None:
+        record["hyperparameters"] = {"start_share": share}
+    write(tmp_path / "students" / TRIALS[0].name / "training.json", record)
+    assert best_value(arguments, TRIALS[0]) == value
+
+
+def test_the_share_of_the_start_is_handed_to_the_students(world, tmp_path):
+    write(tmp_path / "gain.json", {"is_judged": True})
+    arguments = RetrieverArguments(**options(world, output=str(tmp_path), start_share=0.5))
+    flags = student_options(arguments, TRIALS[0], Plan(8, ["mixed"], 2))
+    assert flags[flags.index("--start_share") + 1] == "0.5"
 
 
 def test_the_plan_fits_the_time(world):
