@@ -67,6 +67,7 @@ JOBS = {
         tiny.dual_encoder,
         {"average_checkpoints": 2, **PLAIN_SGD, "save_strategy": "steps", "save_steps": 1},
     ),
+    "start_share": (tiny.dual_encoder, {"start_share": 0.5, **PLAIN_SGD}),
     # one negative for both processes: the second draws none
     "colbert": (tiny.colbert, {"in_batch_negatives": True, "uniform_negatives": 1, **PLAIN_SGD}),
     "cross_encoder": (tiny.cross_encoder, {"in_batch_negatives": True, "uniform_negatives": 3, **PLAIN_SGD}),

@@ -55,6 +55,12 @@ def test_every_process_has_the_mean_of_the_checkpoints(two_processes):
         assert (weights["mean_of_checkpoints"] - weights["plain"]).abs().max() > 1e-4
 
 
+def test_every_process_keeps_the_share_of_the_start(two_processes):
+    start = tiny.flat_weights(tiny.dual_encoder())
+    for weights in two_processes[0]:
+        torch.testing.assert_close(weights["start_share"], (start + weights["plain"]) / 2)
+
+
 def test_rows_of_different_numbers_are_gathered_in_rank_order_and_gradients_come_back_summed(two_processes):
     first, second = two_processes[0]
     assert first["gathered"].tolist() == [[0, 1], [10, 11], [12, 13]]
