@@ -30,6 +30,7 @@ NAMES = {"writer": "org", "reader": "somebody", "fine-grained": "fine"}
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # headers and body in one packet: the second of two waits for the first to be acknowledged
     hub: Hub
     lock: threading.Lock
 
