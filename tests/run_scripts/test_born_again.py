@@ -18,7 +18,7 @@ from tests.reliability.forked import Run, digests
 from tests.run_scripts.retriever_world import options, write_world
 
 
-pytestmark = [pytest.mark.slow, pytest.mark.linux]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.linux]
 BORN_AGAIN = {"teacher": ["start", "bm25"], "anyway": True, "hours": 0.02, "students": 1, "rounds": 3}
 BORN_AGAIN |= {"born_again": True}
 
