@@ -27,7 +27,7 @@ def check_encoder(trainer: Trainer) -> None:
     if hides and trainer.processing_class.mask_token_id is None:
         raise InputError("token_dropout and mlm_weight need a tokeniser with a mask token")
     encoder = document_encoder(model)
-    if args.mlm_weight and encoder.config.num_hidden_layers == 0:
+    if args.mlm_weight and getattr(encoder.config, "num_hidden_layers", None) == 0:
         raise InputError("mlm_weight: expected layers, which tell a hidden token from its neighbours, got layers 0")
     words, states = encoder.get_input_embeddings().embedding_dim, encoder.config.hidden_size
     if args.mlm_weight and words != states:  # the head is the word embeddings

@@ -18,6 +18,7 @@ from transformers import (
 )
 
 from m3se.trainers.errors import InputError
+from m3se.trainers.models.backbones import encoder_path
 from m3se.trainers.models.model_info import NO_LIMIT, ModelInfo, position_limit
 from tests.worlds import architectures, words
 
@@ -70,6 +71,7 @@ def test_demo_stands_for_the_installed_weights():
     info = ModelInfo.read("demo")
     assert (info.kind, info.width, info.layers) == ("sentence_transformers", 384, 6)
     assert Path(info.name, "model.safetensors").is_file()
+    assert encoder_path("demo") == info.name  # what training starts from is a folder
 
 
 def test_demo_names_the_extra_that_is_missing(monkeypatch):
