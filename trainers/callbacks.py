@@ -116,6 +116,8 @@ class CheckpointMean(TrainerCallback):
 class StartShare(TrainerCallback):
     """A share of the start's weights in a training's result (WiSE-FT, Wortsman et al., 2022).
 
+    A learned scale of scores stays as it was trained: the start's was never fitted to a teacher.
+
     Args:
         trainer: is measured once more with them; its model is at the start now.
         share: s in s · start + (1 − s) · trained.
@@ -123,13 +125,17 @@ class StartShare(TrainerCallback):
 
     def __init__(self, trainer: Trainer, share: float):
         self.trainer, self.share = trainer, share
-        self.start = {name: weight.detach().cpu().clone() for name, weight in trainer.model.named_parameters()}
+        self.start: dict[str, Tensor] = {}
+        for name, weight in trainer.model.named_parameters():
+            if "score_scale" not in name.split("."):
+                self.start[name] = weight.detach().cpu().clone()
 
     @torch.no_grad()
     def on_train_end(self, args, state, control, model=None, **kwargs) -> None:
         """Move the last weights, or the best ones where those were loaded, towards the start's."""
-        for name, weight in model.named_parameters():
-            weight.lerp_(self.start[name].to(weight.device), self.share)
+        for name, start in self.start.items():
+            weight = model.get_parameter(name)
+            weight.lerp_(start.to(weight.device), self.share)
         logger.info("%s of the weights is the start's", format(self.share, ".0%"))
         if self.trainer.eval_dataset is not None:
             self.trainer.evaluate()

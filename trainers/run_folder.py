@@ -147,8 +147,14 @@ def describe_damage(output: Path) -> str | None:
 
 def describe_change(old_key: dict, key: dict) -> str | None:
     """Say how the key of a folder differs from the one wanted; None if it does not."""
-    names = ", ".join(name for name in key if old_key.get(name) != key[name]) or "options"
-    return None if old_key == key else f"holds a run with another {names}"
+    if old_key == key:
+        return None
+    changes = [f"another {name}" for name in key if name != "options" and old_key.get(name) != key[name]]
+    old_options, options = old_key["options"], key["options"]
+    for name in sorted(old_options.keys() | options.keys()):
+        if old_options.get(name) != options.get(name):
+            changes.append(f"{name} {old_options.get(name)!r} in place of {options.get(name)!r}")
+    return f"holds a run with {', '.join(changes) or 'other options'}"
 
 
 def checkpoints(output: Path) -> dict[int, Path]:

@@ -90,5 +90,5 @@ def test_a_run_of_before_an_option_came_is_reused(world, tmp_path):
     written = (output / "training.json").stat().st_mtime_ns
     distilled(world, output)
     assert (output / "training.json").stat().st_mtime_ns == written
-    with pytest.raises(InputError, match="holds a run with another options"):
+    with pytest.raises(InputError, match="holds a run with query_prompt None in place of 'salt '"):
         distilled(world, output, query_prompt="salt ")

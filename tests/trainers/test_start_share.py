@@ -43,6 +43,16 @@ def test_the_best_checkpoint_is_what_is_moved_towards_the_start(lists, tmp_path)
     torch.testing.assert_close(tiny.flat_weights(mixed.model), (start + tiny.flat_weights(plain.model)) / 2)
 
 
+def test_a_learned_scale_stays_as_it_was_trained(lists, tmp_path):
+    scales = []
+    for name, share in (("plain", 0.0), ("mixed", 0.5)):
+        model = tiny.dual_encoder(normalize=True, learn_scale=True)
+        options = TRAINING | {"start_share": share, "score_scale": "learned", "loss": "m3se"}
+        tiny.make_trainer(model, lists, tmp_path / name, **options).train()
+        scales.append(model.reached_scale())
+    assert scales[0] == scales[1] != 20.0
+
+
 def test_a_resumed_run_ends_alike(lists, tmp_path):
     whole = trained(lists, tmp_path, start_share=0.5)
     again = trained(lists, tmp_path, str(tmp_path / "checkpoint-2"), start_share=0.5)
