@@ -1,9 +1,9 @@
-"""Two pictures of the results, drawn from the reports below docs/results.
+"""Pictures of the results, drawn from the reports below docs/results.
 
     python docs/plot_results.py
 
-docs/retrievers.png shows what make_retriever.py made of an encoder, docs/results/overview.png the paper's studies.
-A line is the 95% bootstrap interval over queries, a point the mean, over seeds where there are several.
+docs/retrievers.png shows what make_retriever.py made of an encoder, docs/results/overview.png the studies on Python
+documentation, and docs/results/small.png those of the smallest scale. A line is the 95% bootstrap interval over queries, a point the mean, over seeds where there are several.
 """
 
 import json
@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 
 DOCS = Path(__file__).parent
 PLAIN, ADDED, COLBERT = "#0072B2", "#D55E00", "#009E73"
+HELD_OUT = "held_out MRR@10"
 # (label, report of a retriever), from top to bottom; the systems of its table by the beginning of their name.
 RETRIEVERS = [
     ("Python documentation", "pydocs"),
@@ -30,6 +31,17 @@ RETRIEVERS = [
 ]
 SYSTEMS = [("BM25", "0.5", "s"), ("start", PLAIN, "o"), ("student", ADDED, "D")]
 # (label, study, row of its results.json, colour), from top to bottom.
+LOSSES = [
+    ("labels", "pydocs/table1", "DE one-hot", PLAIN),
+    ("M3SE, scale auto", "pydocs/table1", "DE M3SE, scale auto", PLAIN),
+    ("softmax CE", "pydocs/table1", "DE softmax CE", PLAIN),
+]
+WHOLE = [
+    ("the start, not trained", "pydocs/start", "Start", "0.5"),
+    ("labels", "pydocs/start", "Labels", PLAIN),
+    ("softmax CE", "pydocs/start", "Softmax CE", PLAIN),
+    ("softmax CE and labels", "pydocs/start", "Softmax CE and labels", PLAIN),
+]
 SEARCH = [
     ("labels", "table12", "DE one-hot", PLAIN),
     ("labels + negatives", "table12", "DE one-hot + negatives", ADDED),
@@ -69,9 +81,9 @@ def draw_rows(axes: Axes, rows: list[tuple[str, str, str, str]], measure: str) -
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def draw_reference(axes: Axes, row: str, name: str, measure: str) -> None:
-    """Draw one system of Table 12 as a dotted line across all rows, with its name at the upper end."""
-    mean = read_value("table12", row, measure)["mean"]
+def draw_reference(axes: Axes, study: str, row: str, name: str, measure: str) -> None:
+    """Draw one system of a study as a dotted line across all rows, with its name at the upper end."""
+    mean = read_value(study, row, measure)["mean"]
     axes.axvline(mean, color="0.4", linestyle=":")
     top = axes.get_ylim()[1]
     style = {"textcoords": "offset points", "ha": "right", "va": "top", "color": "0.3"}
@@ -104,10 +116,19 @@ def draw_retrievers(axes: Axes) -> None:
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
 
 
+def draw_documentation(axes: Axes, rows: list[tuple[str, str, str, str]], title: str) -> None:
+    """Draw students of Python documentation beside their teacher and BM25."""
+    draw_rows(axes, rows, HELD_OUT)
+    draw_reference(axes, "pydocs/table1", "BM25", "BM25", HELD_OUT)
+    draw_reference(axes, "pydocs/table1", "CA", "teacher", HELD_OUT)
+    axes.set_title(title)
+    axes.set_xlabel("MRR@10 of re-ranking, 2,000 held-out queries")
+
+
 def draw_search(axes: Axes) -> None:
     """Draw how well dual encoders search all paragraphs, with and without added negatives."""
     draw_rows(axes, SEARCH, "retrieval MRR@10")
-    draw_reference(axes, "BM25", "BM25", "retrieval MRR@10")
+    draw_reference(axes, "table12", "BM25", "BM25", "retrieval MRR@10")
     axes.set_title("Searching all 31,238 paragraphs")
     axes.set_xlabel("MRR@10")
 
@@ -115,8 +136,8 @@ def draw_search(axes: Axes) -> None:
 def draw_reranking(axes: Axes) -> None:
     """Draw how well students order the best 20 of BM25, beside their teacher and BM25 itself."""
     draw_rows(axes, RERANKING, "rerank MRR@10")
-    draw_reference(axes, "BM25", "BM25", "rerank MRR@10")
-    draw_reference(axes, "CA", "teacher", "rerank MRR@10")
+    draw_reference(axes, "table12", "BM25", "BM25", "rerank MRR@10")
+    draw_reference(axes, "table12", "CA", "teacher", "rerank MRR@10")
     axes.set_title("Re-ranking the best 20 of BM25")
     axes.set_xlabel("MRR@10")
 
@@ -127,14 +148,18 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def main(folder: Path = DOCS) -> None:
-    """Write retrievers.png and results/overview.png below `folder`."""
+    """Write retrievers.png, results/overview.png and results/small.png below `folder`."""
     figure, axes = plt.subplots(figsize=(8, 3.9), layout="constrained")
     draw_retrievers(axes)
     save(figure, folder / "retrievers.png")
+    figure, (losses, whole) = plt.subplots(1, 2, figsize=(12, 3.2), sharex=True, layout="constrained")
+    draw_documentation(losses, LOSSES, "Three layers of the encoder")
+    draw_documentation(whole, WHOLE, "The whole encoder")
+    save(figure, folder / "results" / "overview.png")
     figure, (reranking, search) = plt.subplots(1, 2, figsize=(12, 3.8), layout="constrained")
     draw_reranking(reranking)
     draw_search(search)
-    save(figure, folder / "results" / "overview.png")
+    save(figure, folder / "results" / "small.png")
 
 
 if __name__ == "__main__":

@@ -47,5 +47,5 @@ def test_a_retriever_is_drawn_as_its_report_says(script):
 def test_it_writes_the_pictures_of_the_pages(script, tmp_path):
     (tmp_path / "results").mkdir()
     script.main(tmp_path)
-    for name in ("retrievers.png", "results/overview.png"):
+    for name in ("retrievers.png", "results/overview.png", "results/small.png"):
         assert Image.open(tmp_path / name).size == Image.open(script.DOCS / name).size
