@@ -35,6 +35,9 @@ LOSSES = [
     ("labels", "pydocs/table1", "DE one-hot", PLAIN),
     ("M3SE, scale auto", "pydocs/table1", "DE M3SE, scale auto", PLAIN),
     ("softmax CE", "pydocs/table1", "DE softmax CE", PLAIN),
+    ("labels of 1,000 queries", "pydocs/unlabelled", "labels of 1,000", ADDED),
+    ("softmax CE on the same", "pydocs/unlabelled", "softmax CE, 1,000", ADDED),
+    ("and on 5,000 without labels", "pydocs/unlabelled", "softmax CE, 1,000 + 5,000", ADDED),
 ]
 WHOLE = [
     ("the start, not trained", "pydocs/start", "Start", "0.5"),
@@ -152,7 +155,7 @@ def main(folder: Path = DOCS) -> None:
     figure, axes = plt.subplots(figsize=(8, 3.9), layout="constrained")
     draw_retrievers(axes)
     save(figure, folder / "retrievers.png")
-    figure, (losses, whole) = plt.subplots(1, 2, figsize=(12, 3.2), sharex=True, layout="constrained")
+    figure, (losses, whole) = plt.subplots(1, 2, figsize=(12, 3.6), sharex=True, layout="constrained")
     draw_documentation(losses, LOSSES, "Three layers of the encoder")
     draw_documentation(whole, WHOLE, "The whole encoder")
     save(figure, folder / "results" / "overview.png")
