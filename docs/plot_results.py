@@ -3,7 +3,8 @@
     python docs/plot_results.py
 
 docs/retrievers.png shows what make_retriever.py made of an encoder, docs/results/overview.png the studies on Python
-documentation, and docs/results/small.png those of the smallest scale. A line is the 95% bootstrap interval over queries, a point the mean, over seeds where there are several.
+documentation, and docs/results/small.png those of the smallest scale. A line is the 95% bootstrap interval over
+queries, a point the mean, over seeds where there are several.
 """
 
 import json
