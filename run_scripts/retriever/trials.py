@@ -10,7 +10,7 @@ from m3se.run_scripts.work.list_making import is_by_score
 
 RATE = 5e-5
 BACKWARD = 3.0  # forward and backward pass, in forward passes
-LEAST_LISTS = 20
+LEAST_LISTS = 320  # 20 steps: fewer hardly move an encoder
 FEWEST, MOST = 2, 10  # evaluations of a student
 SECONDS_APART = 120  # they are
 
@@ -71,7 +71,7 @@ def make_plan(arguments: RetrieverArguments, measured: dict, queries: dict, seco
     """Decide how many lists and which students the time allows, and describe what they will cost.
 
     Two students are always made room for, one where nothing is judged, and one in every later round; further ones are
-    tried if time is left.
+    tried if time is left. Where it is short, LEAST_LISTS are planned all the same.
 
     Args:
         arguments: the options.
@@ -105,7 +105,10 @@ def make_plan(arguments: RetrieverArguments, measured: dict, queries: dict, seco
     )
     if arguments.born_again:
         cost += f"; {describe_teachers(arguments)}"
-    if lists < available:
+    missing = students * each + lists * scoring - seconds
+    if missing > 0 and lists <= LEAST_LISTS:
+        cost += f"; {missing / 60:.0f} minutes more than --hours leaves, as fewer queries hardly move an encoder"
+    elif lists < available:
         cost += "; more --hours would use more queries"
     return Plan(lists, names, evaluations), cost
 

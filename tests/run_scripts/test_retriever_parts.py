@@ -9,7 +9,7 @@ from m3se import DualEncoder, InputError, load_scorer
 from m3se.run_scripts.retriever import measure, prepare, verdict
 from m3se.run_scripts.retriever.commands import student_options
 from m3se.run_scripts.retriever.options import RetrieverArguments
-from m3se.run_scripts.retriever.trials import TRIALS, Plan, best_value, born_again, make_plan
+from m3se.run_scripts.retriever.trials import LEAST_LISTS, TRIALS, Plan, best_value, born_again, make_plan
 from m3se.run_scripts.work import make_retriever
 from m3se.trainers.data import BM25Index, RankingLists
 from tests.run_scripts.retriever_world import options, write, write_world
@@ -120,6 +120,19 @@ def test_the_plan_fits_the_time(world):
     # four students; two of them embed a query and four documents of each list as teachers
     assert born.lists == int((2400 - 4 * 2 * 20 * 9 * 0.01) / (4 * 0.02 + 2 * 5 * 0.01 + 4 * 5 * 0.01 * 3))
     assert "round 1 is taught by a + b, round 2 is taught by the best student of round 1, round 3 is taught by" in cost
+
+
+def test_a_short_time_does_not_make_a_training_that_teaches_nothing(world):
+    arguments = RetrieverArguments(**options(world, students=1))
+    queries = {"train": {"queries": 480, "judged": 480}, "dev": {"queries": 20, "judged": 20}, "documents": 1000}
+    measured = {"seconds_per_text": 0.1, "seconds_per_pair": 0.2}
+    planned, cost = make_plan(arguments, measured, queries, seconds=60)
+    assert planned.lists == LEAST_LISTS == 320
+    # 320 lists of 4 pairs are scored, their 5 texts take three passes, and 20 queries of 9 texts are measured twice
+    seconds = 320 * 4 * 0.2 + 320 * 5 * 0.1 * 3 + planned.evaluations * 20 * 9 * 0.1
+    assert f"; {(seconds - 60) / 60:.0f} minutes more than --hours leaves" in cost and "more --hours would" not in cost
+    few = queries | {"train": {"queries": 30, "judged": 30}}
+    assert make_plan(arguments, measured, few, seconds=0)[0].lists == 30
 
 
 def test_the_plan_of_a_run_stands_when_it_goes_on(world, tmp_path):
