@@ -1,6 +1,7 @@
 """The chain of commands that makes a retriever, each in a process of its own."""
 
 import logging
+import shutil
 import sys
 import time
 from dataclasses import asdict
@@ -121,7 +122,8 @@ def score(
 def plan(arguments: RetrieverArguments, measured: dict, spent: float) -> Plan:
     """Make the plan of the time that is left, and say what it will cost.
 
-    The plan of an earlier run with the same options stands, so that this one goes on where that one ended.
+    The plan of an earlier run with the same options stands, so that this one goes on where that one ended. Where
+    `hours` alone has changed, and the plan with it, the students of the earlier one are deleted.
 
     Args:
         arguments: the options.
@@ -131,14 +133,18 @@ def plan(arguments: RetrieverArguments, measured: dict, spent: float) -> Plan:
     options = dict(vars(arguments))
     if not arguments.born_again:
         del options["born_again"]  # plans from before it was an option stand
-    if (arguments.folder / PLAN_FILE).is_file():
-        earlier = arguments.read(PLAN_FILE)
-        if earlier["options"] == options:
-            return Plan(**earlier["plan"])
+    earlier = arguments.read(PLAN_FILE) if (arguments.folder / PLAN_FILE).is_file() else None
+    if earlier is not None and earlier["options"] == options:
+        return Plan(**earlier["plan"])
     queries = arguments.read(QUERIES)
     seconds = max(arguments.hours * HOUR * (1 - RESERVE) - spent, 0)
     planned, cost = make_plan(arguments, measured, queries, seconds)
     logger.info("%s", cost)
+    # more --hours is the advice of this command itself
+    has_other_hours = earlier is not None and earlier["options"] | {"hours": arguments.hours} == options
+    if has_other_hours and asdict(planned) != earlier["plan"]:
+        logger.info("--hours is another than before: all students are trained anew")
+        shutil.rmtree(arguments.folder / "students", ignore_errors=True)
     write_json(arguments.folder / PLAN_FILE, {"options": options, "plan": asdict(planned)})
     return planned
 

@@ -145,6 +145,21 @@ def test_the_plan_of_a_run_stands_when_it_goes_on(world, tmp_path):
     assert make_retriever.plan(RetrieverArguments(**vars(arguments) | {"hours": 90.0}), measured, 0).lists == 50_000
 
 
+def test_more_hours_train_new_students_and_no_other_change_does(world, tmp_path):
+    arguments = RetrieverArguments(**options(world, output=str(tmp_path), hours=1.0))
+    part = {"queries": 50_000, "judged": 50_000}
+    write(tmp_path / "queries.json", {"train": part, "dev": part | {"queries": 20}, "documents": 1000})
+    measured, student = {"seconds_per_text": 0.01, "seconds_per_pair": 0.02}, tmp_path / "students" / "mixed"
+    student.mkdir(parents=True)
+    remains = []
+    for changes in ({}, {"hours": 200.0}, {"hours": 300.0}, {"hours": 1.0, "depth": 9}, {"hours": 2.0, "depth": 9}):
+        make_retriever.plan(RetrieverArguments(**vars(arguments) | changes), measured, spent=0)
+        remains.append(student.is_dir())
+        student.mkdir(parents=True, exist_ok=True)
+    # the first plan, more lists, as many (all there are), another option too, and more lists again
+    assert remains == [True, False, True, True, False]
+
+
 def test_a_plan_from_before_an_option_was_there_stands(world, tmp_path):
     arguments = RetrieverArguments(**options(world, output=str(tmp_path)))
     before = {name: value for name, value in vars(arguments).items() if name != "born_again"}
