@@ -10,7 +10,7 @@ from m3se.run_scripts.work.list_making import is_by_score
 
 RATE = 5e-5
 BACKWARD = 3.0  # forward and backward pass, in forward passes
-LEAST_LISTS = 320  # 20 steps: fewer hardly move an encoder
+LEAST_LISTS = 320  # 20 steps; two hardly moved the quickstart's encoder
 FEWEST, MOST = 2, 10  # evaluations of a student
 SECONDS_APART = 120  # they are
 
@@ -107,7 +107,7 @@ def make_plan(arguments: RetrieverArguments, measured: dict, queries: dict, seco
         cost += f"; {describe_teachers(arguments)}"
     missing = students * each + lists * scoring - seconds
     if missing > 0 and lists <= LEAST_LISTS:
-        cost += f"; {missing / 60:.0f} minutes more than --hours leaves, as fewer queries hardly move an encoder"
+        cost += f"; {missing / 60:.0f} minutes more than --hours leaves; fewer would hardly move an encoder"
     elif lists < available:
         cost += "; more --hours would use more queries"
     return Plan(lists, names, evaluations), cost

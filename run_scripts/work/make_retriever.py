@@ -123,7 +123,7 @@ def plan(arguments: RetrieverArguments, measured: dict, spent: float) -> Plan:
     """Make the plan of the time that is left, and say what it will cost.
 
     The plan of an earlier run with the same options stands, so that this one goes on where that one ended. Where
-    `hours` alone has changed, and the plan with it, the students of the earlier one are deleted.
+    `hours` alone has changed, and there is time for more lists, the students of the earlier one are deleted.
 
     Args:
         arguments: the options.
@@ -140,10 +140,10 @@ def plan(arguments: RetrieverArguments, measured: dict, spent: float) -> Plan:
     seconds = max(arguments.hours * HOUR * (1 - RESERVE) - spent, 0)
     planned, cost = make_plan(arguments, measured, queries, seconds)
     logger.info("%s", cost)
-    # more --hours is the advice of this command itself
+    # more --hours is the advice of this command itself; fewer must not cost a longer training
     has_other_hours = earlier is not None and earlier["options"] | {"hours": arguments.hours} == options
-    if has_other_hours and asdict(planned) != earlier["plan"]:
-        logger.info("--hours is another than before: all students are trained anew")
+    if has_other_hours and planned.lists > earlier["plan"]["lists"]:
+        logger.info("more queries than with the --hours of before: all students are trained anew")
         shutil.rmtree(arguments.folder / "students", ignore_errors=True)
     write_json(arguments.folder / PLAN_FILE, {"options": options, "plan": asdict(planned)})
     return planned

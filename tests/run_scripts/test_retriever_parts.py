@@ -152,12 +152,13 @@ def test_more_hours_train_new_students_and_no_other_change_does(world, tmp_path)
     measured, student = {"seconds_per_text": 0.01, "seconds_per_pair": 0.02}, tmp_path / "students" / "mixed"
     student.mkdir(parents=True)
     remains = []
-    for changes in ({}, {"hours": 200.0}, {"hours": 300.0}, {"hours": 1.0, "depth": 9}, {"hours": 2.0, "depth": 9}):
+    more, shallow = {"hours": 200.0}, {"hours": 1.0, "depth": 9}
+    for changes in ({}, more, {"hours": 300.0}, {"hours": 0.5}, shallow, shallow | {"hours": 2.0}):
         make_retriever.plan(RetrieverArguments(**vars(arguments) | changes), measured, spent=0)
         remains.append(student.is_dir())
         student.mkdir(parents=True, exist_ok=True)
-    # the first plan, more lists, as many (all there are), another option too, and more lists again
-    assert remains == [True, False, True, True, False]
+    # the first plan, more lists, as many (all there are), fewer, another option too, and more lists again
+    assert remains == [True, False, True, True, True, False]
 
 
 def test_a_plan_from_before_an_option_was_there_stands(world, tmp_path):
