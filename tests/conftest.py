@@ -46,6 +46,15 @@ def seed():
 
 
 @pytest.fixture
+def two_threads():
+    """Let torch use two threads, whatever the machine has."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def lists():
     return tiny.ranking_lists()
 

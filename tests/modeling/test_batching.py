@@ -1,11 +1,16 @@
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from m3se.modeling.batching import SHORTEST_SHARE, length_blocks, run_in_blocks
+from m3se.modeling.batching import SHORTEST_SHARE, length_blocks, map_blocks, run_in_blocks
 
 
+CPU = torch.device("cpu")
 LENGTHS = st.lists(st.integers(0, 50), max_size=60)
 
 
@@ -100,3 +105,61 @@ def test_chunks_keep_no_activations_between_the_passes():
             run_in_blocks(lambda rows, length: network(texts[rows]), torch.full((64,), 3), chunk_size=chunk_size)
         kept[chunk_size] = sum(sizes)
     assert kept[4] < kept[None] / 4
+
+
+@torch.inference_mode()
+def test_threads_compute_blocks_of_their_own_in_the_callers_number_format(two_threads):
+    weights, meeting = torch.ones(1, 1), threading.Barrier(2, timeout=60)  # passes only when two calls wait at once
+
+    def describe(block):
+        meeting.wait()
+        product = torch.ones(1, 1) @ weights
+        return block, product.dtype, torch.is_grad_enabled(), torch.get_num_threads()
+
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = list(map_blocks(describe, [[0], [1], [2], [3]], CPU))
+    assert outputs == [([number], torch.bfloat16, False, 1) for number in range(4)]
+    assert torch.get_num_threads() == 2
+    assert {dtype for _, dtype, *_ in map_blocks(describe, [[0], [1], [2], [3]], CPU)} == {torch.float32}
+
+
+def test_threads_share_a_block_where_there_are_few_or_gradients_are_wanted(two_threads):
+    def thread(block):
+        return threading.current_thread()
+
+    blocks, own = [[0], [1], [2], [3]], {threading.current_thread()}
+    assert set(map_blocks(thread, blocks, CPU)) == own
+    with torch.no_grad():
+        assert set(map_blocks(thread, blocks[:3], CPU)) == own
+        assert set(map_blocks(thread, blocks, torch.device("meta"))) == own
+        assert not own & set(map_blocks(thread, blocks, CPU))
+
+
+def test_an_error_in_a_block_ends_the_work(two_threads):
+    done = []
+
+    def fail(block):
+        done.append(block)
+        time.sleep(0.05)
+        raise ValueError("block")
+
+    with torch.no_grad(), pytest.raises(ValueError, match="block"):
+        list(map_blocks(fail, [[number] for number in range(100)], CPU))
+    assert len(done) < 50
+    assert torch.get_num_threads() == 2
+
+
+def test_a_new_thread_has_all_threads_of_torch_after_blocks_were_computed(two_threads):
+    with torch.no_grad():
+        list(map_blocks(len, [[0]] * 8, CPU))
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(torch.get_num_threads).result() == 2
+
+
+@torch.no_grad()
+def test_blocks_by_threads_give_the_numbers_of_one_pass(two_threads):
+    network, texts = dropout_network().eval(), torch.randn(4000, 8)
+    lengths = torch.arange(4000) % 10 + 1
+    outputs = run_in_blocks(lambda rows, length: network(texts[rows]), lengths)
+    assert len(length_blocks(lengths.tolist(), 2048)) > 8
+    torch.testing.assert_close(outputs, network(texts))

@@ -7,7 +7,7 @@ import torch
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from m3se.modeling.batching import block_tokens, length_blocks
+from m3se.modeling.batching import block_tokens, length_blocks, map_blocks
 from m3se.modeling.dual_encoder import DualEncoder
 from m3se.trainers.models.text_inputs import TextInputs
 
@@ -37,15 +37,20 @@ def encode_texts(
     """
     config = model.config
     inputs = TextInputs.for_model(tokenizer, config)
-    width = config.projection_size or config.encoder_config.hidden_size
+    width, device = config.projection_size or config.encoder_config.hidden_size, model.device
     embeddings = np.empty((len(texts), width), dtype=np.float32)
-    with torch.autocast(model.device.type, dtype=dtype, enabled=dtype != torch.float32):
+    with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
         for start in range(0, len(texts), TEXTS_PER_CHUNK):
             token_ids = inputs.token_ids(texts[start : start + TEXTS_PER_CHUNK], side)
-            for rows in length_blocks(list(map(len, token_ids)), block_tokens(model.device)):
+
+            def embed(rows: list[int], token_ids=token_ids) -> np.ndarray:
+                """Embed the texts of a block."""
                 ids, mask = inputs.pad([token_ids[row] for row in rows])
-                block = model.embed(ids.to(model.device), mask.to(model.device), side)
-                embeddings[start + np.array(rows)] = block.float().cpu().numpy()
+                return model.embed(ids.to(device), mask.to(device), side).float().cpu().numpy()
+
+            blocks = length_blocks(list(map(len, token_ids)), block_tokens(device))
+            for rows, block in zip(blocks, map_blocks(embed, blocks, device), strict=True):
+                embeddings[start + np.array(rows)] = block
                 if bar is not None:
                     bar.update(len(rows))
     return embeddings

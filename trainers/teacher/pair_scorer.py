@@ -169,7 +169,8 @@ class PairScorer:
             """Return the logits of some pairs, cut to the length of the longest."""
             logits = self._logits(inputs, rows, length)
             if bar is not None:
-                bar.update(len(rows))
+                with bar.get_lock():  # blocks are scored by several threads
+                    bar.update(len(rows))
             return logits.float()
 
         with torch.autocast(self.device.type, torch.bfloat16, enabled=dtype is torch.bfloat16):
