@@ -3,7 +3,10 @@
 import logging
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Lock
 
 import numpy as np
 import torch
@@ -34,8 +37,19 @@ class CompiledEncoder(torch.nn.Module):
         self.file, self.config, self.names, self.output = file, config, names, output
         # ONNX Runtime takes the ranges of int8 from a whole block: a text's numbers would depend on its neighbours.
         self.is_alone = backend.name == "onnx" and backend.dtype == INT8
-        self.compute = OPENERS[backend.name](file, backend)
+        self.open = partial(OPENERS[backend.name], file, backend)
+        self.threads = torch.get_num_threads()
+        self.opened: dict[bool, Compute] = {}
+        self.opening = Lock()
         self.place = torch.nn.Parameter(torch.empty(0), requires_grad=False)  # tells the model around it its device
+
+    def compute(self, arrays: dict[str, np.ndarray]) -> np.ndarray:
+        """Compute the output: on all threads, or in one of those that compute blocks of their own (`map_blocks`)."""
+        is_apart = torch.get_num_threads() < self.threads
+        with self.opening:
+            if is_apart not in self.opened:
+                self.opened[is_apart] = self.open(self.threads, is_apart)
+        return self.opened[is_apart](arrays)
 
     def forward(self, **inputs: Tensor) -> Mapping[str, Tensor]:
         """Compute `output` [N, L, H], [N, labels] or [N, H] of inputs [N, L]."""
@@ -61,26 +75,38 @@ def last_columns(used: np.ndarray) -> np.ndarray:
     return np.maximum(used.shape[1] - used[:, ::-1].argmax(axis=1), 1)
 
 
-def open_openvino(file: Path, backend: Backend) -> Compute:
-    """Compile a file of OpenVINO for as many threads as torch has: one block at a time, as fast as it can."""
+def open_openvino(file: Path, backend: Backend, threads: int, is_apart: bool) -> Compute:
+    """Compile a file of OpenVINO for one call at a time on all threads, or (`is_apart`) for one on each of them."""
     import openvino
 
     settings = {
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        **({"NUM_STREAMS": threads} if is_apart else {"PERFORMANCE_HINT": "LATENCY"}),
+        "INFERENCE_NUM_THREADS": threads,
         "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[backend.precision],
         "ENABLE_CPU_PINNING": False,  # other processes of a launch would be pinned to the same cores
     }
-    request = openvino.Core().compile_model(file, "CPU", settings).create_infer_request()
-    return lambda arrays: request.infer(arrays, share_inputs=True)[0]
+    model = openvino.Core().compile_model(file, "CPU", settings)
+    requests: SimpleQueue = SimpleQueue()  # those that no thread uses just now
+    for _ in range(threads if is_apart else 1):
+        requests.put(model.create_infer_request())
+
+    def compute(arrays: dict[str, np.ndarray]) -> np.ndarray:
+        """Compute the output with a request that no other thread uses."""
+        request = requests.get()
+        try:
+            return request.infer(arrays, share_inputs=True)[0]
+        finally:
+            requests.put(request)
+
+    return compute
 
 
-def open_onnx(file: Path, backend: Backend) -> Compute:
-    """Open a file of ONNX Runtime for as many threads as torch has."""
+def open_onnx(file: Path, backend: Backend, threads: int, is_apart: bool) -> Compute:
+    """Open a file of ONNX Runtime for calls that all threads share, or (`is_apart`) that each makes alone."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
+    options.intra_op_num_threads = 1 if is_apart else threads
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     return lambda arrays: session.run(None, arrays)[0]
 

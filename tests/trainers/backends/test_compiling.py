@@ -13,6 +13,7 @@ from m3se.trainers.backends.loss import Loss
 from m3se.trainers.backends.runtime import CompiledEncoder
 from m3se.trainers.backends.samples import document_sample, halves
 from m3se.trainers.errors import InputError
+from m3se.trainers.retrieval import embed_texts
 from m3se.trainers.retrieval.loading import load_scorer
 from tests.worlds import judges, tiny
 
@@ -132,6 +133,16 @@ def test_a_text_has_the_same_embedding_alone_and_beside_others(int8):
     together = int8[0].encode(texts, "document")
     for text, embedding in zip(texts, together, strict=True):
         np.testing.assert_allclose(int8[0].encode([text], "document")[0], embedding, atol=1e-5)
+
+
+def test_threads_with_blocks_of_their_own_give_the_same_embeddings(model, backend, cache, two_threads, monkeypatch):
+    scorer = load_scorer(model, "float32")
+    compile_scorer(scorer, choose_backend(backend, "float32"), cache_dir=cache)
+    texts = ["red tree", "blue green river stone cloud fish bird horse", "night", "salt iron glass"] * 20
+    alone = np.concatenate([scorer.encode([text], "document") for text in texts])
+    monkeypatch.setattr(embed_texts, "block_tokens", lambda device: 20)
+    np.testing.assert_allclose(scorer.encode(texts, "document"), alone, atol=1e-5)
+    assert set(getattr(*scorer.slots[0]).opened) == {False, True}  # alone, and side by side
 
 
 def test_other_texts_make_another_int8_where_they_decide_on_it(int8, model, backend, sample, cache):
