@@ -14,6 +14,7 @@ from m3se.trainers.backends.samples import HALF
 from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.reranking import Candidates
 from m3se.trainers.retrieval.loading import load_scorer
+from m3se.trainers.retrieval.scorers import DenseScorer
 
 
 PLACES = {
@@ -99,6 +100,8 @@ def add_file(model: Path, folder: Path, backend: Backend, candidates: Candidates
         cache_dir: where the file is made.
     """
     scorer = load_scorer(model, "float32", device="cpu")
+    if isinstance(scorer, DenseScorer):
+        scorer.slots = scorer.transformers  # whoever loads the published file pools by itself
     if len(scorer.slots) != 1:
         raise InputError(
             f"{backend.name}: queries and documents have encoders of their own; only one can be in the published file"

@@ -4,7 +4,7 @@ import re
 import pytest
 
 from m3se.run_scripts.benchmark import GROWTH, ROWS, main, make_parser
-from m3se.run_scripts.benchmarks import growth, inference, our_backends, steps
+from m3se.run_scripts.benchmarks import growth, inference, measuring, our_backends, steps
 from m3se.run_scripts.cli.app import parse
 from m3se.trainers.errors import InputError
 from tests.worlds.small_world import write_collection, write_encoder
@@ -38,6 +38,7 @@ def one_setting(monkeypatch):
     for module, choice in ((steps, "ATTENTION"), (steps, "MINI_BATCHES"), (inference, "MAXSIM_ELEMENTS")):
         monkeypatch.setattr(module, choice, getattr(module, choice)[:1])
     monkeypatch.setattr(our_backends, "PACKAGES", ("torch",))
+    monkeypatch.setattr(measuring, "LONG", 0)  # seconds
     monkeypatch.setattr(inference, "LONG", 8)  # tokens, of which each document has half
 
 

@@ -17,7 +17,7 @@ from m3se.trainers.backends.choice import INT8, Backend
 from m3se.trainers.backends.conversion import convert
 from m3se.trainers.backends.loss import Loss, Outputs, compare
 from m3se.trainers.backends.quantisation import quantise
-from m3se.trainers.backends.runtime import SUFFIXES, CompiledEncoder
+from m3se.trainers.backends.runtime import OUTPUTS, SUFFIXES, CompiledEncoder
 from m3se.trainers.backends.samples import Sample, halves
 from m3se.trainers.errors import InputError
 from m3se.trainers.retrieval.scorers import Scorer
@@ -44,7 +44,7 @@ class Recorder(torch.nn.Module):
         """Call the transformer."""
         self.calls.append({name: value for name, value in inputs.items() if isinstance(value, Tensor)})
         outputs = self.encoder(**inputs)
-        self.output = "logits" if "logits" in outputs else "last_hidden_state"
+        self.output = next(name for name in OUTPUTS if name in outputs)
         return outputs
 
 
@@ -78,7 +78,8 @@ def compile_scorer(
         folder = quantised(scorer, exact, calibration, backend, root)
     report = folder / f"loss-{cache_key(held_out)}.json"
     before = Outputs.compute(scorer, held_out) if is_int8 and not report.exists() else None
-    identity = [scorer.fingerprint, backend.name, is_int8, backend.precision, calibration]
+    outputs = [example.output for example in examples]
+    identity = [scorer.fingerprint, backend.name, is_int8, backend.precision, calibration, outputs]
     scorer.fingerprint = blake2b(json.dumps(identity).encode(), digest_size=16).hexdigest()
     for number, (owner, attribute) in enumerate(scorer.slots):
         file, config = folder / file_name(number, backend), getattr(owner, attribute).config
@@ -118,7 +119,8 @@ def record(scorer: Scorer, sample: Sample = (), example: bool = False) -> list[R
 def converted(scorer: Scorer, examples: list[Recorder], backend: Backend, root: Path) -> Path:
     """Return the folder of a scorer's transformers in float32, one file each, made if the cache lacks it."""
     exact = Backend(backend.name, "float32")
-    folder = root / f"compiled-{cache_key(scorer.fingerprint, exact.name, exact.dtype, exact.versions)}"
+    outputs = [example.output for example in examples]
+    folder = root / f"compiled-{cache_key(scorer.fingerprint, exact.name, exact.dtype, exact.versions, outputs)}"
     if not reusable(folder):
         logger.info("converting the model for %s; it is kept in %s", backend.name, folder)
         with complete_folder(folder, replace=False) as files:
@@ -138,7 +140,7 @@ def quantised(scorer: Scorer, exact: Path, calibration: Sample, backend: Backend
         backend: the library.
         root: of the cache.
     """
-    parts = scorer.fingerprint, backend.name, backend.dtype, backend.versions, calibration
+    parts = scorer.fingerprint, backend.name, backend.dtype, backend.versions, calibration, exact.name
     folder = root / f"compiled-{cache_key(*parts)}"
     if not reusable(folder):
         logger.info("making int8 for %s; it is kept in %s", backend.name, folder)

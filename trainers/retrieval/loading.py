@@ -3,6 +3,7 @@
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -18,7 +19,7 @@ from m3se.trainers.devices import choose_dtype, default_device
 from m3se.trainers.errors import InputError, first_line
 from m3se.trainers.models.inspection import inspect_model, load_tokenizer
 from m3se.trainers.models.model_info import ModelInfo, tower_folder
-from m3se.trainers.retrieval.embed_texts import encode_texts
+from m3se.trainers.retrieval.embed_texts import Tower, encode_texts
 from m3se.trainers.retrieval.paired_scorer import PairedScorer
 from m3se.trainers.retrieval.scorers import ColBERTScorer, DenseScorer, PairwiseScorer, Scorer
 from m3se.trainers.teacher.fingerprint import config_description, embedder_fingerprint, tokenizer_description
@@ -123,13 +124,18 @@ def load_dual_encoder(info: ModelInfo, pooling: str | None, device: torch.device
     model.config.document_length = min(model.config.document_length, info.positions)
     inspect_model(model, tokenizer, info.name)
 
+    sides = ["query"] if model.config.tied else ["query", "document"]
+    towers = SimpleNamespace(**{side: Tower(model, side) for side in sides})
+
     def embed(texts, side, bar=None):
         """Embed texts with the model and its tokenizer."""
-        return encode_texts(model, tokenizer, texts, side, dtype, bar)
+        tower = towers.query if model.config.tied else getattr(towers, side)
+        return encode_texts(model, tokenizer, texts, side, dtype, bar, tower)
 
     fingerprint = embedder_fingerprint(model, *description, str(dtype))
-    names = ["encoder"] if model.document_encoder is None else ["encoder", "document_encoder"]
-    scorer = DenseScorer(embed, fingerprint, device, model.reached_scale(), [(model, name) for name in names])
+    transformers = [(model, name) for name in ["encoder", "document_encoder"][: len(sides)]]
+    slots = [(towers, side) for side in sides]
+    scorer = DenseScorer(embed, fingerprint, device, model.reached_scale(), slots, transformers)
     other = model.config.document_model
     if other is None:
         return scorer

@@ -23,7 +23,8 @@ class PairedScorer(DenseScorer):
     def __init__(
         self, queries: DenseScorer, load_documents: Callable[[], DenseScorer], document_fingerprint: str | None
     ):
-        super().__init__(self.embed_side, queries.fingerprint, queries.device, queries.scale, queries.slots)
+        slots = queries.slots, queries.transformers
+        super().__init__(self.embed_side, queries.fingerprint, queries.device, queries.scale, *slots)
         self.queries, self.load_documents = queries, load_documents
         self.document_fingerprint = document_fingerprint
 

@@ -49,7 +49,7 @@ class Scorer(ABC):
     Attributes:
         fingerprint: identifies whatever decides a score or an embedding.
         slots: where its transformers are, each as an object and the name of an attribute; none if they cannot be
-            exchanged for others that compute the same.
+            exchanged for others that compute the same. A dual encoder's are its sides, pooling included.
     """
 
     fingerprint: str
@@ -90,15 +90,25 @@ class DenseScorer(Scorer):
         fingerprint: identifies whatever decides an embedding. Two scorers with the same one may share a cache.
         device: the processor that the model runs on.
         scale: factor on all scores.
-        slots: where its transformers are.
+        slots: as in `Scorer`.
+        transformers: slots of the transformers alone, for files that others read (default: `slots`).
     """
 
-    def __init__(self, embed: Embed, fingerprint: str, device: torch.device, scale: float = 1.0, slots: Slots = ()):
+    def __init__(
+        self,
+        embed: Embed,
+        fingerprint: str,
+        device: torch.device,
+        scale: float = 1.0,
+        slots: Slots = (),
+        transformers: Slots | None = None,
+    ):
         self.embed = embed
         self.fingerprint = fingerprint
         self.device = device
         self.scale = scale
         self.slots = slots
+        self.transformers = slots if transformers is None else transformers
 
     def side_fingerprint(self, side: str) -> str:
         """Return what identifies the embeddings of a side ("query" or "document"), which caches are found by."""

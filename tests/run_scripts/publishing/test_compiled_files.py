@@ -9,6 +9,7 @@ import torch
 
 from m3se.run_scripts.publishing.build import build_folder
 from m3se.run_scripts.publishing.compiled_files import CompiledFiles
+from m3se.trainers.devices import autocast_dtype
 from m3se.trainers.errors import InputError
 from tests.run_scripts.apart import numbers, snippets
 from tests.worlds import small_world, tiny
@@ -40,6 +41,12 @@ def save(model, folder):
     return folder
 
 
+def closeness(library):
+    """Tolerances of float32, or of bfloat16 where OpenVINO multiplies in it by itself."""
+    is_rounded = library == "openvino" and autocast_dtype("cpu") is torch.bfloat16
+    return {"atol": 2e-2, "rtol": 1e-2} if is_rounded else {"atol": 2e-4, "rtol": 1e-4}
+
+
 @pytest.mark.parametrize("build", BUILDERS.values(), ids=BUILDERS)
 def test_the_cards_snippet_prints_the_scores_that_the_card_states(build, library, tmp_path, monkeypatch, capsys):
     trained = save(build(), tmp_path / "trained")
@@ -49,7 +56,7 @@ def test_the_cards_snippet_prints_the_scores_that_the_card_states(build, library
     exec(snippets(folder)[LIBRARIES[library][1]], {})
     printed = numbers(capsys.readouterr().out)
     stated = numbers(re.search(r"same scores[^:]*: (.*)\.\n", (folder / "README.md").read_text())[1])
-    torch.testing.assert_close(torch.tensor(printed), torch.tensor(stated), atol=2e-4, rtol=1e-4)
+    torch.testing.assert_close(torch.tensor(printed), torch.tensor(stated), **closeness(library))
 
 
 def test_int8_lies_where_it_is_looked_for_and_the_card_states_its_loss(library, tmp_path, monkeypatch, capsys):

@@ -13,7 +13,7 @@ from m3se.run_scripts.publishing.compiled_files import CompiledFiles
 from m3se.trainers.errors import InputError
 from m3se.trainers.storage.cache import cache_root
 from tests.run_scripts.apart import numbers
-from tests.run_scripts.publishing.test_compiled_files import LIBRARIES, WORDS, save
+from tests.run_scripts.publishing.test_compiled_files import LIBRARIES, WORDS, closeness, save
 from tests.worlds import small_world, tiny
 
 
@@ -66,7 +66,7 @@ def test_sentence_transformers_reads_the_file_by_the_cards_line(kind, library, t
     line = re.search(r"sentence-transformers reads them by `(.*?)`", card)[1]
     assert f'backend="{library}"' in line
     text = program(f"from sentence_transformers import {kind}", [f"model = {line}"], USES[kind])
-    torch.testing.assert_close(run(library, text, tmp_path), stated(card), atol=2e-4, rtol=1e-4)
+    torch.testing.assert_close(run(library, text, tmp_path), stated(card), **closeness(library))
 
 
 def test_the_line_names_the_int8_file_where_there_is_one(library, tmp_path):

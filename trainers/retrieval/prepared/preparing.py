@@ -3,8 +3,6 @@
 import logging
 from pathlib import Path
 
-import torch
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from m3se.modeling.dual_encoder import DualEncoder
@@ -16,6 +14,7 @@ from m3se.trainers.data.readers.read_data import source_state
 from m3se.trainers.errors import InputError
 from m3se.trainers.models.inspection import load_tokenizer
 from m3se.trainers.models.text_inputs import TextInputs
+from m3se.trainers.retrieval.embed_texts import Tower
 from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection
 from m3se.trainers.retrieval.prepared.answering import ENCODER, INPUTS, TOKENIZER
 from m3se.trainers.retrieval.prepared.record import PreparedSearch, record_file
@@ -28,18 +27,6 @@ from m3se.trainers.storage.state import State
 logger = logging.getLogger(__name__)
 
 ONNX = Backend("onnx", "float32")
-
-
-class QuerySide(torch.nn.Module):
-    """The query side of a dual encoder, pooling and all that follows included, as exporters want it."""
-
-    def __init__(self, model: DualEncoder):
-        super().__init__()
-        self.model, self.config = model, model.config
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
-        """Embed ids and mask [N, L]: embeddings [N, H]."""
-        return {"embeddings": self.model.embed(input_ids, attention_mask, "query")}
 
 
 def prepare_search(
@@ -68,7 +55,7 @@ def prepare_search(
     """
     cache = Path(cache)
     data_state = source_state(data)
-    encoder = scorer.slots[0][0] if scorer.slots else None
+    encoder = scorer.transformers[0][0] if scorer.transformers else None
     is_ours = isinstance(encoder, DualEncoder) and scorer.device.type == "cpu"
     if (
         missing_packages(ONNX)
@@ -99,7 +86,7 @@ def query_encoder(scorer: DenseScorer, model: DualEncoder, tokenizer: PreTrained
         inputs = TextInputs.for_model(tokenizer, model.config)
         batch = dict(zip(INPUTS, inputs(EXAMPLES, "query"), strict=True))
         with complete_folder(folder, replace=False) as files:
-            convert(QuerySide(model), batch, "embeddings", ONNX, files / ENCODER)
+            convert(Tower(model, "query"), batch, "embeddings", ONNX, files / ENCODER)
             save_tokenizer(tokenizer, model.config.query_length, files / TOKENIZER)
     return folder
 
