@@ -20,7 +20,7 @@ from tests.run_scripts.retriever_world import options, write_world
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.linux]
 BORN_AGAIN = {"teacher": ["start", "bm25"], "anyway": True, "hours": 0.02, "students": 1, "rounds": 3}
-BORN_AGAIN |= {"born_again": True}
+BORN_AGAIN |= {"born_again": True, "dtype": "float32"}  # whose scores are compared with others by hand
 
 
 @pytest.fixture(scope="module")

@@ -29,6 +29,7 @@ from m3se import (
     RankingConfig,
 )
 from m3se.trainers.data import DocumentTable, RankingLists
+from m3se.trainers.devices import autocast_dtype
 from m3se.trainers.retrieval.scorers import DenseScorer
 
 
@@ -38,6 +39,7 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 PIECES = ["##s", "##ed", "##ing", "##er", "[unused0]", "[unused1]"]  # the last two mark texts for ColBERT
 SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
 LENGTHS = {"query_length": 8, "document_length": 16}
+IS_BFLOAT16 = autocast_dtype("cpu") is torch.bfloat16  # what "auto" stands for on this processor: eight bits agree
 
 
 def tokenizer(words: list[str] = WORDS, pieces: list[str] = PIECES, **options) -> BertTokenizerFast:

@@ -9,7 +9,6 @@ import torch
 
 from m3se.run_scripts.publishing.build import build_folder
 from m3se.run_scripts.publishing.compiled_files import CompiledFiles
-from m3se.trainers.devices import autocast_dtype
 from m3se.trainers.errors import InputError
 from tests.run_scripts.apart import numbers, snippets
 from tests.worlds import small_world, tiny
@@ -43,7 +42,7 @@ def save(model, folder):
 
 def closeness(library):
     """Tolerances of float32, or of bfloat16 where OpenVINO multiplies in it by itself."""
-    is_rounded = library == "openvino" and autocast_dtype("cpu") is torch.bfloat16
+    is_rounded = library == "openvino" and tiny.IS_BFLOAT16
     return {"atol": 2e-2, "rtol": 1e-2} if is_rounded else {"atol": 2e-4, "rtol": 1e-4}
 
 
