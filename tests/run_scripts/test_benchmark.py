@@ -104,3 +104,10 @@ def test_a_rate_and_a_share_are_those_of_the_median_round():
 def test_an_unknown_row_or_curve_is_named(option, first):
     with pytest.raises(InputError, match=f"{option}: expected some of {first}, .*, got speed"):
         benchmark(f"--{option}", "speed")
+
+
+def test_one_lucky_run_does_not_choose_a_setting(monkeypatch):
+    times = {"lucky": [1, 0.1, 3, 3], "steady": [1, 2, 2, 2], "slow": [6]}  # seconds, the first to warm up
+    monkeypatch.setattr(measuring, "seconds", lambda run: run.pop(0))
+    chosen, medians = measuring.fastest({name: lambda name=name: list(times[name]) for name in times})
+    assert chosen == "steady" and medians == {"lucky": 3, "steady": 2, "slow": 6}

@@ -145,6 +145,19 @@ def test_threads_with_blocks_of_their_own_give_the_same_embeddings(model, backen
     assert set(getattr(*scorer.slots[0]).opened) == {False, True}  # alone, and side by side
 
 
+def test_a_side_and_its_transformer_alone_have_files_of_their_own(model, backend, cache):
+    expected, files = load_scorer(model, "float32").encode(["red tree"], "query"), []
+    for is_whole, output in ((True, "embeddings"), (False, "last_hidden_state")):
+        scorer = load_scorer(model, "float32")
+        scorer.slots = scorer.slots if is_whole else scorer.transformers
+        compile_scorer(scorer, choose_backend(backend, "float32"), cache_dir=cache)
+        compiled = getattr(*scorer.slots[0])
+        assert compiled.output == output
+        np.testing.assert_allclose(scorer.encode(["red tree"], "query"), expected, atol=1e-5)
+        files.append(compiled.file)
+    assert files[0] != files[1]
+
+
 def test_other_texts_make_another_int8_where_they_decide_on_it(int8, model, backend, sample, cache):
     other, exact = load_scorer(model, "float32"), load_scorer(model, "float32")
     loss = compile_scorer(other, choose_backend(backend, "int8"), sample[::-1], cache)
