@@ -22,7 +22,7 @@ class ReproductionArguments:
     scale: str = field(
         default="small",
         metadata={
-            "help": "small: a laptop or one GPU; medium: whole paragraphs, an hour a student; pydocs: installed "
+            "help": "small: a laptop or one GPU; medium: whole paragraphs, half an hour a student; pydocs: installed "
             "documentation, a quarter of an hour; paper: Appendix B on GPUs."
         },
     )
