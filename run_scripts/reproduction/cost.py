@@ -24,9 +24,8 @@ def operations(job: Job, scale: Scale) -> float:
 
     They are 24 · layers · width² a token, the attention itself left out, and three times that for training.
     """
-    options = job.options
-    layers, width = layers_and_width(options if "encoder" in options else read_by(job).options)
     lengths = read_by(job).options
+    layers, width = layers_and_width(begun_with(read_by(job)).options)
     text = lengths.get("query_length", 30) + lengths.get("document_length", 200)
     return PASSES[job.script] * pairs(job, scale) * text * 24 * layers * width**2
 
@@ -36,6 +35,12 @@ def read_by(job: Job) -> Job:
     while "document_length" not in job.options and job.needs:
         job = job.needs[0]
     return job
+
+
+def begun_with(job: Job) -> Job:
+    """Return the first of the trainings that go on from one another, whose options name the encoder."""
+    starts = [need for need in job.needs if str(need.folder) == job.options.get("encoder")]
+    return begun_with(starts[0]) if starts else job
 
 
 def pairs(job: Job, scale: Scale) -> float:

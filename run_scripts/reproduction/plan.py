@@ -158,6 +158,7 @@ class Planner:
         seed: int,
         waits_for: tuple = (),
         scorer: Job | None = None,
+        start: Job | None = None,
     ) -> Job:
         """Make the job that trains a student for a row.
 
@@ -168,12 +169,16 @@ class Planner:
             seed: Decides the order of the lists, and dropout.
             waits_for: Trials that must be done before the settings are known.
             scorer: Trains the student that scores its lists; None: the teacher does.
+            start: Trains the student that it goes on from; None: it starts from the recipe's encoder.
         """
         recipe = self.scale.students[student]
         options = self.options(recipe, settings, row.set)
         teacher = self.teacher(row.teacher)
         lists = self.lists(merged(recipe.lists, row.lists), scorer or teacher)
-        job = self.job(student, "distill.py", options | {"seed": seed}, (lists,), waits_for)
+        needs = (lists,) if start is None else (lists, start)
+        job = self.job(student, "distill.py", options | {"seed": seed}, needs, waits_for)
+        if start is not None:
+            self.with_path(job, encoder=start.folder)
         if options.get("refresh_teacher") == TEACHER:
             self.with_path(job, refresh_teacher=[str(teacher.folder)])
         return self.with_path(job, data=lists.folder)
@@ -209,10 +214,11 @@ class Planner:
         if row.model == TEACHER:
             return self.teacher(row.set)
         settings, waits_for = self.chosen(row.model, first_seed)
-        if row.scored_by is None:
-            return self.student(row.model, row, settings, seed, waits_for)
-        scorer = self.training(row.scored_by, seed, first_seed)
-        return self.student(row.model, row, settings, seed, waits_for + scorer.waits_for, scorer)
+        others = []
+        for other in (row.scored_by, row.starts_from):
+            others.append(None if other is None else self.training(other, seed, first_seed))
+            waits_for += () if other is None else others[-1].waits_for
+        return self.student(row.model, row, settings, seed, waits_for, *others)
 
     def evaluation(self, name: str, training: Job) -> Job:
         """Make the job that measures one model in the scale's evaluation of that name."""

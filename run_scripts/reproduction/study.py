@@ -14,6 +14,7 @@ from m3se.trainers.errors import InputError
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 TEACHER = "teacher"
+ROLES = ("scored_by", "starts_from")  # attributes of a row that name other rows
 
 
 @dataclass
@@ -85,6 +86,7 @@ class Row:
         lists: how the lists that a student learns from differ from theirs.
         teacher: how the teacher that scores these lists differs.
         scored_by: the row whose student scores these lists in the teacher's place; in study.yaml its name.
+        starts_from: the row whose student this one goes on from, in the encoder's place; in study.yaml its name.
     """
 
     name: str
@@ -95,6 +97,7 @@ class Row:
     lists: dict = field(default_factory=dict)
     teacher: dict = field(default_factory=dict)
     scored_by: "Row | str | None" = None
+    starts_from: "Row | str | None" = None
 
 
 @dataclass
@@ -177,7 +180,7 @@ def read_study(name: str, scale: Scale) -> Study:
     for label, row_entry in values["rows"].items():
         for row in read_rows(label, {"scales": entry.get("scales", [scale.name])} | row_entry, scale):
             rows[row.name] = row
-    resolve_scorers(rows, f"{name}/study.yaml")
+    resolve_names(rows, f"{name}/study.yaml")
     for column, paper_column in values["columns"].items():
         if evaluation_name(column) in scale.evaluations:
             columns[column] = paper_column
@@ -187,24 +190,30 @@ def read_study(name: str, scale: Scale) -> Study:
     return study
 
 
-def resolve_scorers(rows: dict[str, Row], where: str) -> None:
-    """Put the rows that score other rows' lists in the place of their names.
+def resolve_names(rows: dict[str, Row], where: str) -> None:
+    """Put the rows that others are scored by or start from in the place of their names.
 
-    Raises InputError where there is no such student, or a student would score its own lists, itself or through others.
+    Raises InputError where there is no such student, or a student would need itself, directly or through others.
     """
     for row in rows.values():
-        if row.scored_by is None:
-            continue
-        scorer = rows.get(row.scored_by)
-        if scorer is None or scorer.model == TEACHER:
-            raise InputError(f"{where}: {row.name}: scored_by: expected the row of a student, got {row.scored_by!r}")
-        row.scored_by = scorer
+        for role in ROLES:
+            name = getattr(row, role)
+            other = rows.get(name)
+            if name is not None and (other is None or other.model == TEACHER):
+                raise InputError(f"{where}: {row.name}: {role}: expected the row of a student, got {name!r}")
+            setattr(row, role, other)
     for row in rows.values():
-        scorer, steps = row.scored_by, 0
-        while scorer is not None:
-            scorer, steps = scorer.scored_by, steps + 1
-            if steps > len(rows):
-                raise InputError(f"{where}: {row.name}: scored_by: leads back to itself")
+        if row.name in needed_by(row, set()):
+            raise InputError(f"{where}: {row.name}: {' or '.join(ROLES)}: leads back to itself")
+
+
+def needed_by(row: Row, known: set[str]) -> set[str]:
+    """Add to `known` the names of the rows that a row needs, directly or through others; return it."""
+    for other in (row.scored_by, row.starts_from):
+        if other is not None and other.name not in known:
+            known.add(other.name)
+            needed_by(other, known)
+    return known
 
 
 def predicted(entries: list[dict], rows: dict[str, Row]) -> list[Prediction]:

@@ -11,7 +11,7 @@ from m3se import InputError
 from m3se.run_scripts import diagnose, distill, evaluate, reproduce, score_with_teacher, train_teacher
 from m3se.run_scripts.cli.app import parse
 from m3se.run_scripts.cli.recipe import as_flag
-from m3se.run_scripts.reproduction.cost import START_SECONDS, seconds
+from m3se.run_scripts.reproduction.cost import START_SECONDS, begun_with, seconds
 from m3se.run_scripts.reproduction.plan import Planner
 from m3se.run_scripts.reproduction.study import RECIPES, Scale, merged, read_scale, read_study, study_names
 from m3se.run_scripts.work.reproduce import plan
@@ -146,17 +146,36 @@ def test_a_rows_student_may_score_the_lists_of_the_next_one(planner):
     assert planner.training(rows["M3SE"], 1, 0).name == jobs[0].name  # as without the others
 
 
+def test_a_student_may_go_on_from_another_rows(planner):
+    second = {"model": "one_hot", "starts_from": "first", "set": {"layers": 1}}
+    rows = add_rows(planner, {"second": second, "first": {"model": "m3se", "set": {"weight_decay": 0.5}}})
+    for _, trial in planner.trials("m3se", 0) + planner.trials("one_hot", 0):
+        finish(trial, 0.3)
+    first, second, alone = (planner.training(rows[name], 1, 0) for name in ("first", "second", "one-hot"))
+    assert second.options["encoder"] == str(first.folder)
+    assert first in second.needs
+    assert not second.ready
+    assert second.name != alone.name
+    assert begun_with(second) == first
+
+
 def test_lists_wait_for_the_trials_of_the_student_that_scores_them(planner):
     rows = add_rows(planner, {"second": {"model": "one_hot", "scored_by": "M3SE"}})
     trials = [job for _, job in planner.trials("one_hot", 0) + planner.trials("m3se", 0)]
     assert list(planner.training(rows["second"], 0, 0).waits_for) == trials
 
 
-@pytest.mark.parametrize("scorer", ["nobody", "CA", "second"])
-def test_lists_are_scored_by_another_rows_student(scorer, planner):
-    wrong = "leads back to itself" if scorer == "second" else f"expected the row of a student, got '{scorer}'"
-    with pytest.raises(InputError, match=f"losses/study.yaml: second: scored_by: {wrong}"):
-        add_rows(planner, {"second": {"model": "one_hot", "scored_by": scorer}})
+@pytest.mark.parametrize("role", ["scored_by", "starts_from"])
+@pytest.mark.parametrize("name", ["nobody", "CA"])
+def test_only_a_row_of_a_student_scores_lists_or_begins_another(role, name, planner):
+    with pytest.raises(InputError, match=f"second: {role}: expected the row of a student, got '{name}'"):
+        add_rows(planner, {"second": {"model": "one_hot", role: name}})
+
+
+def test_a_row_cannot_need_itself(planner):
+    first = {"model": "one_hot", "scored_by": "second"}
+    with pytest.raises(InputError, match="losses/study.yaml: first: scored_by or starts_from: leads back to itself"):
+        add_rows(planner, {"first": first, "second": {"model": "one_hot", "starts_from": "first"}})
 
 
 def test_new_negatives_have_the_scores_of_the_lists_teacher(planner):
