@@ -24,6 +24,8 @@ def operations(job: Job, scale: Scale) -> float:
 
     They are 24 · layers · width² a token, the attention itself left out, and three times that for training.
     """
+    if job.script == "publish.py":
+        return 0.0
     lengths = read_by(job).options
     layers, width = layers_and_width(begun_with(read_by(job)).options)
     text = lengths.get("query_length", 30) + lengths.get("document_length", 200)
@@ -39,8 +41,8 @@ def read_by(job: Job) -> Job:
 
 def begun_with(job: Job) -> Job:
     """Return the first of the trainings that go on from one another, whose options name the encoder."""
-    starts = [need for need in job.needs if str(need.folder) == job.options.get("encoder")]
-    return begun_with(starts[0]) if starts else job
+    encoders = [need for need in job.needs if need.script == "publish.py"]
+    return begun_with(encoders[0].needs[0]) if encoders else job
 
 
 def pairs(job: Job, scale: Scale) -> float:

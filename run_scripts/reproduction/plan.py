@@ -23,8 +23,10 @@ LAST_FILE = {  # what a script writes last
     "score_with_teacher.py": "calibration.json",
     "evaluate.py": "table.md",
     "diagnose.py": "diagnostics.md",
+    "publish.py": "README.md",
 }
-OUTPUT_OPTION = {"train_teacher.py": "output_dir", "distill.py": "output_dir"}  # the others': output
+OUTPUT_OPTION = {"train_teacher.py": "output_dir", "distill.py": "output_dir", "publish.py": "folder"}
+OUTPUT = "output"  # the others' option
 TRANSFER = "transfer"  # the evaluation on data that nothing was trained on
 MODEL = "model"  # the name of the one model in an evaluation's folder
 
@@ -112,7 +114,7 @@ class Planner:
         key = blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=4).hexdigest()
         folder = self.output / "runs" / f"{label}-{key}"
         located = dict(zip(options, map(self.with_data, options.values()), strict=True))
-        located |= {OUTPUT_OPTION.get(script, "output"): str(folder), "cache_dir": str(self.output / "cache")}
+        located |= {OUTPUT_OPTION.get(script, OUTPUT): str(folder), "cache_dir": str(self.output / "cache")}
         return Job(folder.name, script, located, folder, needs, waits_for)
 
     def with_data(self, value):
@@ -175,13 +177,18 @@ class Planner:
         options = self.options(recipe, settings, row.set)
         teacher = self.teacher(row.teacher)
         lists = self.lists(merged(recipe.lists, row.lists), scorer or teacher)
-        needs = (lists,) if start is None else (lists, start)
+        needs = (lists,) if start is None else (lists, self.encoder(start))
         job = self.job(student, "distill.py", options | {"seed": seed}, needs, waits_for)
         if start is not None:
-            self.with_path(job, encoder=start.folder)
+            self.with_path(job, encoder=needs[1].folder)
         if options.get("refresh_teacher") == TEACHER:
             self.with_path(job, refresh_teacher=[str(teacher.folder)])
         return self.with_path(job, data=lists.folder)
+
+    def encoder(self, training: Job) -> Job:
+        """Make the job that publishes a student as an encoder, from which another can start."""
+        label = f"encoder-{training.name.rsplit('-', 1)[0]}"
+        return self.with_path(self.job(label, "publish.py", {}, (training,)), model=training.folder)
 
     def trials(self, student: str, seed: int) -> list[tuple[dict, Job]]:
         """List (settings, training) of each trial that chooses for a student; none at a scale without a selection."""

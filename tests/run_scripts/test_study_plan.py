@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from m3se import InputError
-from m3se.run_scripts import diagnose, distill, evaluate, reproduce, score_with_teacher, train_teacher
+from m3se.run_scripts import diagnose, distill, evaluate, publish, reproduce, score_with_teacher, train_teacher
 from m3se.run_scripts.cli.app import parse
 from m3se.run_scripts.cli.recipe import as_flag
 from m3se.run_scripts.reproduction.cost import START_SECONDS, begun_with, seconds
@@ -24,6 +24,7 @@ SCRIPTS = {
     "distill.py": distill,
     "evaluate.py": evaluate,
     "diagnose.py": diagnose,
+    "publish.py": publish,
 }
 SCALES = ("small", "medium", "pydocs", "paper")
 
@@ -152,9 +153,10 @@ def test_a_student_may_go_on_from_another_rows(planner):
     for _, trial in planner.trials("m3se", 0) + planner.trials("one_hot", 0):
         finish(trial, 0.3)
     first, second, alone = (planner.training(rows[name], 1, 0) for name in ("first", "second", "one-hot"))
-    assert second.options["encoder"] == str(first.folder)
-    assert first in second.needs
-    assert not second.ready
+    _, encoder = second.needs
+    assert (encoder.script, encoder.options["model"], encoder.needs) == ("publish.py", str(first.folder), (first,))
+    assert second.options["encoder"] == str(encoder.folder) == encoder.options["folder"]
+    assert not second.ready and not encoder.ready
     assert second.name != alone.name
     assert begun_with(second) == first
 
