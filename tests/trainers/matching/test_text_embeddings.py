@@ -66,3 +66,7 @@ def test_every_text_of_a_collection_is_in_a_row():
     assert [len(names) for names in text_rows(collection, with_documents=False).rows["document_ids"]] == [1, 1, 1]
     with pytest.raises(InputError, match="letters: 0 queries and 7 documents to match"):
         text_rows(Collection("letters", documents, {}, {}), with_documents=True)
+    alone = text_rows(Collection("letters", documents, {"q1": "x"}, {}), with_documents=True).rows
+    assert alone["query"][:] == ["x", "x"]
+    assert [len(names) for names in alone["document_ids"]] == [4, 4]
+    assert {name for names in alone["document_ids"] for name in names} == set(documents.ids)
