@@ -43,25 +43,29 @@ def describe_loss(lists: RankingLists, loss: str, loss_args: dict) -> str:
         InputError: there are no scores, or all are the same.
     """
     temperature = loss_args.get("teacher_temperature", loss_args.get("temperature", 1.0))
-    return describe_meaning(calibrate(lists, temperature), loss)
+    return f"{loss}: {describe_meaning(calibrate(lists, temperature), loss)}"
 
 
 def describe_meanings(calibration: Calibration) -> list[str]:
-    """Say what a teacher's statistics mean for each loss that reads them, one statement a line."""
-    return [describe_meaning(calibration, loss) for loss in LOSSES if loss in NEEDS_TEACHER]
+    """Say what a teacher's statistics mean for the losses that read them: one line for all that read the same."""
+    losses: dict[str, list[str]] = {}
+    for loss in LOSSES:
+        if loss in NEEDS_TEACHER:
+            losses.setdefault(describe_meaning(calibration, loss), []).append(loss)
+    return [f"{', '.join(names)}: {meaning}" for meaning, names in losses.items()]
 
 
 def describe_meaning(calibration: Calibration, loss: str) -> str:
     """Say what a teacher's statistics mean for a loss that reads them."""
     if loss == "softmax_distillation":
-        return f"{loss}: {describe_sharpness(calibration)}"
+        return describe_sharpness(calibration)
     if loss in ("margin_mse", "m3se"):
         if calibration.mean_margin is None:
-            return f"{loss}: needs lists with a positive and a negative, and these have none"
+            return "needs lists with a positive and a negative, and these have none"
         margin = f"{calibration.mean_margin:.3g}"
-        return f"{loss}: the student has to reach the teacher's margins, {margin} on average; {SCALED}"
+        return f"the student has to reach the teacher's margins, {margin} on average; {SCALED}"
     scores = f"{calibration.mean:.3g} on average, from {calibration.minimum:.3g} to {calibration.maximum:.3g}"
-    return f"{loss}: the student has to reach the teacher's scores themselves, {scores}; {SCALED}"
+    return f"the student has to reach the teacher's scores themselves, {scores}; {SCALED}"
 
 
 def describe_sharpness(calibration: Calibration) -> str:

@@ -11,7 +11,7 @@ from m3se.trainers.data import SCORED_ROW_FEATURES, DocumentTable, RankingLists
 from m3se.trainers.errors import InputError
 from m3se.trainers.storage.arrow import write_rows
 from m3se.trainers.teacher.calibration import calibrate
-from m3se.trainers.teacher.temperature import describe_loss, resolve_temperature
+from m3se.trainers.teacher.temperature import describe_loss, describe_meanings, resolve_temperature
 
 
 def make_lists(*rows):
@@ -185,6 +185,11 @@ def test_scores_without_such_a_temperature_are_refused():
     assert calibrate(ties).auto is None
     with pytest.raises(InputError, match="no temperature gives the best document 0.6 of the softmax"):
         resolve_temperature({"teacher_temperature": "auto"}, ties)
+
+
+def test_losses_that_read_the_same_of_a_teacher_share_a_line():
+    names = [line.split(": ")[0] for line in describe_meanings(calibrate(lists_of_two(log(9.0), log(9.0))))]
+    assert names == ["mse, rankdistil_b", "margin_mse, m3se", "softmax_distillation"]
 
 
 def test_the_report_says_what_the_scores_mean_for_the_loss_in_use():
