@@ -18,7 +18,6 @@ from m3se.trainers.data.bm25_ranking import BM25Ranking
 from m3se.trainers.data.synthetic_queries import SyntheticQueries, take_queries_out
 from m3se.trainers.data.united import UnitedCandidates
 from m3se.trainers.evaluation.runs import check_ids
-from m3se.trainers.matching.texts import text_rows
 from m3se.trainers.models.backbones import as_input_errors, check_lengths, encoder_path
 from m3se.trainers.models.inspection import inspect_model, load_tokenizer
 from m3se.trainers.retrieval.dense_candidates import DenseCandidates
@@ -79,8 +78,6 @@ def prepare(arguments: RetrieverArguments) -> None:
     if parts.teacher.queries:
         write_lists(arguments, "teacher", parts.teacher, source, made)
     write_lists(arguments, "train", parts.train, source, made)
-    if arguments.layers is not None:
-        text_rows(parts.train, with_documents=True).save(arguments.lists("texts"))
     for name in ("dev", "test"):
         part = getattr(parts, name)
         identical = arguments.keep_identical_ids
@@ -89,8 +86,6 @@ def prepare(arguments: RetrieverArguments) -> None:
         write_json(arguments.folder / f"qrels.{name}.json", part.qrels)
     write_scores(arguments, searchers, ("train", "dev", "test"))
     counts = {"documents": len(parts.train.documents), "synthetic": 0 if made is None else len(made.queries)}
-    if arguments.layers is not None:
-        counts["texts_in_a_row"] = 1 + len(RankingLists.load(arguments.lists("texts")).rows[0]["document_ids"])
     counts["held_out_are_synthetic"] = made is not None and parts.test.queries.keys() <= made.queries.keys()
     for name in ("teacher", "train", "dev", "test"):
         counts[name] = describe(getattr(parts, name))
