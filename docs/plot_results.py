@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 
 DOCS = Path(__file__).parent
 PLAIN, ADDED, COLBERT = "#0072B2", "#D55E00", "#009E73"
+MATCHED = COLBERT  # which another picture shows
 HELD_OUT = "held_out MRR@10"
 # (label, report of a retriever), from top to bottom; the systems of its table by the beginning of their name.
 RETRIEVERS = [
@@ -39,6 +40,10 @@ LOSSES = [
     ("labels of 1,000 queries", "pydocs/unlabelled", "labels of 1,000", ADDED),
     ("softmax CE on the same", "pydocs/unlabelled", "softmax CE, 1,000", ADDED),
     ("and on 5,000 without labels", "pydocs/unlabelled", "softmax CE, 1,000 + 5,000", ADDED),
+    ("matched to the whole encoder", "pydocs/matched", "matched", MATCHED),
+    ("matched, then labels", "pydocs/matched", "matched, then labels", MATCHED),
+    ("matched, then softmax CE", "pydocs/matched", "matched, then softmax CE", MATCHED),
+    ("matched, then both", "pydocs/matched", "matched, then both", MATCHED),
 ]
 WHOLE = [
     ("the start, not trained", "pydocs/start", "Start", "0.5"),
@@ -156,7 +161,7 @@ def main(folder: Path = DOCS) -> None:
     figure, axes = plt.subplots(figsize=(8, 3.9), layout="constrained")
     draw_retrievers(axes)
     save(figure, folder / "retrievers.png")
-    figure, (losses, whole) = plt.subplots(1, 2, figsize=(12, 3.6), sharex=True, layout="constrained")
+    figure, (losses, whole) = plt.subplots(1, 2, figsize=(12, 4.6), sharex=True, layout="constrained")
     draw_documentation(losses, LOSSES, "Three layers of the encoder")
     draw_documentation(whole, WHOLE, "The whole encoder")
     save(figure, folder / "results" / "overview.png")

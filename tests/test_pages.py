@@ -113,18 +113,15 @@ def test_prose_leaves_code_tables_and_links_out():
     assert NUMERAL.findall(prose(page)) == ["3"]
 
 
-@pytest.mark.parametrize(
-    ("page", "measure", "count"),
-    [("docs/results/README.md", "held_out MRR@10", 9), ("docs/results/small.md", "rerank MRR@10", 6)],
-)
-def test_a_table_of_results_holds_what_the_studies_measured(page, measure, count):
+@pytest.mark.parametrize(("page", "count"), [("docs/results/README.md", 12), ("docs/results/small.md", 6)])
+def test_a_table_of_results_holds_what_the_studies_measured(page, count):
     rows = re.findall(r"^\|.*?\]\(([\w/]+)/report\.md\) \| \**(\.\d+)\**(?: ± (\.\d+))? \|", TEXTS[page], re.M)
     assert len(rows) == count
     for study, mean, deviation in rows:
         results = json.loads((ROOT / "docs" / "results" / study / "results.json").read_text(encoding="utf-8"))
         measured = set()
         for row in results["rows"].values():
-            value = row["values"].get(measure)
+            value = row["values"].get("held_out MRR@10", row["values"].get("rerank MRR@10"))
             if value is not None:
                 measured.add((f"{value['mean']:.3f}", f"{value['sd']:.3f}" if value["sd"] else "0"))
         assert (f"0{mean}", f"0{deviation}") in measured
