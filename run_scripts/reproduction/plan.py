@@ -221,11 +221,13 @@ class Planner:
         if row.model == TEACHER:
             return self.teacher(row.set)
         settings, waits_for = self.chosen(row.model, first_seed)
-        others = []
-        for other in (row.scored_by, row.starts_from):
-            others.append(None if other is None else self.training(other, seed, first_seed))
-            waits_for += () if other is None else others[-1].waits_for
-        return self.student(row.model, row, settings, seed, waits_for, *others)
+        scorer, start = (
+            None if student is None else self.training(student, seed, first_seed)
+            for student in (row.scored_by, row.starts_from)
+        )
+        for training in filter(None, (scorer, start)):
+            waits_for += training.waits_for
+        return self.student(row.model, row, settings, seed, waits_for, scorer, start)
 
     def evaluation(self, name: str, training: Job) -> Job:
         """Make the job that measures one model in the scale's evaluation of that name."""

@@ -191,28 +191,28 @@ def read_study(name: str, scale: Scale) -> Study:
 
 
 def resolve_names(rows: dict[str, Row], where: str) -> None:
-    """Put the rows that others are scored by or start from in the place of their names.
+    """Put the rows that a row is scored by or starts from in the place of their names.
 
-    Raises InputError where there is no such student, or a student would need itself, directly or through others.
+    Raises InputError where there is no such student, or a student would need itself, directly or through a third.
     """
     for row in rows.values():
         for role in ROLES:
             name = getattr(row, role)
-            other = rows.get(name)
-            if name is not None and (other is None or other.model == TEACHER):
+            named = rows.get(name)
+            if name is not None and (named is None or named.model == TEACHER):
                 raise InputError(f"{where}: {row.name}: {role}: expected the row of a student, got {name!r}")
-            setattr(row, role, other)
+            setattr(row, role, named)
     for row in rows.values():
         if row.name in needed_by(row, set()):
             raise InputError(f"{where}: {row.name}: {' or '.join(ROLES)}: leads back to itself")
 
 
 def needed_by(row: Row, known: set[str]) -> set[str]:
-    """Add to `known` the names of the rows that a row needs, directly or through others; return it."""
-    for other in (row.scored_by, row.starts_from):
-        if other is not None and other.name not in known:
-            known.add(other.name)
-            needed_by(other, known)
+    """Add to `known` the names of the rows that a row needs, directly or through a third; return it."""
+    for named in (row.scored_by, row.starts_from):
+        if named is not None and named.name not in known:
+            known.add(named.name)
+            needed_by(named, known)
     return known
 
 
