@@ -48,8 +48,10 @@ def begun_with(job: Job) -> Job:
 def pairs(job: Job, scale: Scale) -> float:
     """Count the pairs of texts that are computed; where the scale's collection is searched, its texts."""
     options = job.options
+    if job.script == "distill.py" and job.lists is None:
+        return options["num_train_epochs"] * scale.documents
     if job.script in ("train_teacher.py", "distill.py"):
-        lists = job.needs[0].options if job.needs else options
+        lists = job.lists.options if job.lists else options
         queries = options.get("train_queries", options.get("train_rows")) or lists.get("max_queries", QUERIES["train"])
         steps = options.get("max_steps") or options["num_train_epochs"] * queries / batch(options)
         return steps * batch(options) * (options.get("sample_documents") or lists["documents_per_query"])

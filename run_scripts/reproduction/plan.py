@@ -50,6 +50,11 @@ class Job:
         """Decide whether the script's last file is there, in the folder of every fold where there are several."""
         return all((folder / LAST_FILE[self.script]).is_file() for folder in self.folders())
 
+    @property
+    def lists(self) -> "Job | None":
+        """Return the job that scored the lists which this one reads, if it reads any."""
+        return next((need for need in self.needs if need.script == "score_with_teacher.py"), None)
+
     def folders(self) -> list[Path]:
         """List the folders that the script fills: its own, or one for each fold of a teacher."""
         folds = self.options.get("folds", 1)
@@ -162,7 +167,7 @@ class Planner:
         scorer: Job | None = None,
         start: Job | None = None,
     ) -> Job:
-        """Make the job that trains a student for a row.
+        """Make the job that trains a student for a row: on lists, or on the texts where its data is the collection.
 
         Args:
             student: A key of the scale's students.
@@ -176,14 +181,17 @@ class Planner:
         recipe = self.scale.students[student]
         options = self.options(recipe, settings, row.set)
         teacher = self.teacher(row.teacher)
-        lists = self.lists(merged(recipe.lists, row.lists), scorer or teacher)
-        needs = (lists,) if start is None else (lists, self.encoder(start))
-        job = self.job(student, "distill.py", options | {"seed": seed}, needs, waits_for)
+        paths: dict[str, Path | list[str]] = {}
+        needs: tuple[Job, ...] = ()
+        if options["data"] != self.scale.data:
+            needs += (self.lists(merged(recipe.lists, row.lists), scorer or teacher),)
+            paths["data"] = needs[0].folder
         if start is not None:
-            self.with_path(job, encoder=needs[1].folder)
+            needs += (self.encoder(start),)
+            paths["encoder"] = needs[-1].folder
         if options.get("refresh_teacher") == TEACHER:
-            self.with_path(job, refresh_teacher=[str(teacher.folder)])
-        return self.with_path(job, data=lists.folder)
+            paths["refresh_teacher"] = [str(teacher.folder)]
+        return self.with_path(self.job(student, "distill.py", options | {"seed": seed}, needs, waits_for), **paths)
 
     def encoder(self, training: Job) -> Job:
         """Make the job that publishes a student as an encoder, from which another can start."""

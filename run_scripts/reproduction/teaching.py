@@ -77,11 +77,11 @@ def describe_lists(study: Study, planner: Planner, seed: int) -> dict[str, dict]
 
 
 def learned_from(row: Row, planner: Planner, seed: int) -> Job | None:
-    """Return the job that made a student's lists; None for a teacher, and for lists that others scored."""
+    """Return the job that scored a student's lists; None for a teacher, texts alone and published scores."""
     if row.model == TEACHER:
         return None
-    lists = planner.training(row, seed, seed).needs[0]
-    return lists if lists.needs else None
+    lists = planner.training(row, seed, seed).lists
+    return lists if lists is not None and lists.needs else None
 
 
 def sharpness(calibration: dict) -> dict:

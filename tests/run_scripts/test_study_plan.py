@@ -14,6 +14,7 @@ from m3se.run_scripts.cli.recipe import as_flag
 from m3se.run_scripts.reproduction.cost import START_SECONDS, begun_with, seconds
 from m3se.run_scripts.reproduction.plan import Planner
 from m3se.run_scripts.reproduction.study import RECIPES, Scale, merged, read_scale, read_study, study_names
+from m3se.run_scripts.reproduction.teaching import learned_from
 from m3se.run_scripts.work.reproduce import plan
 from tests.run_scripts.study_world import SELECTION, planner_of, write_recipes
 
@@ -159,6 +160,17 @@ def test_a_student_may_go_on_from_another_rows(planner):
     assert not second.ready and not encoder.ready
     assert second.name != alone.name
     assert begun_with(second) == first
+
+
+def test_a_student_of_texts_alone_needs_no_teacher_and_costs_an_epoch_of_the_collection(planner):
+    rows = add_rows(planner, {"texts": {"model": "one_hot", "set": {"data": planner.scale.data}}})
+    planner.scale = replace(planner.scale, selection=None)
+    job = planner.training(rows["texts"], 0, 0)
+    assert (job.needs, job.options["data"]) == ((), planner.data)
+    operations = 3 * planner.scale.documents * (8 + 16) * 24 * 1 * 768**2
+    assert seconds(job, planner.scale) == pytest.approx(START_SECONDS + operations / planner.scale.flops)
+    assert learned_from(rows["texts"], planner, 0) is None
+    assert learned_from(rows["M3SE"], planner, 0).script == "score_with_teacher.py"
 
 
 def test_lists_wait_for_the_trials_of_the_student_that_scores_them(planner):
