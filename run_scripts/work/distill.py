@@ -52,6 +52,7 @@ def main(
     """
     if config.score_scale == "learned" and student.learn_scale is None:
         student = replace(student, learn_scale=True)
+    student = with_normalization(student, config)
     other = load_other_model(student, config)
     plan = plan_refreshing(student, config, dev)
     train(
@@ -65,6 +66,23 @@ def main(
         other=other,
         plan=plan,
     )
+
+
+def with_normalization(student: StudentArguments, config: RankingConfig) -> StudentArguments:
+    """Let a student that only matches embeddings compare them by cosine; return other students as they are.
+
+    `embedding_matching` compares directions, so that nothing trains the lengths, which would decide on the ranking.
+
+    Raises:
+        InputError: `normalize` is refused to such a student.
+    """
+    if student.embedding_teacher is None or student.document_encoder is not None or config.ranks:
+        return student
+    if student.normalize is False:
+        raise InputError(
+            "normalize: expected true with ranking_weight 0, where nothing trains the lengths of the embeddings"
+        )
+    return replace(student, normalize=True)
 
 
 def load_other_model(student: StudentArguments, config: RankingConfig) -> OtherModel | None:

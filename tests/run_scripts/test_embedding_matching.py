@@ -97,7 +97,11 @@ def test_texts_alone_bring_a_student_to_its_teacher(world, tmp_path):
         return np.square(units - teacher.encode(texts, "document")).sum(axis=1).mean()
 
     start = distance(distilled(world, tmp_path / "start", **options | {"learning_rate": 0.0}))
-    assert distance(distilled(world, tmp_path / "end", **options)) < 0.5 * start
+    end = distilled(world, tmp_path / "end", **options)
+    assert distance(end) < 0.5 * start
+    # nothing has trained the lengths of its vectors, so that it ranks without them
+    lengths = np.linalg.norm(load_embedder(end, "float32").encode(texts, "document"), axis=1)
+    np.testing.assert_allclose(lengths, 1, rtol=1e-6)
 
 
 def test_a_late_interaction_model_is_matched_by_the_mean_of_its_tokens(world, tmp_path):
@@ -265,6 +269,7 @@ def test_token_embeddings_alone_are_a_query_encoder_for_the_documents_of_a_wider
         ({"embedding_weight": 1}, "embedding_weight: name the other model"),
         ({"embedding_teacher": "large", "embedding_weight": 0}, "embedding_teacher: has no effect"),
         ({"document_encoder": "large", "embedding_weight": 0, "ranking_weight": 0}, "leaves nothing to learn"),
+        ({"embedding_teacher": "large", "ranking_weight": 0, "normalize": False}, "normalize: expected true with"),
         ({"embedding_teacher": "large", "architecture": "colbert"}, "embedding_teacher: for a dual_encoder"),
         ({"embedding_teacher": "encoder"}, "encoder is a bare encoder; expected a dual encoder or a sentence"),
         ({"embedding_teacher": "encoder"}, "or a ColBERT model, whose vectors of tokens are averaged"),
