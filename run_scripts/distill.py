@@ -51,7 +51,7 @@ class StudentArguments:
     output_norm: bool = option("Dual encoder: a LayerNorm on the embedding.", False)
     normalize: bool | None = option(
         "Dual encoder: embeddings of unit length, compared by cosine "
-        "(default: yes where it only matches embedding_teacher; what the encoder's folder says, without layers; else no)."
+        "(default: yes where it only matches embeddings; what the encoder's folder says, without layers; else no)."
     )
     scale: float | None = option("Factor on all scores (default: 20 for a dual encoder's cosines, else 1).")
     learn_scale: bool | None = option("Learn the scale, from there on (default: with score_scale learned).")

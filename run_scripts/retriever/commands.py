@@ -3,11 +3,12 @@
 import json
 
 from m3se.run_scripts.retriever import gain
-from m3se.run_scripts.retriever.options import RetrieverArguments
-from m3se.run_scripts.retriever.trials import Plan, Trial
+from m3se.run_scripts.retriever.options import QUERIES, RetrieverArguments
+from m3se.run_scripts.retriever.trials import FIRST_LAYERS, MATCHED, Plan, Trial
 
 
 SAMPLE = 40  # training lists that are measured beside the dev lists
+MATCHING_RATE = 3e-4
 
 
 def flags(**options: object) -> list[str]:
@@ -68,4 +69,31 @@ def student_options(arguments: RetrieverArguments, trial: Trial, planned: Plan, 
         "start_share": arguments.start_share,
         "output_dir": str(arguments.student(trial.name)),
     }
+    if arguments.layers is not None:
+        own |= {"encoder": str(arguments.first_layers), "pooling": None}  # which has its own
     return flags(**training_options(arguments) | own | trial.options | changes)
+
+
+def matching_options(arguments: RetrieverArguments, planned: Plan) -> list[str]:
+    """Return the options of distill.py for the encoder's first layers, which match the start's embeddings of texts."""
+    own = {
+        "data": str(arguments.lists("texts")),
+        "layers": arguments.layers,
+        "pooling": arguments.start_pooling,
+        "embedding_teacher": str(arguments.start),
+        "ranking_weight": 0,
+        "embedding_dropout": 0.0,
+        "learning_rate": MATCHING_RATE,
+        "max_steps": planned.matching_steps,
+        "per_device_train_batch_size": max(1, MATCHED // arguments.read(QUERIES)["texts_in_a_row"]),
+        "dev_data": str(arguments.dev_lists(arguments.read(gain.GAIN)["is_judged"])),
+        "dev_queries": arguments.measured_queries,
+        "train_sample_size": 0,
+        "eval_strategy": "steps",
+        "eval_steps": 0.25,
+        "save_strategy": "steps",
+        "save_steps": 0.25,
+        "save_total_limit": 1,
+        "output_dir": str(arguments.student(FIRST_LAYERS.name)),
+    }
+    return flags(**training_options(arguments) | own)

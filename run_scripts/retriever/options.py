@@ -23,6 +23,10 @@ class RetrieverArguments(ReadingArguments, RankingArguments, FilterArguments):
     output: str = option("Folder for everything that is made; the model is in its folder `model`.", REQUIRED)
     encoder: str = option("What you start from: an encoder or retriever, Hub id, path or 'demo'.", "demo")
     pooling: str | None = option("cls, mean or last, for a bare encoder (default: mean).")
+    layers: int | None = option(
+        "Make a smaller and faster retriever, of the encoder's first so many layers. They learn to embed as all do, "
+        "before they are students (default: all layers)."
+    )
     teacher: list[str] = field(
         default_factory=lambda: [TRAIN],
         metadata={
@@ -100,6 +104,8 @@ class RetrieverArguments(ReadingArguments, RankingArguments, FilterArguments):
             raise InputError(f"--born_again: expected --rounds of at least 2, got {self.rounds}")
         if not self.hours > 0:
             raise InputError(f"--hours: expected more than 0, got {self.hours}")
+        if self.layers is not None and self.layers < 1:
+            raise InputError(f"--layers: expected at least 1, got {self.layers}")
 
     @property
     def folder(self) -> Path:
@@ -110,6 +116,11 @@ class RetrieverArguments(ReadingArguments, RankingArguments, FilterArguments):
     def start(self) -> Path:
         """Return the folder of the student before it is trained."""
         return self.folder / "start"
+
+    @property
+    def first_layers(self) -> Path:
+        """Return the folder of the encoder's first layers, as they match the start's embeddings."""
+        return self.folder / "starts" / "first_layers"
 
     @property
     def model(self) -> Path:
@@ -138,8 +149,25 @@ class RetrieverArguments(ReadingArguments, RankingArguments, FilterArguments):
         is_bare = ModelInfo.read(encoder_path(self.encoder)).kind == "encoder"
         return (self.pooling or "mean") if is_bare else None
 
+    def share_of_layers(self) -> float:
+        """Return the students' share of the encoder's layers, 1 for students that have them all.
+
+        Raises InputError when the encoder has no more layers than `layers`.
+        """
+        from m3se.trainers.models.backbones import encoder_path  # with torch, which the options do not need
+        from m3se.trainers.models.model_info import ModelInfo
+
+        if self.layers is None:
+            return 1.0
+        depth = ModelInfo.read(encoder_path(self.encoder)).layers
+        if depth is None or depth <= self.layers:
+            raise InputError(
+                f"--layers {self.layers}: expected fewer than {self.encoder} has ({depth or 'not known'})"
+            )
+        return self.layers / depth
+
     def lists(self, part: str) -> Path:
-        """Return the folder of a part's lists: "teacher", "train", "dev", "test", or a later round."""
+        """Return the folder of a part's lists: "teacher", "train", "dev", "test", a later round, or "texts"."""
         return self.folder / "lists" / part
 
     def scored(self, part: str) -> Path:

@@ -126,11 +126,18 @@ def facts(arguments: RetrieverArguments, judged: Judged) -> list[tuple[str, str]
     return [
         ("data", f"{arguments.data}: {queries['documents']:,} documents"),
         ("training queries", training),
-        ("started from", arguments.encoder),
+        ("started from", arguments.encoder + describe_layers(arguments)),
         ("teacher", "; ".join(teachers)),
         ("students", ", ".join(trial.title for trial in judged.trained)),
         ("measured on", measure.describe_queries(arguments, len(judged.lists.rows))),
     ]
+
+
+def describe_layers(arguments: RetrieverArguments) -> str:
+    """Say which of the encoder's layers the students have; nothing where they have all."""
+    if arguments.layers is None:
+        return ""
+    return f": its first {arguments.layers} layers, which learned to embed as all of them do"
 
 
 def compare(judged: Judged, name: str) -> Figure:

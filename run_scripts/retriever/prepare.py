@@ -10,14 +10,22 @@ from datasets import Dataset
 
 from m3se.modeling.dual_encoder import DualEncoder
 from m3se.run_scripts.retriever.options import BM25, QUERIES, START, RetrieverArguments
-from m3se.run_scripts.retriever.parts import describe, divide
+from m3se.run_scripts.retriever.parts import Parts, describe, divide
 from m3se.run_scripts.retriever.reuse import RECORD, has_lists, record_lists
 from m3se.run_scripts.work.list_making import is_by_score
 from m3se.trainers.data import BM25Index, Collection, DocumentTable, RankingLists, candidate_lists, training_lists
 from m3se.trainers.data.bm25_ranking import BM25Ranking
-from m3se.trainers.data.synthetic_queries import SyntheticQueries, take_queries_out
+from m3se.trainers.data.synthetic_queries import (
+    SyntheticQueries,
+    add_queries,
+    make_queries,
+    sentence_maker,
+    take_queries_out,
+)
 from m3se.trainers.data.united import UnitedCandidates
+from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.runs import check_ids
+from m3se.trainers.matching.texts import text_rows
 from m3se.trainers.models.backbones import as_input_errors, check_lengths, encoder_path
 from m3se.trainers.models.inspection import inspect_model, load_tokenizer
 from m3se.trainers.retrieval.dense_candidates import DenseCandidates
@@ -30,6 +38,8 @@ from m3se.trainers.storage.atomic import complete_file, complete_folder, write_j
 
 
 logger = logging.getLogger(__name__)
+
+MATCHED_QUERIES = 20_000  # texts that first layers match as queries: with a few hundred they learn these by heart
 
 
 @dataclass(frozen=True)
@@ -78,6 +88,8 @@ def prepare(arguments: RetrieverArguments) -> None:
     if parts.teacher.queries:
         write_lists(arguments, "teacher", parts.teacher, source, made)
     write_lists(arguments, "train", parts.train, source, made)
+    if arguments.layers is not None:
+        texts_to_match(parts, arguments.seed).save(arguments.lists("texts"))
     for name in ("dev", "test"):
         part = getattr(parts, name)
         identical = arguments.keep_identical_ids
@@ -86,6 +98,8 @@ def prepare(arguments: RetrieverArguments) -> None:
         write_json(arguments.folder / f"qrels.{name}.json", part.qrels)
     write_scores(arguments, searchers, ("train", "dev", "test"))
     counts = {"documents": len(parts.train.documents), "synthetic": 0 if made is None else len(made.queries)}
+    if arguments.layers is not None:
+        counts["texts_in_a_row"] = 1 + len(RankingLists.load(arguments.lists("texts")).rows[0]["document_ids"])
     counts["held_out_are_synthetic"] = made is not None and parts.test.queries.keys() <= made.queries.keys()
     for name in ("teacher", "train", "dev", "test"):
         counts[name] = describe(getattr(parts, name))
@@ -140,6 +154,29 @@ def write_lists(
         keep_identical_ids=arguments.keep_identical_ids,
     )
     (lists if made is None else take_queries_out(lists, made)).save(arguments.lists(name))
+
+
+def texts_to_match(parts: Parts, seed: int) -> RankingLists:
+    """Make rows of the texts that an encoder's first layers match: all documents and the training queries.
+
+    Where queries are few, sentences of documents stand beside them, none of which is a query itself.
+
+    Args:
+        parts: the queries of each part.
+        seed: draws the sentences.
+    """
+    part = parts.train
+    missing = MATCHED_QUERIES - len(part.queries)
+    if missing > 0:
+        queries = [part.other_queries, *(getattr(parts, name).queries for name in ("teacher", "train", "dev", "test"))]
+        avoid = chain.from_iterable(named.values() for named in queries)
+        try:
+            made = make_queries(part.documents, sentence_maker(seed), "sentence", missing, seed, avoid)
+        except InputError as error:
+            logger.info("only queries are matched as queries: %s", error)
+        else:
+            part = add_queries(part, made)
+    return text_rows(part, with_documents=True)
 
 
 def write_start(arguments: RetrieverArguments) -> None:

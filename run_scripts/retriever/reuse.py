@@ -15,7 +15,7 @@ from m3se.trainers.storage.state import State
 RECORD = "lists.json"
 # Options that decide on nothing in the lists.
 OF_LATER_STAGES = {"hours", "students", "rounds", "anyway", "require_better", "overwrite", "license", "language"}
-OF_LATER_STAGES |= {"base_model", "measured_queries", "born_again"}
+OF_LATER_STAGES |= {"base_model", "measured_queries", "born_again", "layers"}
 
 
 def description(arguments: RetrieverArguments) -> dict | None:
@@ -36,6 +36,7 @@ def has_lists(arguments: RetrieverArguments) -> bool:
     if made_of is None or not record.is_file() or json.loads(record.read_text(encoding="utf-8")) != made_of:
         return False
     parts = ["train", "dev", "test", *(["teacher"] if TRAIN in arguments.teacher else [])]
+    parts += [] if arguments.layers is None else ["texts"]
     folders = [arguments.start, *map(arguments.lists, parts)]
     files = [arguments.folder / QUERIES]
     for name in {START, BM25} & set(arguments.teacher):

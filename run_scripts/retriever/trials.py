@@ -12,6 +12,9 @@ RATE = 5e-5
 BACKWARD = 3.0  # forward and backward pass, in forward passes
 LEAST_LISTS = 320  # 20 steps; two hardly moved the quickstart's encoder
 FEWEST, MOST = 2, 10  # evaluations of a student
+MATCHED = 96  # texts of a step that matches embeddings
+MATCHING_STEPS = 300, 1200  # at least and at most; the studies' three layers were still getting better at the end
+MATCHING_SHARE = 0.4  # of the time that they may take
 SECONDS_APART = 120  # they are
 
 
@@ -42,6 +45,7 @@ TRIALS = (
     Trial("distilled", "student, teacher only", DISTILLATION),
     Trial("slower", "student, teacher only, at 2e-5", DISTILLATION | {"learning_rate": 2e-5}),
 )
+FIRST_LAYERS = Trial("first_layers", "the encoder's first layers")  # no student yet: what students start from
 
 
 def later_round(number: int, best: Trial) -> Trial:
@@ -60,11 +64,32 @@ def born_again(number: int, teacher: Trial) -> Trial:
 
 @dataclass(frozen=True)
 class Plan:
-    """The number of lists, the names of the trials, and how often each is measured on the dev lists."""
+    """The number of lists, the names of the trials, and how often each is measured on the dev lists.
+
+    `matching_steps`: before them, of the encoder's first layers, which match the embeddings of all; 0 for students of
+    all layers.
+    """
 
     lists: int
     trials: list[str]
     evaluations: int
+    matching_steps: int = 0
+
+
+def plan_matching(arguments: RetrieverArguments, text: float, seconds: float) -> tuple[int, float]:
+    """Return how many steps the first layers match the embeddings of all, and the seconds these take.
+
+    Args:
+        arguments: the options.
+        text: seconds that the first layers take for a text.
+        seconds: the time for scoring and training.
+    """
+    if arguments.layers is None:
+        return 0, 0.0
+    step = MATCHED * text * BACKWARD
+    least, most = MATCHING_STEPS
+    steps = max(least, min(most, int(seconds * MATCHING_SHARE / step)))
+    return steps, steps * step
 
 
 def make_plan(arguments: RetrieverArguments, measured: dict, queries: dict, seconds: float) -> tuple[Plan, str]:
@@ -79,7 +104,9 @@ def make_plan(arguments: RetrieverArguments, measured: dict, queries: dict, seco
         queries: how many there are, as in queries.json.
         seconds: the time for scoring and training.
     """
-    text, pair = measured["seconds_per_text"], measured["seconds_per_pair"]
+    text, pair = measured["seconds_per_text"] * arguments.share_of_layers(), measured["seconds_per_pair"]
+    steps, matching = plan_matching(arguments, text, seconds)
+    seconds -= matching
     available, is_judged = queries["train"]["queries"], queries["train"]["judged"] > 0
     later = arguments.rounds - 1
     pairs = arguments.depth if is_by_score(arguments) else arguments.documents_per_query
@@ -103,6 +130,8 @@ def make_plan(arguments: RetrieverArguments, measured: dict, queries: dict, seco
         f"plan: {lists:,} of {available:,} training queries; about {lists * scoring / 60:.0f} minutes for "
         f"scoring and {each / 60:.0f} for each of {len(names) + later} students"
     )
+    if steps:
+        cost += f", after {matching / 60:.0f} for {arguments.layers} layers that match the start's embeddings"
     if arguments.born_again:
         cost += f"; {describe_teachers(arguments)}"
     missing = students * each + lists * scoring - seconds
@@ -110,7 +139,7 @@ def make_plan(arguments: RetrieverArguments, measured: dict, queries: dict, seco
         cost += f"; {missing / 60:.0f} minutes more than --hours leaves; fewer would hardly move an encoder"
     elif lists < available:
         cost += "; more --hours would use more queries"
-    return Plan(lists, names, evaluations), cost
+    return Plan(lists, names, evaluations, steps), cost
 
 
 def describe_teachers(arguments: RetrieverArguments) -> str:

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from m3se.run_scripts.retriever import measure
-from m3se.run_scripts.retriever.gain import GAIN, bm25_run, searched_collection
+from m3se.run_scripts.retriever.gain import GAIN, bm25_run, searched_collection, seconds_per_text
 from m3se.run_scripts.retriever.measure import MEASURE
 from m3se.run_scripts.retriever.options import START, RetrieverArguments
 from m3se.run_scripts.retriever.page import Judged, write_page
@@ -154,5 +154,16 @@ def write(arguments: RetrieverArguments, judged: Judged, line: str) -> None:
     write_text(arguments.folder / TABLE, f"{text}\n\n{heading}. {line}\n")
     verdict = {"line": line, "is_better": judged.gain.is_better, "difference": asdict(judged.gain)}
     verdict |= {"chosen": judged.best.name, "queries": queries, "is_judged": judged.is_judged, "values": values}
+    if arguments.layers is not None:
+        verdict["seconds_per_text"] = speeds = measure_speeds(arguments, judged.lists)
+        print("A document takes {student:.2g} s to embed, at the start {start:.2g} s.\n".format(**speeds))
     teachers = {trial.name: trial.teacher for trial in judged.trained if trial.teacher}
     write_json(arguments.folder / VERDICT, verdict | ({"taught_by": teachers} if teachers else {}))
+
+
+def measure_speeds(arguments: RetrieverArguments, lists: RankingLists) -> dict[str, float]:
+    """Return the seconds that the start and the published student take for a document of the lists."""
+    return {
+        "start": seconds_per_text(load_embedder(arguments.start), lists),
+        "student": seconds_per_text(load_embedder(arguments.model), lists),
+    }

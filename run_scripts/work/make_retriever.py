@@ -14,7 +14,7 @@ from m3se.run_scripts import distill, score_with_teacher, train_teacher
 from m3se.run_scripts.cli.stages import run_command, run_function
 from m3se.run_scripts.publishing.build import build_folder
 from m3se.run_scripts.retriever import gain, prepare, trials, verdict
-from m3se.run_scripts.retriever.commands import flags, student_options, teacher_options
+from m3se.run_scripts.retriever.commands import flags, matching_options, student_options, teacher_options
 from m3se.run_scripts.retriever.options import BM25, QUERIES, START, TRAIN, RetrieverArguments
 from m3se.run_scripts.retriever.page import PAGE
 from m3se.run_scripts.retriever.trials import Plan, Trial, make_plan
@@ -57,6 +57,8 @@ def main(arguments: RetrieverArguments) -> None:
     say("4/7", f"teacher scores of {planned.lists:,} lists")
     score(arguments, "train", planned.lists)
     say("5/7", "students")
+    if arguments.layers is not None:
+        match_first_layers(arguments, planned)
     trained = train_students(arguments, planned, started)
     for number in range(2, arguments.rounds + 1):
         best = best_trial(arguments, trained)
@@ -87,6 +89,7 @@ def check(arguments: RetrieverArguments) -> None:
         check_shares(("BM25", "the encoder"), arguments.candidate_shares)
     check_weights(arguments.teacher_weights, len(arguments.teacher))
     ModelInfo.read(encoder_path(arguments.encoder))
+    arguments.share_of_layers()
     for name in arguments.teacher:
         if name not in (TRAIN, START, BM25) and not Path(name).is_file():
             ModelInfo.read(name)
@@ -131,8 +134,9 @@ def plan(arguments: RetrieverArguments, measured: dict, spent: float) -> Plan:
         spent: seconds since the start.
     """
     options = dict(vars(arguments))
-    if not arguments.born_again:
-        del options["born_again"]  # plans from before it was an option stand
+    for name, default in {"born_again": False, "layers": None}.items():
+        if options[name] == default:
+            del options[name]  # plans from before it was an option stand
     earlier = arguments.read(PLAN_FILE) if (arguments.folder / PLAN_FILE).is_file() else None
     if earlier is not None and earlier["options"] == options:
         return Plan(**earlier["plan"])
@@ -147,6 +151,13 @@ def plan(arguments: RetrieverArguments, measured: dict, spent: float) -> Plan:
         shutil.rmtree(arguments.folder / "students", ignore_errors=True)
     write_json(arguments.folder / PLAN_FILE, {"options": options, "plan": asdict(planned)})
     return planned
+
+
+def match_first_layers(arguments: RetrieverArguments, planned: Plan) -> None:
+    """Teach the encoder's first layers to embed as all of them do, and publish them as what students start from."""
+    logger.info("\nthe first %d layers of the encoder, which learn to embed as all of them do", arguments.layers)
+    run_command(distill, matching_options(arguments, planned))
+    run_function(publish, arguments, trials.FIRST_LAYERS, arguments.first_layers)
 
 
 def train_students(arguments: RetrieverArguments, planned: Plan, started: float) -> list[Trial]:

@@ -1,17 +1,19 @@
 """The parts of make_retriever.py: who is held out, what a time allows, what the verdict says, what is refused."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from m3se import DualEncoder, InputError, load_scorer
 from m3se.run_scripts.retriever import measure, prepare, verdict
-from m3se.run_scripts.retriever.commands import student_options
+from m3se.run_scripts.retriever.commands import matching_options, student_options
 from m3se.run_scripts.retriever.options import RetrieverArguments
+from m3se.run_scripts.retriever.parts import Parts
 from m3se.run_scripts.retriever.trials import LEAST_LISTS, TRIALS, Plan, best_value, born_again, make_plan
 from m3se.run_scripts.work import make_retriever
-from m3se.trainers.data import BM25Index, RankingLists
+from m3se.trainers.data import BM25Index, Collection, DocumentTable, RankingLists
 from tests.run_scripts.retriever_world import options, write, write_world
 from tests.worlds import tiny
 from tests.worlds.small_world import write_encoder
@@ -122,6 +124,55 @@ def test_the_plan_fits_the_time(world):
     assert "round 1 is taught by a + b, round 2 is taught by the best student of round 1, round 3 is taught by" in cost
 
 
+def test_first_layers_match_the_embeddings_of_all_before_they_are_students(world, tmp_path):
+    arguments = RetrieverArguments(**options(world, layers=1, output=str(tmp_path)))  # of three
+    queries = {"train": {"queries": 50_000, "judged": 50_000}, "dev": {"queries": 20, "judged": 20}}
+    queries |= {"documents": 1000, "texts_in_a_row": 3}
+    measured = {"seconds_per_text": 0.03, "seconds_per_pair": 0.02}
+    planned, cost = make_plan(arguments, measured, queries, 3000)
+    # a text takes a third of the time; two fifths of the time go to steps of 96 texts, three passes each
+    assert planned.matching_steps == int(3000 * 0.4 / (96 * 0.01 * 3)) == 416
+    left = 3000 - 416 * 96 * 0.01 * 3
+    assert planned.lists == int((left - 2 * 2 * 20 * 9 * 0.01) / (4 * 0.02 + 2 * 5 * 0.01 * 3))
+    assert "after 20 for 1 layers that match the start's embeddings" in cost
+    assert make_plan(arguments, measured, queries, 60)[0].matching_steps == 300
+    write(tmp_path / "queries.json", queries)
+    write(tmp_path / "gain.json", {"is_judged": True})
+    flags = matching_options(arguments, planned)
+    values = dict(zip(flags[::2], flags[1::2], strict=True))
+    assert values["--per_device_train_batch_size"] == "32" and values["--max_steps"] == "416"
+    assert (values["--layers"], values["--ranking_weight"]) == ("1", "0")
+    assert (values["--embedding_teacher"], values["--encoder"]) == (str(tmp_path / "start"), str(world / "encoder"))
+    student = student_options(arguments, TRIALS[0], planned)
+    assert student[student.index("--encoder") + 1] == str(tmp_path / "starts" / "first_layers")
+
+
+def test_sentences_stand_beside_few_queries_and_none_is_a_query_of_another_part():
+    sentences = [f"The {word} sentence of a document." for word in ("first", "second", "third")]
+    documents = DocumentTable.from_texts(["a", "b"], [" ".join(sentences[:2]), " ".join(sentences[1:])])
+    part = Collection("words", documents, {}, {})
+    parts = Parts(
+        teacher=part,
+        train=replace(part, queries={"t": "a training query"}, other_queries={"o": sentences[0].upper()}),
+        dev=replace(part, queries={"d": sentences[1]}),
+        test=part,
+    )
+    for seed in range(8):
+        rows = prepare.texts_to_match(parts, seed).rows
+        # a sentence of each document at most, without those that other parts ask for
+        assert {"a training query"} <= set(rows["query"]) <= {"a training query", sentences[2]}
+        assert {name for names in rows["document_ids"] for name in names} == {"a", "b"}
+    assert any(sentences[2] in prepare.texts_to_match(parts, seed).rows["query"] for seed in range(8))
+    enough = replace(parts, train=replace(part, queries={str(n): f"query {n}" for n in range(20_000)}))
+    assert len(prepare.texts_to_match(enough, 0).rows) == 20_000
+
+
+@pytest.mark.parametrize("layers", [3, 4])
+def test_first_layers_are_fewer_than_the_encoder_has(layers, world):
+    with pytest.raises(InputError, match=f"--layers {layers}: expected fewer than .*encoder has .3."):
+        make_retriever.check(RetrieverArguments(**options(world, layers=layers)))
+
+
 def test_a_short_time_does_not_make_a_training_that_teaches_nothing(world):
     arguments = RetrieverArguments(**options(world, students=1))
     queries = {"train": {"queries": 480, "judged": 480}, "dev": {"queries": 20, "judged": 20}, "documents": 1000}
@@ -163,7 +214,7 @@ def test_more_hours_train_new_students_and_no_other_change_does(world, tmp_path)
 
 def test_a_plan_from_before_an_option_was_there_stands(world, tmp_path):
     arguments = RetrieverArguments(**options(world, output=str(tmp_path)))
-    before = {name: value for name, value in vars(arguments).items() if name != "born_again"}
+    before = {name: value for name, value in vars(arguments).items() if name not in ("born_again", "layers")}
     write(tmp_path / "plan.json", {"options": before, "plan": {"lists": 7, "trials": ["mixed"], "evaluations": 3}})
     assert make_retriever.plan(arguments, {}, spent=0) == Plan(7, ["mixed"], 3)
 
@@ -178,7 +229,9 @@ def test_a_born_again_student_learns_from_labels_if_its_teacher_did():
 
 
 @pytest.mark.parametrize(
-    "change", [{"hours": 0}, {"depth": 1}, {"dev_queries": 0}, {"rounds": 0}, {"born_again": True}], ids=str
+    "change",
+    [{"hours": 0}, {"depth": 1}, {"dev_queries": 0}, {"rounds": 0}, {"layers": 0}, {"born_again": True}],
+    ids=str,
 )
 def test_an_option_that_cannot_be_is_refused(world, change):
     with pytest.raises(InputError, match=f"--{next(iter(change))}: expected"):
