@@ -14,10 +14,11 @@ Absent and None are the same. Required of every card:
 Everything else may be absent: base_model, license, language, datasets, data_notes, teacher, loss, loss_args, data,
 hyperparameters, score_scale, recipe, seed, versions, hardware, seconds, curve, metrics, dataset (with metrics), split,
 table, significance, pictures, paper, compiled (files for other libraries) and calibration (the data of their int8). A
-student that matched another model's embeddings has matched_to, that model's name. One whose negatives were drawn anew
-has refresh {"steps", "depth", "teacher" (its name, or None)}. A query encoder whose documents
-another model embeds has document_tower {"name", "layers", "parameters"} and query_cost {"query", "document"
-(milliseconds of a query by either), "hardware"}.
+student that matched another model's embeddings has matched_to, that model's name. One that began as an encoder's first
+layers, after these had matched all its layers, has first_layers_of, the encoder's name. One whose negatives were drawn
+anew has refresh {"steps", "depth", "teacher" (its name, or None)}. A query encoder whose documents another model
+embeds has document_tower {"name", "layers", "parameters"} and query_cost {"query", "document" (milliseconds of a query
+by either), "hardware"}.
 """
 
 import json

@@ -150,13 +150,13 @@ def write(arguments: RetrieverArguments, judged: Judged, line: str) -> None:
     text = measure.results_table(judged.cells, judged.is_judged)
     queries = len(next(iter(judged.evaluations[judged.task].values())).per_query)
     heading = measure.describe_queries(arguments, queries)
-    print(f"\n{heading}\n\n{text}\n\n{line}\n")
-    write_text(arguments.folder / TABLE, f"{text}\n\n{heading}. {line}\n")
+    speeds = {} if arguments.layers is None else measure_speeds(arguments, judged.lists)
+    end = "\n\nA document takes {student:.2g} s to embed, at the start {start:.2g} s.\n" if speeds else "\n"
+    print(f"\n{heading}\n\n{text}\n\n{line}{end.format(**speeds)}")
+    write_text(arguments.folder / TABLE, f"{text}\n\n{heading}. {line}{end.format(**speeds)}")
     verdict = {"line": line, "is_better": judged.gain.is_better, "difference": asdict(judged.gain)}
     verdict |= {"chosen": judged.best.name, "queries": queries, "is_judged": judged.is_judged, "values": values}
-    if arguments.layers is not None:
-        verdict["seconds_per_text"] = speeds = measure_speeds(arguments, judged.lists)
-        print("A document takes {student:.2g} s to embed, at the start {start:.2g} s.\n".format(**speeds))
+    verdict |= {"seconds_per_text": speeds} if speeds else {}
     teachers = {trial.name: trial.teacher for trial in judged.trained if trial.teacher}
     write_json(arguments.folder / VERDICT, verdict | ({"taught_by": teachers} if teachers else {}))
 

@@ -222,7 +222,9 @@ def best_trial(arguments: RetrieverArguments, trained: list[Trial]) -> Trial:
 
 def publish(arguments: RetrieverArguments, student: Trial, folder: Path, judged: bool = False) -> None:
     """Write the published folder of a student, with the figures of the verdict if it is judged."""
-    teacher = {"teacher": f"{student.teacher}, of the same start"} if student.teacher else {}
+    values = {"teacher": f"{student.teacher}, of the same start"} if student.teacher else {}
+    if arguments.layers is not None and student != trials.FIRST_LAYERS:
+        values["first_layers_of"] = arguments.base_model or Path(arguments.encoder).name
     files = {"table": arguments.folder / verdict.TABLE, "metrics": arguments.folder / verdict.METRICS}
     build_folder(
         arguments.student(student.name),
@@ -231,7 +233,7 @@ def publish(arguments: RetrieverArguments, student: Trial, folder: Path, judged:
         license=arguments.license,
         language=arguments.language,
         base_model=arguments.base_model,
-        **teacher,
+        **values,
         **{name: file for name, file in files.items() if judged and file.is_file()},
     )
 

@@ -69,6 +69,11 @@ def test_the_verdict_and_the_page_say_what_the_student_is_and_how_fast(world, li
     verdict = json.loads((world / "out" / "verdict.json").read_text(encoding="utf-8"))
     assert verdict["seconds_per_text"]["student"] < verdict["seconds_per_text"]["start"]
     assert any(line.startswith("A document takes ") for line in lines)
+    card = (world / "out" / "model" / "README.md").read_text(encoding="utf-8")
+    assert "It began as the first 1 layers of encoder, which had been trained to embed" in card
+    assert "A document takes " in card
+    first = (world / "out" / "starts" / "first_layers" / "README.md").read_text(encoding="utf-8")
+    assert "Its embeddings were trained to match those of start" in first and "It began as" not in first
     page = (world / "out" / "report.html").read_text(encoding="utf-8")
     assert ": its first 1 layers, which learned to embed as all of them do" in page
 
