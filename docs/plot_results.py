@@ -3,7 +3,7 @@
     python docs/plot_results.py
 
 docs/retrievers.png shows what make_retriever.py made of an encoder, docs/results/overview.png the studies on Python
-documentation, and docs/results/small.png those of the smallest scale. A line is the 95% bootstrap interval over
+documentation and on whole paragraphs, and docs/results/small.png those of the smallest scale. A line is the 95% bootstrap interval over
 queries, a point the mean, over seeds where there are several.
 """
 
@@ -50,6 +50,16 @@ WHOLE = [
     ("labels", "pydocs/start", "Labels", PLAIN),
     ("softmax CE", "pydocs/start", "Softmax CE", PLAIN),
     ("softmax CE and labels", "pydocs/start", "Softmax CE and labels", PLAIN),
+]
+PARAGRAPHS = [
+    ("labels", "medium/matched", "labels", PLAIN),
+    ("softmax CE", "medium/matched", "softmax CE", PLAIN),
+    ("the whole encoder, not trained", "medium/matched", "the whole encoder", "0.5"),
+    ("matched to the whole encoder", "medium/matched", "matched", MATCHED),
+    ("matched, then labels", "medium/matched", "matched, then labels", MATCHED),
+    ("matched, then margin MSE", "medium/matched", "matched, then margin MSE", MATCHED),
+    ("matched, then M3SE", "medium/matched", "matched, then M3SE", MATCHED),
+    ("matched, then softmax CE", "medium/matched", "matched, then softmax CE", MATCHED),
 ]
 SEARCH = [
     ("labels", "table12", "DE one-hot", PLAIN),
@@ -134,6 +144,15 @@ def draw_documentation(axes: Axes, rows: list[tuple[str, str, str, str]], title:
     axes.set_xlabel("MRR@10 of re-ranking, 2,000 held-out queries")
 
 
+def draw_paragraphs(axes: Axes) -> None:
+    """Draw students that read whole paragraphs beside their teacher and BM25."""
+    draw_rows(axes, PARAGRAPHS, "rerank MRR@10")
+    draw_reference(axes, "medium/matched", "BM25", "BM25", "rerank MRR@10")
+    draw_reference(axes, "medium/matched", "CA", "teacher", "rerank MRR@10")
+    axes.set_title("Three layers, Natural Questions")
+    axes.set_xlabel("MRR@10 of re-ranking, 1,360 test queries")
+
+
 def draw_search(axes: Axes) -> None:
     """Draw how well dual encoders search all paragraphs, with and without added negatives."""
     draw_rows(axes, SEARCH, "retrieval MRR@10")
@@ -161,9 +180,11 @@ def main(folder: Path = DOCS) -> None:
     figure, axes = plt.subplots(figsize=(8, 3.9), layout="constrained")
     draw_retrievers(axes)
     save(figure, folder / "retrievers.png")
-    figure, (losses, whole) = plt.subplots(1, 2, figsize=(12, 4.6), sharex=True, layout="constrained")
-    draw_documentation(losses, LOSSES, "Three layers of the encoder")
-    draw_documentation(whole, WHOLE, "The whole encoder")
+    figure, (losses, whole, paragraphs) = plt.subplots(1, 3, figsize=(17, 4.6), layout="constrained")
+    whole.sharex(losses)
+    draw_documentation(losses, LOSSES, "Three layers, Python documentation")
+    draw_documentation(whole, WHOLE, "The whole encoder, Python documentation")
+    draw_paragraphs(paragraphs)
     save(figure, folder / "results" / "overview.png")
     figure, (reranking, search) = plt.subplots(1, 2, figsize=(12, 3.8), layout="constrained")
     draw_reranking(reranking)
