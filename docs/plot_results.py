@@ -3,8 +3,8 @@
     python docs/plot_results.py
 
 docs/retrievers.png shows what make_retriever.py made of an encoder, docs/results/overview.png the studies on Python
-documentation and on whole paragraphs, and docs/results/small.png those of the smallest scale. A line is the 95% bootstrap interval over
-queries, a point the mean, over seeds where there are several.
+documentation and on whole paragraphs, and docs/results/small.png those of the smallest scale. A line is the 95%
+bootstrap interval over queries, a point the mean, over seeds where there are several.
 """
 
 import json
@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 DOCS = Path(__file__).parent
 PLAIN, ADDED, COLBERT = "#0072B2", "#D55E00", "#009E73"
 MATCHED = COLBERT  # which another picture shows
-HELD_OUT = "held_out MRR@10"
+HELD_OUT, RERANKED = "held_out MRR@10", "rerank MRR@10"
 # (label, report of a retriever), from top to bottom; the systems of its table by the beginning of their name.
 RETRIEVERS = [
     ("Python documentation", "pydocs"),
@@ -135,22 +135,13 @@ def draw_retrievers(axes: Axes) -> None:
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
 
 
-def draw_documentation(axes: Axes, rows: list[tuple[str, str, str, str]], title: str) -> None:
-    """Draw students of Python documentation beside their teacher and BM25."""
-    draw_rows(axes, rows, HELD_OUT)
-    draw_reference(axes, "pydocs/table1", "BM25", "BM25", HELD_OUT)
-    draw_reference(axes, "pydocs/table1", "CA", "teacher", HELD_OUT)
+def draw_students(axes: Axes, rows: list[tuple[str, str, str, str]], study: str, measure: str, title: str) -> None:
+    """Draw students beside BM25 and the teacher, which both are rows of a study."""
+    draw_rows(axes, rows, measure)
+    draw_reference(axes, study, "BM25", "BM25", measure)
+    draw_reference(axes, study, "CA", "teacher", measure)
     axes.set_title(title)
-    axes.set_xlabel("MRR@10 of re-ranking, 2,000 held-out queries")
-
-
-def draw_paragraphs(axes: Axes) -> None:
-    """Draw students that read whole paragraphs beside their teacher and BM25."""
-    draw_rows(axes, PARAGRAPHS, "rerank MRR@10")
-    draw_reference(axes, "medium/matched", "BM25", "BM25", "rerank MRR@10")
-    draw_reference(axes, "medium/matched", "CA", "teacher", "rerank MRR@10")
-    axes.set_title("Three layers, Natural Questions")
-    axes.set_xlabel("MRR@10 of re-ranking, 1,360 test queries")
+    axes.set_xlabel("MRR@10 of re-ranking BM25's best 20")
 
 
 def draw_search(axes: Axes) -> None:
@@ -158,15 +149,6 @@ def draw_search(axes: Axes) -> None:
     draw_rows(axes, SEARCH, "retrieval MRR@10")
     draw_reference(axes, "table12", "BM25", "BM25", "retrieval MRR@10")
     axes.set_title("Searching all 31,238 paragraphs")
-    axes.set_xlabel("MRR@10")
-
-
-def draw_reranking(axes: Axes) -> None:
-    """Draw how well students order the best 20 of BM25, beside their teacher and BM25 itself."""
-    draw_rows(axes, RERANKING, "rerank MRR@10")
-    draw_reference(axes, "table12", "BM25", "BM25", "rerank MRR@10")
-    draw_reference(axes, "table12", "CA", "teacher", "rerank MRR@10")
-    axes.set_title("Re-ranking the best 20 of BM25")
     axes.set_xlabel("MRR@10")
 
 
@@ -182,12 +164,12 @@ def main(folder: Path = DOCS) -> None:
     save(figure, folder / "retrievers.png")
     figure, (losses, whole, paragraphs) = plt.subplots(1, 3, figsize=(17, 4.6), layout="constrained")
     whole.sharex(losses)
-    draw_documentation(losses, LOSSES, "Three layers, Python documentation")
-    draw_documentation(whole, WHOLE, "The whole encoder, Python documentation")
-    draw_paragraphs(paragraphs)
+    draw_students(losses, LOSSES, "pydocs/table1", HELD_OUT, "Three layers, Python documentation")
+    draw_students(whole, WHOLE, "pydocs/table1", HELD_OUT, "The whole encoder, Python documentation")
+    draw_students(paragraphs, PARAGRAPHS, "medium/matched", RERANKED, "Three layers, Natural Questions")
     save(figure, folder / "results" / "overview.png")
     figure, (reranking, search) = plt.subplots(1, 2, figsize=(12, 3.8), layout="constrained")
-    draw_reranking(reranking)
+    draw_students(reranking, RERANKING, "table12", RERANKED, "Two layers, Natural Questions")
     draw_search(search)
     save(figure, folder / "results" / "small.png")
 
