@@ -39,7 +39,7 @@ def make_parser() -> HfArgumentParser:
 
 def main(arguments: EncodingArguments) -> None:
     """Embed this process's share of the shards that are missing."""
-    from m3se.run_scripts.work.backends import compile_searcher, load_searcher
+    from m3se.run_scripts.work.models import compile_searcher, load_searcher
     from m3se.trainers.data import read_documents
     from m3se.trainers.processes import connect_processes
     from m3se.trainers.retrieval.scorers import ColBERTScorer

@@ -40,6 +40,11 @@ class EvaluationArguments(CandidateArguments, BackendArguments, StoreArguments, 
     index: str | None = option("FAISS factory string such as IVF4096,PQ64 (default: exact search).")
     probes: int | None = option("Cells of an IVF index that are looked at.")
     baseline: str | None = option("Row that the others are tested against (default: the first model).")
+    mean_weights: list[float] = option(
+        "Also measure the mean of all rows' scores, standardised within each list, with a weight for each row (BM25's "
+        "first, 0 leaves a row out): whether several together would be a better teacher.",
+        list,
+    )
     pooling: str | None = option("cls, mean or last (token), for those that are bare encoders.")
     template: str | None = option("Prompt of those that are language models: a built-in name or a file.")
 

@@ -82,8 +82,8 @@ def delete(arguments: IndexArguments) -> None:
 
 def put(arguments: IndexArguments) -> None:
     """Embed and put the documents that the database lacks."""
-    from m3se.run_scripts.work.backends import compile_searcher, load_searcher
     from m3se.run_scripts.work.encodings import open_encoding
+    from m3se.run_scripts.work.models import compile_searcher, load_searcher
     from m3se.trainers.backends.choice import INT8
     from m3se.trainers.data.readers.read_data import read_corpus, read_documents
     from m3se.trainers.stores.document_store import create_store

@@ -97,8 +97,8 @@ class ScoringArguments(ListArguments, BackendArguments):
 
     output: str = option("Folder for the annotated ranking lists.", REQUIRED)
     teacher: list[str] = option(
-        "What ranks: folders or Hub ids of models, a folder of train_teacher.py --folds, or files of scores by ids, "
-        "such as TREC runs; several: the mean of their scores; none: the scores that the data or --candidates bring.",
+        "What ranks: folders or Hub ids of models, a folder of train_teacher.py --folds, files of scores by ids (TREC "
+        "runs), or bm25; several: the mean of their scores; none: the scores that the data or --candidates bring.",
         list,
     )
     teacher_template: str | None = option(

@@ -13,7 +13,7 @@ from m3se.run_scripts.demo import DemoArguments
 from m3se.run_scripts.demo_page.comparing import TEACHER, Comparison, Judged, System, Teacher
 from m3se.run_scripts.retriever.options import BM25, START
 from m3se.run_scripts.work.encodings import TokenSearch, check_two_stages
-from m3se.run_scripts.work.evaluate import check_models, load
+from m3se.run_scripts.work.models import check_models, load
 from m3se.trainers.data import BM25Index, DocumentTable, read_data, read_documents
 from m3se.trainers.data.bm25 import word_matcher
 from m3se.trainers.data.readers.read_data import has_split

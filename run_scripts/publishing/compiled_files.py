@@ -7,8 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from m3se.run_scripts.cli.arguments import CandidateArguments
-from m3se.run_scripts.work.backends import COMPARED, compile_ranker
 from m3se.run_scripts.work.candidates import find_candidates
+from m3se.run_scripts.work.models import COMPARED, compile_ranker
 from m3se.trainers.backends.choice import INT8, Backend, choose_backend
 from m3se.trainers.backends.samples import HALF
 from m3se.trainers.errors import InputError

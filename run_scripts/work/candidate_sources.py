@@ -93,6 +93,10 @@ def open_source(
         return OwnCandidates(collection)
     if name not in KINDS:
         return RunFile(name, collection, arguments.allow_missing)
+    return candidate_source(collection, name, arguments.cache_dir, arguments.seed, **bm25_parameters(arguments))
+
+
+def bm25_parameters(arguments: ListArguments) -> dict:
+    """Return the settings of BM25 among the options, as `BM25Index.build` takes them."""
     stemmer = None if arguments.bm25_stemmer == "none" else arguments.bm25_stemmer
-    bm25 = {"k1": arguments.bm25_k1, "b": arguments.bm25_b, "stemmer": stemmer, "tokenizer": arguments.bm25_tokenizer}
-    return candidate_source(collection, name, arguments.cache_dir, arguments.seed, **bm25)
+    return {"k1": arguments.bm25_k1, "b": arguments.bm25_b, "stemmer": stemmer, "tokenizer": arguments.bm25_tokenizer}

@@ -10,7 +10,7 @@ from m3se.run_scripts.diagnose import DiagnosisArguments
 from m3se.run_scripts.diagnosis import sections
 from m3se.run_scripts.diagnosis.report import Report
 from m3se.run_scripts.work.candidates import find_candidates
-from m3se.run_scripts.work.evaluate import check_models, load
+from m3se.run_scripts.work.models import check_models, load
 from m3se.trainers.data import hash_subset, lists_relevant_from
 from m3se.trainers.diagnostics import quantities as diagnostics
 from m3se.trainers.diagnostics.scored_lists import ScoredLists, scored_lists

@@ -1,16 +1,16 @@
 """Rankers measured: re-ranking the same candidate lists, or searching a whole collection."""
 
 import logging
+import math
 import re
 import time
 from collections import Counter
 from itertools import chain
 from pathlib import Path
 
-import torch
+import numpy as np
 
 from m3se.run_scripts.evaluate import EvaluationArguments
-from m3se.run_scripts.work.backends import COMPARED, compile_ranker, describe_int8
 from m3se.run_scripts.work.candidates import (
     NAMED,
     build_bm25,
@@ -20,37 +20,38 @@ from m3se.run_scripts.work.candidates import (
     open_collection,
 )
 from m3se.run_scripts.work.encodings import TokenSearch, check_two_stages
+from m3se.run_scripts.work.models import COMPARED, check_models, compile_ranker, describe_int8, load
 from m3se.trainers.backends.choice import choose_backend
 from m3se.trainers.backends.samples import HALF
 from m3se.trainers.data import Collection, RankingLists
 from m3se.trainers.data.candidates import identical_ids, ranked_candidates
 from m3se.trainers.data.lists import make_row
 from m3se.trainers.data.schema import ROW_FEATURES
-from m3se.trainers.devices import choose_dtype
 from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.report import System, markdown_table, write_system
-from m3se.trainers.evaluation.reranking import run_from_scores
+from m3se.trainers.evaluation.reranking import Candidates, run_from_scores
 from m3se.trainers.evaluation.run_metrics import MEASURES, Evaluation, Qrels, check_measures, evaluate_run
 from m3se.trainers.evaluation.runs import Run, check_collection, check_ids, without_identical
 from m3se.trainers.evaluation.significance import compare
 from m3se.trainers.models.model_info import ModelInfo
 from m3se.trainers.retrieval.encode_collection import cached_encoding, complete_encoding
 from m3se.trainers.retrieval.faiss_index import new_index
-from m3se.trainers.retrieval.loading import EMBEDDERS, check_kind, load_scorer
-from m3se.trainers.retrieval.scorers import ColBERTScorer, DenseScorer, PairwiseScorer, Scorer
+from m3se.trainers.retrieval.loading import EMBEDDERS
+from m3se.trainers.retrieval.scorers import ColBERTScorer, DenseScorer, Scorer
 from m3se.trainers.retrieval.search import encoded_scores, retrieve, retrieve_by_index, retrieve_by_scoring
 from m3se.trainers.storage.arrow import write_rows
 from m3se.trainers.storage.atomic import refuse_unwritable, write_text
 from m3se.trainers.stores.connection import check_store
 from m3se.trainers.stores.document_store import EXACT, open_store
 from m3se.trainers.stores.searching import retrieve_from_store
+from m3se.trainers.teacher.annotate import list_sizes
 from m3se.trainers.teacher.cross_fitting import fold_folders
-from m3se.trainers.teacher.loading import load_teacher
-from m3se.trainers.teacher.templates import judges
+from m3se.trainers.teacher.ensembles import combine
 
 
 logger = logging.getLogger(__name__)
 
+MEAN = "mean"  # the row of --mean_weights
 DEPTH = 20  # BM25 candidates of a query that int8 is measured on
 
 
@@ -89,11 +90,27 @@ def reranked(arguments: EvaluationArguments) -> tuple[list[System], dict]:
         scores, measured = score_lists(scorer, candidates.lists, arguments.cache_dir)
         run_ = run_from_scores(candidates.lists, scores)
         systems.append(System(name, model, run_, evaluated(arguments, run_, candidates.qrels), measured | facts))
+    if arguments.mean_weights:
+        systems.append(mean_system(arguments, candidates, systems))
     setting = {"data": Path(arguments.data).name, "split": arguments.split, "candidates": candidates.name}
     if is_folder(arguments.candidates):  # lists know of no split
         setting |= {"data": Path(arguments.candidates).name, "split": None}
     setting |= {"candidate_recall": candidates.recall, "depth": candidates.depth, "dtype": arguments.dtype}
     return systems, setting | left_out(candidates.identical)
+
+
+def mean_system(arguments: EvaluationArguments, candidates: Candidates, systems: list[System]) -> System:
+    """Measure the mean of the systems' scores, standardised within each list, with the weights of the options."""
+    rows, columns = candidates.lists.rows, []
+    for system in systems:
+        scores = [list(map(system.run[row["query_id"]].__getitem__, row["document_ids"])) for row in rows]
+        columns.append(np.concatenate(scores))
+    sizes = list_sizes(rows)
+    means, _ = combine(columns, [system.name for system in systems], sizes, arguments.mean_weights)
+    run_ = run_from_scores(candidates.lists, [part.tolist() for part in np.split(means, np.cumsum(sizes)[:-1])])
+    names = (system.name for system in systems)
+    facts = {"mean_of": dict(zip(names, arguments.mean_weights, strict=True))}
+    return System(MEAN, MEAN, run_, evaluated(arguments, run_, candidates.qrels), facts)
 
 
 def score_lists(scorer: Scorer, lists: RankingLists, cache_dir: str) -> tuple[list[list[float]], dict]:
@@ -201,6 +218,7 @@ def check(arguments: EvaluationArguments) -> None:
         raise InputError(f"--baseline: no row is called {arguments.baseline!r}; there are {', '.join(rows)}")
     if arguments.qrels and is_folder(arguments.candidates):
         raise InputError("--qrels: ranking lists are judged by their own labels")
+    check_mean(arguments, len(rows))
     check_measures(arguments.metrics, arguments.relevance_level)
     refuse_unwritable(Path(arguments.output))
     backend = choose_backend(arguments.backend, arguments.dtype)
@@ -208,6 +226,21 @@ def check(arguments: EvaluationArguments) -> None:
         raise InputError("--backend: the folds of a teacher are computed by torch only")
     models = check_models(arguments.model, backend.loaded_dtype, arguments.pooling, arguments.template)
     check_index(arguments, models)
+
+
+def check_mean(arguments: EvaluationArguments, rows: int) -> None:
+    """Raise InputError for weights of a mean that are not one for each of the rows, or of a search."""
+    weights = arguments.mean_weights
+    if not weights:
+        return
+    if arguments.retrieve:
+        raise InputError("--mean_weights: for re-ranking, where all rows score the same documents; not for --retrieve")
+    if len(weights) != rows or not all(0 <= weight < math.inf for weight in weights) or sum(map(bool, weights)) < 2:
+        names = ", ".join([*first_row(arguments), *row_names(arguments)])
+        got = " ".join(f"{weight:g}" for weight in weights)
+        raise InputError(
+            f"--mean_weights: expected a number for each of {names}, two of them above 0 at least, got {got}"
+        )
 
 
 def check_index(arguments: EvaluationArguments, models: list[ModelInfo]) -> None:
@@ -234,45 +267,13 @@ def check_database(arguments: EvaluationArguments, models: list[ModelInfo]) -> N
     check_store(arguments.store)
 
 
-def check_models(models: list[str], dtype: str, pooling: str | None, template: str | None = None) -> list[ModelInfo]:
-    """Read what each model is. Raises InputError, as far as files tell, for one that cannot be loaded."""
-    choose_dtype(dtype, "cpu")
-    folders = chain.from_iterable(fold_folders(model) or [model] for model in models)
-    infos = list(map(ModelInfo.read, folders))
-    for info in infos:
-        check_kind(info, own_pooling(info, pooling, template), template)
-    if template is not None and not any(info.generates for info in infos):
-        raise InputError("--template is for language models; none of these models is one")
-    if pooling is not None and all(info.kind != "encoder" for info in infos):
-        raise InputError("--pooling is for bare encoders; each of these models has its own")
-    return infos
-
-
-def load(
-    model: str, dtype: str, pooling: str | None, template: str | None = None, device: torch.device | None = None
-) -> Scorer:
-    """Load a scorer, passing `pooling` only to a bare encoder; the folds of a teacher score as one.
-
-    Args:
-        model, dtype, pooling, template, device: those of `load_scorer`.
-    """
-    if fold_folders(model):
-        return PairwiseScorer(load_teacher(model, dtype, device=device))
-    info = ModelInfo.read(model)
-    return load_scorer(info, dtype, own_pooling(info, pooling, template), device, template)
-
-
-def own_pooling(info: ModelInfo, pooling: str | None, template: str | None = None) -> str | None:
-    """Return the pooling for a bare encoder, None for a model that has one or reads both texts at once."""
-    return pooling if info.kind == "encoder" and not judges(info, template) else None
-
-
 def row_names(arguments: EvaluationArguments) -> list[str]:
     """Return one name per model. Raises InputError when two rows of the table would share one."""
     if arguments.name and len(arguments.name) != len(arguments.model):
         raise InputError(f"--name: {len(arguments.name)} names for {len(arguments.model)} models")
     names = arguments.name or [Path(model).name for model in arguments.model]
-    rows = Counter(map(folder_name, [*names, *first_row(arguments)]))
+    others = [*first_row(arguments), *([MEAN] if arguments.mean_weights else [])]
+    rows = Counter(map(folder_name, [*names, *others]))
     for name in names:
         if rows[folder_name(name)] > 1:
             raise InputError(f"--name: {name!r} would stand for two rows of the table; give each model its own name")

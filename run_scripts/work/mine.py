@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from m3se.run_scripts.mine import MiningArguments
-from m3se.run_scripts.work.backends import compile_searcher, load_searcher
 from m3se.run_scripts.work.encodings import open_encoding
 from m3se.run_scripts.work.list_making import filter_table, score_filters
+from m3se.run_scripts.work.models import compile_searcher, load_searcher
 from m3se.trainers.data import Collection, RankingLists, ScoreFilters, mine_negatives, read_data, relevant_from
 from m3se.trainers.data.candidates import identical_ids
 from m3se.trainers.data.lists import make_row

@@ -7,6 +7,7 @@ from itertools import chain
 from pathlib import Path
 
 from m3se.run_scripts.score_with_teacher import ScoringArguments
+from m3se.run_scripts.work.candidate_sources import bm25_parameters
 from m3se.run_scripts.work.list_making import choose_scored, prepare_lists
 from m3se.trainers.backends.choice import Backend, choose_backend
 from m3se.trainers.backends.compiling import refuse_other_kinds
@@ -23,6 +24,7 @@ from m3se.trainers.teacher.annotate import ProcessShare, Teacher, annotate, chec
 from m3se.trainers.teacher.calibration import Calibration, calibrate
 from m3se.trainers.teacher.cross_fitting import log_trained
 from m3se.trainers.teacher.ensembles import check_weights
+from m3se.trainers.teacher.list_teachers import BM25Teacher
 from m3se.trainers.teacher.loading import load_teacher
 from m3se.trainers.teacher.temperature import describe_meanings
 
@@ -73,7 +75,10 @@ def load_teachers(arguments: ScoringArguments, backend: Backend) -> list[Teacher
     """
     options = backend.loaded_dtype, arguments.query_length, arguments.document_length
     options += arguments.teacher_template, arguments.rank_targets, backend.device
-    teachers = [load_teacher(name, *options) for name in arguments.teacher]
+    teachers: list[Teacher] = []
+    for name in arguments.teacher:
+        is_bm25 = name == BM25Teacher.name
+        teachers.append(make_bm25(arguments) if is_bm25 else load_teacher(name, *options))
     kinds = {teacher.kind for teacher in teachers}
     if arguments.teacher_template and "judge" not in kinds:
         raise InputError("--teacher_template is for language models; no --teacher is one")
@@ -87,6 +92,11 @@ def load_teachers(arguments: ScoringArguments, backend: Backend) -> list[Teacher
     elif arguments.data == "pydocs":
         raise InputError("--teacher: expected a model or a run; only data that brings teacher scores needs none")
     return teachers
+
+
+def make_bm25(arguments: ScoringArguments) -> BM25Teacher:
+    """Make BM25 a teacher, with the settings that it finds candidates by."""
+    return BM25Teacher(arguments.cache_dir, **bm25_parameters(arguments))
 
 
 def check_output(output: Path) -> None:

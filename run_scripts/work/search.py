@@ -6,8 +6,8 @@ from dataclasses import replace
 from functools import partial
 
 from m3se.run_scripts.search import SearchArguments, is_plain, show
-from m3se.run_scripts.work.backends import compile_searcher, load_searcher
 from m3se.run_scripts.work.encodings import BM25, TokenSearch, check_two_stages, open_encoding
+from m3se.run_scripts.work.models import compile_searcher, load_searcher
 from m3se.trainers.backends.choice import INT8
 from m3se.trainers.data import DocumentTable, read_documents
 from m3se.trainers.evaluation.runs import Run

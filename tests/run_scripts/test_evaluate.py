@@ -1,12 +1,13 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from m3se.run_scripts import encode
 from m3se.run_scripts.cli.app import parse
 from m3se.run_scripts.evaluate import main, make_parser
-from m3se.run_scripts.work import evaluate as evaluate_script
+from m3se.run_scripts.work import models as models_script
 from m3se.trainers.data import ROW_FEATURES, DocumentTable, RankingLists
 from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.run_metrics import evaluate_run
@@ -77,6 +78,36 @@ def test_a_single_model_leaves_its_files_in_the_output_folder_itself(models, bei
     assert {"MRR@10", "nDCG@10", "Recall@100", "queries", "ties", "candidate_recall"} <= metrics.keys()
     assert metrics["model"] == models[1]
     assert evaluate_run(read_run(output / "run.trec"), tiny.QRELS).values["MRR@10"] == metrics["MRR@10"]
+
+
+def test_the_mean_of_all_rows_is_measured_like_a_row(models, beir, tmp_path):
+    arguments = ["--model", *models, "--data", beir, "--depth", 3, "--dtype", "float32", "--mean_weights", 1, 0, 2]
+    bm25, _, student, mean = evaluate(*arguments, "--output", tmp_path)
+    assert mean.name == "mean"
+    for query, scores in mean.run.items():
+        columns = [np.array([run[query][document] for document in scores]) for run in (bm25.run, student.run)]
+        first, second = ((column - column.mean()) / (column.std() or 1) for column in columns)
+        assert list(scores.values()) == pytest.approx((first + 2 * second) / 3, abs=1e-5)
+    assert mean.evaluation.values == evaluate_run(mean.run, tiny.QRELS).values
+    metrics = json.loads((tmp_path / "mean" / "metrics.json").read_text())
+    assert metrics["mean_of"] == {"BM25": 1, Path(models[0]).name: 0, Path(models[1]).name: 2}
+    assert "| mean " in (tmp_path / "table.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--mean_weights", 1, 1], "expected a number for each of BM25, teacher, student"),
+        (["--mean_weights", 1, -1, 1], "got 1 -1 1"),
+        (["--mean_weights", 0, 0, 1], "two of them above 0"),
+        (["--mean_weights", 1, 1, "nan"], "got 1 1 nan"),
+        (["--mean_weights", 1, 1, 1, "--retrieve"], "not for --retrieve"),
+        (["--mean_weights", 1, 1, 1, "--name", "mean", "other"], "two rows of the table"),
+    ],
+)
+def test_weights_that_make_no_mean_are_refused(models, beir, tmp_path, flags, message):
+    with pytest.raises(InputError, match=message):
+        evaluate("--model", *models, "--data", beir, "--output", tmp_path, *flags)
 
 
 def test_binary_measures_start_at_the_relevance_level_and_the_table_says_so(beir, tmp_path):
@@ -208,7 +239,7 @@ def test_ids_that_no_run_file_can_hold_are_named_before_a_model_is_loaded(models
     beir = Path(tiny.write_beir(tmp_path / "words"))
     for path in (beir / "corpus.jsonl", beir / "qrels" / "test.tsv"):
         path.write_text(path.read_text().replace("d4", "d 4"))
-    monkeypatch.setattr(evaluate_script, "load_scorer", None)
+    monkeypatch.setattr(models_script, "load_scorer", None)
     with pytest.raises(InputError, match="document id 'd 4' cannot be written to a TREC run file"):
         evaluate("--model", models[1], "--data", beir, "--output", tmp_path / "out", *options)
 

@@ -27,7 +27,7 @@ from m3se.run_scripts.retriever.trials import TRIALS, best_value, find
 from m3se.run_scripts.work import make_retriever
 from m3se.trainers.data import BM25Index, RankingLists
 from m3se.trainers.evaluation.run_metrics import evaluate_run
-from m3se.trainers.teacher.run_teacher import read_scores
+from m3se.trainers.teacher.list_teachers import read_scores
 from tests.reliability.forked import Run
 from tests.run_scripts.retriever_world import NAMESAKE, options, write, write_world
 from tests.worlds import small_world

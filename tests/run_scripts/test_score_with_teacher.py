@@ -7,7 +7,7 @@ import pytest
 
 from m3se.run_scripts import score_with_teacher
 from m3se.run_scripts.cli.app import run
-from m3se.trainers.data import RankingLists
+from m3se.trainers.data import BM25Index, RankingLists, read_data
 from m3se.trainers.teacher.pair_scorer import PairScorer
 from tests.worlds.teachers import TEXT, save_classifier, save_cross_encoder, tiny_lists
 
@@ -216,3 +216,30 @@ def test_a_constant_teacher_is_refused_and_leaves_no_output(script, tmp_path):
     assert status == 2
     assert "makes the same of two different texts" in errors
     assert not (tmp_path / "out").exists()
+
+
+def test_bm25_is_a_teacher_and_averages_with_a_model(script, beir, teacher, tmp_path):
+    flags = ("--data", beir, "--documents_per_query", 5, "--depth", 10, "--dtype", "float32", "--bm25_k1", 1.5)
+    assert script("--teacher", "bm25", *flags, "--output", tmp_path / "alone")[0] == 0
+    alone = RankingLists.load(tmp_path / "alone")
+    index = BM25Index.build(read_data(str(beir), "train", tmp_path / "c").documents, k1=1.5)
+    for row in alone.rows:
+        expected = dict(zip(*(found[0] for found in index.search([row["query"]], 12)), strict=True))
+        scored = dict(zip(row["document_ids"], row["teacher_scores"], strict=True))
+        assert scored == pytest.approx({document: expected.get(document, 0.0) for document in scored})
+    assert script("--teacher", teacher, "bm25", *flags, "--output", tmp_path / "both")[0] == 0
+    both = RankingLists.load(tmp_path / "both")
+    assert both.rows["teacher_scores_1"][:] == alone.rows["teacher_scores"][:]
+    assert "standardised" in both.report["teacher_combination"]
+    assert both.report["teachers"][1]["name"] == "bm25"
+    for row in both.rows:
+        columns = np.array([row["teacher_scores_0"], row["teacher_scores_1"]], dtype=np.float64)
+        deviations = columns.std(axis=1, keepdims=True)
+        expected = ((columns - columns.mean(axis=1, keepdims=True)) / np.where(deviations, deviations, 1)).mean(axis=0)
+        np.testing.assert_allclose(row["teacher_scores"], expected, atol=1e-5)
+
+
+def test_bm25_given_twice_is_refused(script, beir, tmp_path):
+    status, _, said = script("--teacher", "bm25", "bm25", "--data", beir, "--output", tmp_path / "out")
+    assert status != 0
+    assert "bm25 is given twice" in f"{status} {said}"

@@ -11,8 +11,8 @@ from m3se.trainers.data import RankingLists
 from m3se.trainers.retrieval.scorers import PairwiseScorer, Scorer
 from m3se.trainers.teacher.annotate import Teacher, short_name
 from m3se.trainers.teacher.cross_fitting import CrossFitted
+from m3se.trainers.teacher.list_teachers import ListTeacher
 from m3se.trainers.teacher.loading import EmbeddingTeacher
-from m3se.trainers.teacher.run_teacher import RunTeacher
 
 
 logger = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 def compile_teachers(
     teachers: Sequence[Teacher], backend: Backend, lists: RankingLists, cache_dir: str | Path
 ) -> None:
-    """Let the backend compute every model among the teachers; runs stay as they are.
+    """Let the backend compute every model among the teachers; runs and BM25 stay as they are.
 
     With int8 each is calibrated on some of the lists and compared with float32 on others. The log and the report of
     the scored lists say how far scores and their margins moved.
@@ -50,8 +50,8 @@ def compile_teachers(
 
 
 def member_scorers(teacher: Teacher) -> list[Scorer]:
-    """Return the scorers of the models that a teacher is made of; none for a run."""
-    if isinstance(teacher, RunTeacher):
+    """Return the scorers of the models that a teacher is made of; none for runs and BM25."""
+    if isinstance(teacher, ListTeacher):
         return []
     if isinstance(teacher, EmbeddingTeacher):
         return [teacher.scorer]

@@ -11,8 +11,8 @@ from m3se.trainers.data import RankingLists
 from m3se.trainers.errors import InputError
 from m3se.trainers.refreshing.drawing import find_identical, relevant_documents
 from m3se.trainers.teacher.annotate import Teacher, check_teachers, short_name
+from m3se.trainers.teacher.list_teachers import RunTeacher
 from m3se.trainers.teacher.loading import load_teacher
-from m3se.trainers.teacher.run_teacher import RunTeacher
 
 
 DEPTH = 100  # best documents of the student that negatives are drawn from

@@ -22,8 +22,8 @@ from m3se.trainers.data.schema import RankingLists
 from m3se.trainers.errors import InputError
 from m3se.trainers.teacher.cross_fitting import CrossFitted
 from m3se.trainers.teacher.ensembles import combine
+from m3se.trainers.teacher.list_teachers import ListTeacher
 from m3se.trainers.teacher.pair_scorer import PairScorer
-from m3se.trainers.teacher.run_teacher import RunTeacher
 from m3se.trainers.teacher.score_cache import ScoreCache, ShardWriter, pair_keys
 
 
@@ -33,7 +33,7 @@ BLOCK_PAIRS = 500_000  # pairs whose keys are in memory at a time
 HASHED_AT_ONCE = 10_000  # pairs whose texts are
 SHARD_SECONDS = 30.0
 CONSTANT_PAIRS = 32  # so many different pairs with the same score are no coincidence
-Teacher = PairScorer | CrossFitted | RunTeacher  # or any model with the attributes and `score` of the first
+Teacher = PairScorer | CrossFitted | ListTeacher  # or any model with the attributes and `score` of the first
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def teacher_column(
     Args:
         teacher: the one that scores. The other arguments are those of `annotate`.
     """
-    if isinstance(teacher, RunTeacher):
+    if isinstance(teacher, ListTeacher):
         return teacher.column(lists)
     sizes = list_sizes(lists.rows)
     total, count = np.zeros(int(sizes.sum())), np.zeros(int(sizes.sum()))
@@ -130,10 +130,10 @@ def teacher_column(
 
 
 def scored_parts(teacher: Teacher, lists: RankingLists) -> Iterator[tuple[PairScorer, np.ndarray]]:
-    """Yield the models of a teacher, and the rows [rows] bool that each of them scores; none for a run."""
+    """Yield the models of a teacher, and the rows [rows] bool that each of them scores; none without a model."""
     if isinstance(teacher, CrossFitted):
         yield from teacher.parts(lists.rows["query"][:])
-    elif not isinstance(teacher, RunTeacher):
+    elif not isinstance(teacher, ListTeacher):
         yield teacher, np.ones(len(lists.rows), dtype=bool)
 
 

@@ -15,8 +15,8 @@ from m3se.trainers.retrieval.scorers import TOKEN_EMBEDDED, ColBERTScorer, Dense
 from m3se.trainers.storage.query_hashes import read_query_hashes
 from m3se.trainers.teacher.cross_fitting import CrossFitted, fold_folders
 from m3se.trainers.teacher.judge import Judge
+from m3se.trainers.teacher.list_teachers import RunTeacher
 from m3se.trainers.teacher.pair_scorer import CHUNK_PAIRS, PairScorer
-from m3se.trainers.teacher.run_teacher import RunTeacher
 
 
 class EmbeddingTeacher:

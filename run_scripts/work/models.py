@@ -1,24 +1,65 @@
-"""Models that another library than torch computes, as --backend and --dtype of the commands ask for it."""
+"""Models that commands name: checked, loaded, and computed by the library that --backend asks for."""
 
 import logging
+from itertools import chain
 from pathlib import Path
+
+import torch
 
 from m3se.run_scripts.cli.arguments import EmbedderArguments
 from m3se.trainers.backends.choice import INT8, Backend, choose_backend
 from m3se.trainers.backends.compiling import compile_scorer, refuse_other_kinds
 from m3se.trainers.backends.samples import document_sample, held_out_lists, list_sample
 from m3se.trainers.data import DocumentTable, RankingLists
+from m3se.trainers.devices import choose_dtype
+from m3se.trainers.errors import InputError
 from m3se.trainers.evaluation.reranking import run_from_scores
 from m3se.trainers.evaluation.run_metrics import Qrels, evaluate_run
 from m3se.trainers.models.model_info import ModelInfo
-from m3se.trainers.retrieval.loading import load_embedder, load_scorer
-from m3se.trainers.retrieval.scorers import DenseScorer, Scorer
+from m3se.trainers.retrieval.loading import check_kind, load_embedder, load_scorer
+from m3se.trainers.retrieval.scorers import DenseScorer, PairwiseScorer, Scorer
+from m3se.trainers.teacher.cross_fitting import fold_folders
+from m3se.trainers.teacher.loading import load_teacher
+from m3se.trainers.teacher.templates import judges
 
 
 logger = logging.getLogger(__name__)
 
 MEASURE = "nDCG@10"
 COMPARED = 50  # held-out queries that are ranked in float32 and in int8
+
+
+def check_models(models: list[str], dtype: str, pooling: str | None, template: str | None = None) -> list[ModelInfo]:
+    """Read what each model is. Raises InputError, as far as files tell, for one that cannot be loaded."""
+    choose_dtype(dtype, "cpu")
+    folders = chain.from_iterable(fold_folders(model) or [model] for model in models)
+    infos = list(map(ModelInfo.read, folders))
+    for info in infos:
+        check_kind(info, own_pooling(info, pooling, template), template)
+    if template is not None and not any(info.generates for info in infos):
+        raise InputError("--template is for language models; none of these models is one")
+    if pooling is not None and all(info.kind != "encoder" for info in infos):
+        raise InputError("--pooling is for bare encoders; each of these models has its own")
+    return infos
+
+
+def load(
+    model: str, dtype: str, pooling: str | None, template: str | None = None, device: torch.device | None = None
+) -> Scorer:
+    """Load a scorer, passing `pooling` only to a bare encoder; the folds of a teacher score as one.
+
+    Args:
+        model, dtype, pooling, template, device: those of `load_scorer`.
+    """
+    if fold_folders(model):
+        return PairwiseScorer(load_teacher(model, dtype, device=device))
+    info = ModelInfo.read(model)
+    return load_scorer(info, dtype, own_pooling(info, pooling, template), device, template)
+
+
+def own_pooling(info: ModelInfo, pooling: str | None, template: str | None = None) -> str | None:
+    """Return the pooling for a bare encoder, None for a model that has one or reads both texts at once."""
+    return pooling if info.kind == "encoder" and not judges(info, template) else None
 
 
 def load_searcher(arguments: EmbedderArguments, allow_colbert: bool = False) -> tuple[Scorer, Backend]:
@@ -32,8 +73,8 @@ def load_searcher(arguments: EmbedderArguments, allow_colbert: bool = False) -> 
         InputError: the backend or the model cannot be used, or not together.
     """
     backend, info = choose_backend(arguments.backend, arguments.dtype), ModelInfo.read(arguments.model)
-    load = load_scorer if allow_colbert and info.kind == "colbert" else load_embedder
-    scorer = load(info, backend.loaded_dtype, arguments.pooling, backend.device)
+    loader = load_scorer if allow_colbert and info.kind == "colbert" else load_embedder
+    scorer = loader(info, backend.loaded_dtype, arguments.pooling, backend.device)
     refuse_other_kinds(scorer, backend)
     return scorer, backend
 

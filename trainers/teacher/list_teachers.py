@@ -1,11 +1,14 @@
-"""Teachers that are a file: the scores, or the ranks alone, that any system gave to documents by their ids."""
+"""Teachers without a model: a file of the scores, or of the ranks alone, that any system gave, and BM25."""
 
 import logging
+from abc import ABC, abstractmethod
 from hashlib import blake2b, file_digest
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
+from m3se.trainers.data.bm25 import BM25Index
 from m3se.trainers.data.readers.text_files import read_lines
 from m3se.trainers.data.readers.trec import is_trec_run, parse_score, read_ranked, read_run
 from m3se.trainers.data.schema import RankingLists
@@ -21,7 +24,17 @@ RANK_TARGETS = {
 }
 
 
-class RunTeacher:
+class ListTeacher(ABC):
+    """A teacher that scores the pairs of lists by their ids, all at once: there is no model, and nothing to cache."""
+
+    dtype = None
+
+    @abstractmethod
+    def column(self, lists: RankingLists) -> np.ndarray:
+        """Return the scores of all pairs of the lists, one after the other: [pairs] float32, NaN without a score."""
+
+
+class RunTeacher(ListTeacher):
     """A run as a teacher: scores are joined by the ids of query and document.
 
     Attributes:
@@ -32,7 +45,6 @@ class RunTeacher:
     """
 
     kind = "run"
-    dtype = None
 
     def __init__(self, name: str, rank_targets: str | None = None):
         """Read a run: TREC's six columns, `query document score`, or `query document rank` with `rank_targets`.
@@ -74,6 +86,39 @@ class RunTeacher:
             "teacher %s: %s pairs scored, %s without", self.name, f"{len(column) - unscored:,}", f"{unscored:,}"
         )
         return column
+
+
+class BM25Teacher(ListTeacher):
+    """Lucene's BM25 over the documents that lists come from.
+
+    Attributes:
+        name, kind: "bm25".
+        fingerprint, scale: its parameters.
+        settings: what reports say of it.
+    """
+
+    name = kind = "bm25"
+
+    def __init__(self, cache_dir: str | Path | None = None, **parameters):
+        """Take the parameters of `BM25Index.build`; indexes are kept in `cache_dir`."""
+        self.cache_dir = cache_dir
+        self.parameters = parameters
+        described = " ".join(f"{name} {value}" for name, value in sorted(parameters.items()))
+        self.fingerprint = self.scale = f"{self.name} {described}".strip()
+        self.settings = {"kind": self.kind, **parameters}
+
+    def column(self, lists: RankingLists) -> np.ndarray:
+        """Return the scores of all pairs of the lists, one after the other: [pairs] float32, 0 without a shared word.
+
+        Words are weighed by how many of the documents beside the lists have them: all of a collection, and of a folder
+        of lists those that are in one.
+
+        Raises:
+            InputError: BM25 cannot index the documents.
+        """
+        index = BM25Index.build(lists.documents, cache_dir=self.cache_dir, **self.parameters)
+        scores = index.scores(lists.rows["query"][:], lists.rows["document_ids"][:])
+        return np.fromiter(chain.from_iterable(scores), dtype=np.float32)
 
 
 def rank_scores(path: Path, rule: str) -> dict[str, dict[str, float]]:

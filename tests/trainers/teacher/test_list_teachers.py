@@ -9,7 +9,7 @@ from m3se.trainers.errors import InputError
 from m3se.trainers.storage.arrow import write_rows
 from m3se.trainers.teacher.annotate import annotate
 from m3se.trainers.teacher.calibration import calibrate
-from m3se.trainers.teacher.run_teacher import RunTeacher
+from m3se.trainers.teacher.list_teachers import RunTeacher
 
 
 IDS = {"q1": ["a", "b", "c"], "q2": ["c", "d"]}
