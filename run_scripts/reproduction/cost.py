@@ -2,7 +2,7 @@
 
 import re
 
-from m3se.run_scripts.reproduction.plan import Job
+from m3se.run_scripts.reproduction.jobs import Job
 from m3se.run_scripts.reproduction.study import Scale
 
 
@@ -57,12 +57,12 @@ def pairs(job: Job, scale: Scale) -> float:
         return steps * batch(options) * (options.get("sample_documents") or lists["documents_per_query"])
     if job.script == "score_with_teacher.py":
         scored = options["depth"] if options.get("negatives") == "stratified" else options["documents_per_query"]
-        return (options.get("max_queries") or QUERIES["train"]) * scored if job.needs else 0
+        return (options.get("max_queries") or QUERIES["train"]) * scored * len(job.needs)
     if job.script == "diagnose.py":
         return 2 * options.get("max_queries", 200) * options.get("depth", 50) * len(job.needs)
     if options.get("retrieve"):
         return scale.documents
-    return (options.get("max_queries") or scale.test_queries or QUERIES["test"]) * options["depth"]
+    return (options.get("max_queries") or scale.test_queries or QUERIES["test"]) * options["depth"] * len(job.needs)
 
 
 def batch(options: dict) -> int:

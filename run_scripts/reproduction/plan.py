@@ -1,86 +1,44 @@
-"""Jobs of a study: scripts with their options, what each needs, and what is there already.
+"""The plan of a study: its jobs, what each needs, and what is there already.
 
 A job's folder carries a hash of everything it depends on. The same teacher, lists or student in two studies is one
 job; a job whose last file is in its folder is done; a plan made anew after a kill continues where the last one ended.
 """
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
 
 from m3se.run_scripts.cli.recipe import read_recipe
-from m3se.run_scripts.publishing.card_values import learning_curve, read_json
 from m3se.run_scripts.reproduction.data import data_key
-from m3se.run_scripts.reproduction.study import TEACHER, Recipe, Row, Scale, Study, merged
-from m3se.trainers.run_folder import RECORD
+from m3se.run_scripts.reproduction.jobs import Job, all_done, read_dev
+from m3se.run_scripts.reproduction.rows import BM25, MEAN, TEACHER, Row, merged
+from m3se.run_scripts.reproduction.study import Recipe, Scale, Study
 
 
-LAST_FILE = {  # what a script writes last
-    "train_teacher.py": RECORD,
-    "distill.py": RECORD,
-    "score_with_teacher.py": "calibration.json",
-    "evaluate.py": "table.md",
-    "diagnose.py": "diagnostics.md",
-    "publish.py": "README.md",
-}
 OUTPUT_OPTION = {"train_teacher.py": "output_dir", "distill.py": "output_dir", "publish.py": "folder"}
 OUTPUT = "output"  # the others' option
 TRANSFER = "transfer"  # the evaluation on data that nothing was trained on
+BM25_TEACHER = "bm25"  # what score_with_teacher.py calls it
 MODEL = "model"  # the name of the one model in an evaluation's folder
-
-
-@dataclass(frozen=True)
-class Job:
-    """One process: a script, its options, and the jobs whose results it reads.
-
-    `waits_for` must be done before it is even known whether the job is wanted.
-    """
-
-    name: str
-    script: str
-    options: dict
-    folder: Path
-    needs: tuple["Job", ...] = ()
-    waits_for: tuple["Job", ...] = ()
-
-    @property
-    def done(self) -> bool:
-        """Decide whether the script's last file is there, in the folder of every fold where there are several."""
-        return all((folder / LAST_FILE[self.script]).is_file() for folder in self.folders())
-
-    @property
-    def lists(self) -> "Job | None":
-        """Return the job that scored the lists which this one reads, if it reads any."""
-        return next((need for need in self.needs if need.script == "score_with_teacher.py"), None)
-
-    def folders(self) -> list[Path]:
-        """List the folders that the script fills: its own, or one for each fold of a teacher."""
-        folds = self.options.get("folds", 1)
-        return [self.folder] if folds == 1 else [self.folder / f"fold-{fold}" for fold in range(1, folds + 1)]
-
-    @property
-    def ready(self) -> bool:
-        """Decide whether the job can start: not done, and all that it depends on is."""
-        return not self.done and all_done((*self.needs, *self.waits_for))
-
-
-def all_done(jobs: Iterable[Job]) -> bool:
-    """Decide whether every job is done."""
-    return all(job.done for job in jobs)
 
 
 @dataclass
 class Measured:
-    """The jobs behind one row and seed of a table."""
+    """The jobs behind one row and seed of a table: of a mean the trainings of its members."""
 
-    training: Job
+    trainings: tuple[Job, ...]
     evaluations: dict[str, Job] = field(default_factory=dict)
+    system: str = MODEL  # the evaluations' folder with the row's values
 
     def jobs(self) -> list[Job]:
-        """List the training, then the evaluations."""
-        return [self.training, *self.evaluations.values()]
+        """List the trainings, then the evaluations."""
+        return [*self.trainings, *self.evaluations.values()]
+
+    def first(self) -> list[Job]:
+        """List the jobs up to the first evaluation."""
+        return self.jobs()[: len(self.trainings) + 1]
 
 
 class Planner:
@@ -144,12 +102,25 @@ class Planner:
         options = self.options(self.scale.teacher, changes)
         return self.job(TEACHER, "train_teacher.py", options)
 
-    def lists(self, changes: dict, teacher: Job) -> Job:
-        """Make the job that gives training lists the scores of a teacher, or those that were published."""
+    def lists(self, changes: dict, scorers: tuple[Job, ...], mean_of: dict[str, float]) -> Job:
+        """Make the job that gives training lists their scores: a model's, a mean's, or those that were published.
+
+        Args:
+            changes: How the lists differ from those of the scale.
+            scorers: Train the models that score.
+            mean_of: Weights of the models, and of BM25 where it is one of them; empty for a single model.
+        """
         options = self.options(self.scale.lists, changes)
         if "teacher" not in options:  # published scores
             return self.job("lists", "score_with_teacher.py", options)
-        return self.with_path(self.job("lists", "score_with_teacher.py", options, (teacher,)), teacher=teacher.folder)
+        if not mean_of:
+            job = self.job("lists", "score_with_teacher.py", options, scorers)
+            return self.with_path(job, teacher=scorers[0].folder)
+        weights = {name: weight for name, weight in mean_of.items() if name != BM25}
+        options["teacher_weights"] = [*weights.values(), *([mean_of[BM25]] if BM25 in mean_of else [])]
+        job = self.job("lists", "score_with_teacher.py", options, scorers)
+        folders = [str(scorer.folder) for scorer in scorers]
+        return self.with_path(job, teacher=[*folders, *([BM25_TEACHER] if BM25 in mean_of else [])])
 
     def with_path(self, job: Job, **paths: Path | list[str]) -> Job:
         """Add options that hold other jobs' folders, which the job's hash has by their names; return the job."""
@@ -164,7 +135,7 @@ class Planner:
         settings: dict,
         seed: int,
         waits_for: tuple = (),
-        scorer: Job | None = None,
+        scorers: tuple[Job, ...] = (),
         start: Job | None = None,
     ) -> Job:
         """Make the job that trains a student for a row: on lists, or on the texts where its data is the collection.
@@ -175,7 +146,7 @@ class Planner:
             settings: Those of a trial.
             seed: Decides the order of the lists, and dropout.
             waits_for: Trials that must be done before the settings are known.
-            scorer: Trains the student that scores its lists; None: the teacher does.
+            scorers: Train the models that score its lists; none: the teacher does.
             start: Trains the student that it goes on from; None: it starts from the recipe's encoder.
         """
         recipe = self.scale.students[student]
@@ -184,7 +155,8 @@ class Planner:
         paths: dict[str, Path | list[str]] = {}
         needs: tuple[Job, ...] = ()
         if options["data"] != self.scale.data:
-            needs += (self.lists(merged(recipe.lists, row.lists), scorer or teacher),)
+            mean_of = row.scored_by.mean_of if row.scored_by else {}
+            needs += (self.lists(merged(recipe.lists, row.lists), scorers or (teacher,), mean_of),)
             paths["data"] = needs[0].folder
         if start is not None:
             needs += (self.encoder(start),)
@@ -229,33 +201,41 @@ class Planner:
         if row.model == TEACHER:
             return self.teacher(row.set)
         settings, waits_for = self.chosen(row.model, first_seed)
-        scorer, start = (
-            None if student is None else self.training(student, seed, first_seed)
-            for student in (row.scored_by, row.starts_from)
-        )
-        for training in filter(None, (scorer, start)):
+        scorers = self.trainings(row.scored_by, seed, first_seed) if row.scored_by else ()
+        start = self.training(row.starts_from, seed, first_seed) if row.starts_from else None
+        for training in filter(None, (*scorers, start)):
             waits_for += training.waits_for
-        return self.student(row.model, row, settings, seed, waits_for, scorer, start)
+        return self.student(row.model, row, settings, seed, waits_for, scorers, start)
 
-    def evaluation(self, name: str, training: Job) -> Job:
-        """Make the job that measures one model in the scale's evaluation of that name."""
+    def trainings(self, row: Row, seed: int, first_seed: int) -> tuple[Job, ...]:
+        """Make the jobs that train the models of a row: its own, or those that it is the mean of."""
+        return tuple(self.training(member, seed, first_seed) for member in row.members or [row])
+
+    def evaluation(self, name: str, trainings: tuple[Job, ...], mean_of: dict[str, float]) -> Job:
+        """Make the job that measures a model, or the mean of several, in the scale's evaluation of that name."""
         if name == TRANSFER:
             options = self.scale.evaluations["rerank"] | {"split": "test", "data": self.transfer}
         else:
             options = {"data": self.scale.data} | self.scale.evaluations[name]
-        options |= {"model": [], "name": [MODEL]}
-        label = f"{name}-{training.name.rsplit('-', 1)[0]}"
-        job = self.job(label, "evaluate.py", options, (training,), training.waits_for)
-        return self.with_path(job, model=[str(training.folder)])
+        if mean_of:
+            weights = [weight for member, weight in mean_of.items() if member != BM25]
+            names = [str(number) for number in range(1, len(trainings) + 1)]
+            options |= {"model": [], "name": names, "mean_weights": [mean_of.get(BM25, 0), *weights]}
+            label = f"{name}-{MEAN}"
+        else:
+            options |= {"model": [], "name": [MODEL]}
+            label = f"{name}-{trainings[0].name.rsplit('-', 1)[0]}"
+        waits_for = tuple(chain.from_iterable(training.waits_for for training in trainings))
+        job = self.job(label, "evaluate.py", options, trainings, waits_for)
+        return self.with_path(job, model=[str(training.folder) for training in trainings])
 
     def measured(self, study: Study, row: Row, seed: int, first_seed: int) -> Measured:
         """Make the jobs behind one row and seed."""
-        training = self.training(row, seed, first_seed)
-        measured = Measured(training)
+        measured = Measured(self.trainings(row, seed, first_seed), system=MEAN if row.mean_of else MODEL)
         for name in self.evaluations(study):
             searches = self.scale.evaluations.get(name, {}).get("retrieve")
-            if not (searches and row.model == TEACHER):  # a cross-encoder cannot search a collection
-                measured.evaluations[name] = self.evaluation(name, training)
+            if not (searches and row.model in (TEACHER, MEAN)):  # nothing of theirs finds a document in a collection
+                measured.evaluations[name] = self.evaluation(name, measured.trainings, row.mean_of)
         return measured
 
     def evaluations(self, study: Study) -> list[str]:
@@ -287,12 +267,3 @@ class Planner:
         label, jobs = f"diagnose-{study.name.replace('/', '-')}", tuple(needs.values())
         job = self.job(label, "diagnose.py", options, jobs, waits_for, keyed={"names": names})
         return self.with_path(job, **paths)
-
-
-def read_dev(training: Job, measure: str) -> float:
-    """Read a measure on dev at the end of a training; of several folds the mean."""
-    values = []
-    for folder in training.folders():
-        curve = learning_curve(read_json(folder / RECORD)["log_history"])
-        values.append(curve[-1][f"dev {measure}"])
-    return sum(values) / len(values)

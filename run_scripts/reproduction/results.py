@@ -9,8 +9,9 @@ import numpy as np
 
 from m3se.hub_cards.paper import TABLES
 from m3se.run_scripts.publishing.card_values import read_json
-from m3se.run_scripts.reproduction.plan import MODEL, Measured, Planner
+from m3se.run_scripts.reproduction.plan import Measured, Planner
 from m3se.run_scripts.reproduction.predictions import outcomes
+from m3se.run_scripts.reproduction.rows import BM25
 from m3se.run_scripts.reproduction.study import Study, evaluation_name
 from m3se.run_scripts.reproduction.teaching import describe_lists, find_room
 from m3se.trainers.evaluation.run_metrics import Evaluation
@@ -18,7 +19,6 @@ from m3se.trainers.evaluation.significance import compare, share_interval
 from m3se.trainers.run_folder import RECORD
 
 
-BM25 = "BM25"
 SETTING = ("data", "split", "queries", "candidates", "candidate_recall", "depth", "relevance_level")
 
 
@@ -68,8 +68,9 @@ def add_evaluation(results: dict, study: Study, evaluation: str, measured: dict[
         job = jobs.evaluations.get(evaluation)
         if job is None or not job.done:
             continue
-        if job.folder / MODEL not in folders.setdefault(name, {}).values():  # one teacher for all seeds
-            folders[name][seed] = job.folder / MODEL
+        folder = job.folder / jobs.system
+        if folder not in folders.setdefault(name, {}).values():  # one teacher for all seeds
+            folders[name][seed] = folder
         if (job.folder / "bm25").is_dir():
             folders.setdefault(BM25, {}).setdefault(seed, job.folder / "bm25")
     if not folders:
@@ -185,10 +186,10 @@ def describe_trials(planner: Planner, student: str, seed: int) -> list[dict]:
 
 
 def training(jobs: Measured) -> dict:
-    """Describe from its record how a row's model was trained; empty while it is not."""
-    if not jobs.training.done:
+    """Describe from its record how a row's model was trained; empty while it is not, and for a mean."""
+    if len(jobs.trainings) > 1 or not jobs.trainings[0].done:
         return {}
-    record = read_json(jobs.training.folder / RECORD)
+    record = read_json(jobs.trainings[0].folder / RECORD)
     names = ("loss", "loss_args", "hardware", "seconds", "versions")
     hyperparameters = record["hyperparameters"]
     described = {name: record[name] for name in names if record.get(name) is not None}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from m3se.run_scripts.reproduction.plan import Job
+from m3se.run_scripts.reproduction.jobs import Job
 from m3se.trainers.storage.atomic import write_json
 
 

@@ -4,17 +4,16 @@
 `recipes/<study>/study.yaml` which rows a table has and which rows and columns of the paper they stand for.
 """
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from m3se.hub_cards.paper import TABLES
 from m3se.run_scripts.cli.recipe import read_recipe
+from m3se.run_scripts.reproduction.rows import MEAN, TEACHER, Row, merged, read_rows, resolve_names
 from m3se.trainers.errors import InputError
 
 
 RECIPES = Path(__file__).parents[1] / "recipes"
-TEACHER = "teacher"
-ROLES = ("scored_by", "starts_from")  # attributes of a row that name other rows
 
 
 @dataclass
@@ -71,33 +70,6 @@ class Scale:
     selection: Selection | None = None
     diagnosis: dict = field(default_factory=dict)  # options of diagnose.py
     room: float | None = None  # what the teacher should be above labels on dev, before losses are compared
-
-
-@dataclass
-class Row:
-    """A line of the table.
-
-    Attributes:
-        name: its label.
-        family: the entry of study.yaml that it comes from; one with `each` makes several rows.
-        model: a student of the scale, or the teacher.
-        paper_row: the line of the paper's table that it stands for.
-        set: how its training differs from the recipe.
-        lists: how the lists that a student learns from differ from theirs.
-        teacher: how the teacher that scores these lists differs.
-        scored_by: the row whose student scores these lists in the teacher's place; in study.yaml its name.
-        starts_from: the row whose student this one goes on from, in the encoder's place; in study.yaml its name.
-    """
-
-    name: str
-    family: str
-    model: str
-    paper_row: str | None = None
-    set: dict = field(default_factory=dict)
-    lists: dict = field(default_factory=dict)
-    teacher: dict = field(default_factory=dict)
-    scored_by: "Row | str | None" = None
-    starts_from: "Row | str | None" = None
 
 
 @dataclass
@@ -178,7 +150,7 @@ def read_study(name: str, scale: Scale) -> Study:
     values = {key: value for key, value in merged(entry, entry.get(scale.name, {})).items() if key in names}
     rows, columns = {}, {}
     for label, row_entry in values["rows"].items():
-        for row in read_rows(label, {"scales": entry.get("scales", [scale.name])} | row_entry, scale):
+        for row in read_rows(label, {"scales": entry.get("scales", [scale.name])} | row_entry, scale.name):
             rows[row.name] = row
     resolve_names(rows, f"{name}/study.yaml")
     for column, paper_column in values["columns"].items():
@@ -190,32 +162,6 @@ def read_study(name: str, scale: Scale) -> Study:
     return study
 
 
-def resolve_names(rows: dict[str, Row], where: str) -> None:
-    """Put the rows that a row is scored by or starts from in the place of their names.
-
-    Raises InputError where there is no such student, or a student would need itself, directly or through a third.
-    """
-    for row in rows.values():
-        for role in ROLES:
-            name = getattr(row, role)
-            named = rows.get(name)
-            if name is not None and (named is None or named.model == TEACHER):
-                raise InputError(f"{where}: {row.name}: {role}: expected the row of a student, got {name!r}")
-            setattr(row, role, named)
-    for row in rows.values():
-        if row.name in needed_by(row, set()):
-            raise InputError(f"{where}: {row.name}: {' or '.join(ROLES)}: leads back to itself")
-
-
-def needed_by(row: Row, known: set[str]) -> set[str]:
-    """Add to `known` the names of the rows that a row needs, directly or through a third; return it."""
-    for named in (row.scored_by, row.starts_from):
-        if named is not None and named.name not in known:
-            known.add(named.name)
-            needed_by(named, known)
-    return known
-
-
 def predicted(entries: list[dict], rows: dict[str, Row]) -> list[Prediction]:
     """Return the predictions whose rows the study has at this scale."""
     predictions = []
@@ -224,23 +170,6 @@ def predicted(entries: list[dict], rows: dict[str, Row]) -> list[Prediction]:
         if rows.keys() >= {*prediction.above, *prediction.below}:
             predictions.append(prediction)
     return predictions
-
-
-def read_rows(label: str, entry: dict, scale: Scale) -> list[Row]:
-    """Make the rows of an entry: none where its `scales` leave this one out, and one for each value of `each`.
-
-    The part of an entry under the scale's name is merged into its part for all scales.
-    """
-    if scale.name not in entry.get("scales", [scale.name]):
-        return []
-    here = merged(entry, entry.get(scale.name, {}))
-    names = {field_.name for field_ in fields(Row)}
-    row = Row(label, label, **{key: value for key, value in here.items() if key in names})
-    rows = []
-    for value, changes in here.get("each", {}).items():
-        paper_row = row.paper_row and row.paper_row.format(value)
-        rows.append(replace(row, name=f"{label}, {value}", set=merged(row.set, changes), paper_row=paper_row))
-    return rows or [row]
 
 
 def check(study: Study, scale: Scale) -> None:
@@ -256,7 +185,7 @@ def check(study: Study, scale: Scale) -> None:
         if name not in (None, *study.rows):
             raise InputError(f"{where}: at scale {scale.name} there is no row {name!r}")
     for row in study.rows.values():
-        if row.model != TEACHER and row.model not in scale.students:
+        if row.model not in (TEACHER, MEAN, *scale.students):
             raise InputError(f"{where}: {row.name}: scale {scale.name} has no model {row.model!r}")
     table = TABLES.get(study.table) if study.table else None
     if study.table and table is None:
@@ -269,12 +198,3 @@ def check(study: Study, scale: Scale) -> None:
     for column in study.columns.values():
         if column and column not in table.columns:
             raise InputError(f"{where}: {study.table} has no column {column!r}")
-
-
-def merged(first: dict, second: dict) -> dict:
-    """Put the values of `second` into a copy of `first`; mappings in them, such as loss_args, are merged too."""
-    result = dict(first)
-    for key, value in second.items():
-        both_mappings = isinstance(value, dict) and isinstance(first.get(key), dict)
-        result[key] = merged(first[key], value) if both_mappings else value
-    return result

@@ -3,8 +3,10 @@
 import logging
 
 from m3se.run_scripts.publishing.card_values import read_json
-from m3se.run_scripts.reproduction.plan import Job, Planner, read_dev
-from m3se.run_scripts.reproduction.study import TEACHER, Row, Study
+from m3se.run_scripts.reproduction.jobs import Job, read_dev
+from m3se.run_scripts.reproduction.plan import Planner
+from m3se.run_scripts.reproduction.rows import MEAN, TEACHER, Row
+from m3se.run_scripts.reproduction.study import Study
 from m3se.trainers.evaluation.markdown import NONE, table
 
 
@@ -23,7 +25,7 @@ def find_room(study: Study, planner: Planner, seed: int) -> dict | None:
         no such rows, or one of them is not trained.
     """
     row = study.rows.get(study.labels or study.baseline)
-    if planner.scale.room is None or row is None or row.model == TEACHER:
+    if planner.scale.room is None or row is None or row.model in (TEACHER, MEAN):
         return None
     teacher, labels = planner.teacher({}), planner.training(row, seed, seed)
     if labels.waits_for or not (teacher.done and labels.done) or not same_dev(teacher, labels):
@@ -78,7 +80,7 @@ def describe_lists(study: Study, planner: Planner, seed: int) -> dict[str, dict]
 
 def learned_from(row: Row, planner: Planner, seed: int) -> Job | None:
     """Return the job that scored a student's lists; None for a teacher, texts alone and published scores."""
-    if row.model == TEACHER:
+    if row.model in (TEACHER, MEAN):
         return None
     lists = planner.training(row, seed, seed).lists
     return lists if lists is not None and lists.needs else None

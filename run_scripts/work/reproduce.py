@@ -9,7 +9,8 @@ import torch
 from m3se.run_scripts.reproduce import ReproductionArguments
 from m3se.run_scripts.reproduction import cost
 from m3se.run_scripts.reproduction.data import split_collection
-from m3se.run_scripts.reproduction.plan import Job, Planner
+from m3se.run_scripts.reproduction.jobs import Job
+from m3se.run_scripts.reproduction.plan import Planner
 from m3se.run_scripts.reproduction.report import write_report
 from m3se.run_scripts.reproduction.run import run_all, timed
 from m3se.run_scripts.reproduction.study import Scale, Study, read_scale, read_study
@@ -76,9 +77,9 @@ def plan(studies: list[Study], planner: Planner, seeds: list[int]) -> list[Job]:
         for study in studies:
             later = []
             for row in study.rows.values():  # the first numbers of all rows before the second ones of any
-                row_jobs = planner.measured(study, row, seed, seeds[0]).jobs()
-                add(jobs, *row_jobs[:2])
-                later += row_jobs[2:]
+                measured = planner.measured(study, row, seed, seeds[0])
+                add(jobs, *measured.first())
+                later += measured.jobs()
             add(jobs, *later)
             if diagnosis := planner.diagnosis(study, seed, seeds[0]):
                 add(jobs, diagnosis)

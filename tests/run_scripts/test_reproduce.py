@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from m3se.run_scripts.reproduction.data import split_collection
-from m3se.run_scripts.reproduction.plan import Job
+from m3se.run_scripts.reproduction.jobs import Job
 from m3se.run_scripts.reproduction.results import gaps_closed, mean_evaluation, share
 from m3se.run_scripts.reproduction.run import Running, run_all, timed
 from m3se.trainers.evaluation.run_metrics import Evaluation

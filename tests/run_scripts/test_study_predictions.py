@@ -8,7 +8,8 @@ import pytest
 
 from m3se import InputError
 from m3se.run_scripts.reproduction.predictions import outcomes, prediction_table
-from m3se.run_scripts.reproduction.study import Prediction, Row, Study, read_scale, read_study
+from m3se.run_scripts.reproduction.rows import Row
+from m3se.run_scripts.reproduction.study import Prediction, Study, read_scale, read_study
 from m3se.run_scripts.reproduction.teaching import RoomReport, describe_lists, find_room, list_table
 from m3se.trainers.evaluation.run_metrics import Evaluation
 from tests.run_scripts.study_world import STUDY, planner_of, write_recipes
