@@ -81,16 +81,18 @@ def test_a_single_model_leaves_its_files_in_the_output_folder_itself(models, bei
 
 
 def test_the_mean_of_all_rows_is_measured_like_a_row(models, beir, tmp_path):
-    arguments = ["--model", *models, "--data", beir, "--depth", 3, "--dtype", "float32", "--mean_weights", 1, 0, 2]
-    bm25, _, student, mean = evaluate(*arguments, "--output", tmp_path)
+    found = {query: {"d6": 4.0, "d1": 3.5, "d2": 1.0, "d4": -2.0} for query in tiny.QUERIES}
+    write_run(tmp_path / "found.trec", found, "found")
+    arguments = ["--model", *models, "--data", beir, "--candidates", tmp_path / "found.trec", "--dtype", "float32"]
+    first, _, student, mean = evaluate(*arguments, "--mean_weights", 1, 0, 2, "--output", tmp_path)
     assert mean.name == "mean"
     for query, scores in mean.run.items():
-        columns = [np.array([run[query][document] for document in scores]) for run in (bm25.run, student.run)]
-        first, second = ((column - column.mean()) / (column.std() or 1) for column in columns)
-        assert list(scores.values()) == pytest.approx((first + 2 * second) / 3, abs=1e-5)
+        columns = [np.array([run[query][document] for document in scores]) for run in (first.run, student.run)]
+        one, two = ((column - column.mean()) / column.std() for column in columns)
+        assert list(scores.values()) == pytest.approx((one + 2 * two) / 3, abs=1e-5)
     assert mean.evaluation.values == evaluate_run(mean.run, tiny.QRELS).values
     metrics = json.loads((tmp_path / "mean" / "metrics.json").read_text())
-    assert metrics["mean_of"] == {"BM25": 1, Path(models[0]).name: 0, Path(models[1]).name: 2}
+    assert metrics["mean_of"] == {"found": 1, Path(models[0]).name: 0, Path(models[1]).name: 2}
     assert "| mean " in (tmp_path / "table.md").read_text()
 
 
