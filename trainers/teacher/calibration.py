@@ -1,6 +1,7 @@
 """Statistics of a teacher's scores, and the distillation temperature that they suggest."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from operator import itemgetter
 
 import numpy as np
 
@@ -27,6 +28,7 @@ class Calibration:
         auto: softmax targets at the temperature of `teacher_temperature: auto`; None where it finds none.
         warning: why temperature 1 would not do; None when it would.
         combination: how several teachers were made one; None for one teacher.
+        alone: [name, its `top_is_positive`] of each of several teachers.
         rank_targets: the rule that made scores of a run's ranks; None for scores.
     """
 
@@ -48,6 +50,7 @@ class Calibration:
     warning: str | None
     auto: SoftmaxTargets | None = None
     combination: str | None = None
+    alone: list[list] = field(default_factory=list)
     rank_targets: str | None = None
 
     def as_dict(self) -> dict:
@@ -76,10 +79,22 @@ class Calibration:
             )
         if self.combination:
             lines.append(f"several teachers: {self.combination}")
+        if self.alone:
+            lines.append(f"each alone: {', '.join(f'{name} {share:.1%}' for name, share in self.alone)}")
         if self.rank_targets:
             lines.append(f"scores stand for ranks: {self.rank_targets}")
         rule = f"suggested temperature {self.suggested.temperature:.3g} = spread within a list / {TARGET_SPREAD:g}"
-        return [*lines, rule, *([f"warning: {self.warning}"] if self.warning else [])]
+        return [*lines, rule, *(f"warning: {warning}" for warning in (self.warning, self.mean_warning()) if warning)]
+
+    def mean_warning(self) -> str | None:
+        """Say which teacher alone agrees with the labels more often than the mean; None where none does."""
+        name, share = max(self.alone, key=itemgetter(1), default=("", -1.0))
+        if self.top_is_positive is None or share <= self.top_is_positive:
+            return None
+        return (
+            f"{name} alone puts the labelled document first for {share:.1%} of the queries, the mean for "
+            f"{self.top_is_positive:.1%}: a student may learn more from it, or from other --teacher_weights"
+        )
 
 
 def calibrate(lists: RankingLists, temperature: float = 1.0) -> Calibration:
@@ -119,6 +134,7 @@ def calibrate(lists: RankingLists, temperature: float = 1.0) -> Calibration:
         warning=temperature_warning(targets, suggested.temperature, float(sizes.mean())),
         auto=None if auto is None else softmax_targets(scores, starts, sizes, auto),
         combination=lists.report.get("teacher_combination"),
+        alone=teachers_alone(lists),
         rank_targets=rank_rules(lists.report.get("teachers", [])),
     )
 
@@ -129,19 +145,41 @@ def rank_rules(teachers: list[dict]) -> str | None:
     return ", ".join(rules) or None
 
 
-def flat_columns(lists: RankingLists) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+def teachers_alone(lists: RankingLists) -> list[list]:
+    """Return of each of several teachers its name and how often its best document is labelled positive.
+
+    Empty for one teacher, and without a list of positives and negatives.
+    """
+    shares = []
+    for number, teacher in enumerate(lists.report.get("teachers", [])):
+        column = f"teacher_scores_{number}"
+        if column not in lists.rows.column_names:
+            return []
+        scores, labels, sizes, _ = flat_columns(lists, column)
+        starts = np.append(0, np.cumsum(sizes)[:-1])
+        shares.append([teacher["name"], compare_with_labels(scores, labels, starts, sizes)["top_is_positive"]])
+    return [] if any(share is None for _, share in shares) else shares
+
+
+def flat_columns(
+    lists: RankingLists, column: str = "teacher_scores"
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
     """Flatten the known scores [n] and their labels [n] (float64), with sizes of lists and a count of unknown scores.
 
     The sizes [lists] count known scores, of the lists that have any.
 
+    Args:
+        lists: with the column.
+        column: that of the scores.
+
     Raises:
         InputError: there is no known score, or one is infinite.
     """
-    if "teacher_scores" not in lists.rows.column_names:
+    if column not in lists.rows.column_names:
         raise InputError("the lists have no teacher scores; expected a teacher, or data that brings scores")
     scores, labels, sizes, unknown = [], [], [], 0
     for rows in lists.rows.iter(1_000):
-        for query, *columns in zip(rows["query_id"], rows["teacher_scores"], rows["labels"], strict=True):
+        for query, *columns in zip(rows["query_id"], rows[column], rows["labels"], strict=True):
             row_scores, row_labels = np.asarray(columns, dtype=np.float64)
             if np.isinf(row_scores).any():
                 raise InputError(f"query {query!r}: teacher scores are not finite: {columns[0]}")

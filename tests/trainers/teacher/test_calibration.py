@@ -46,6 +46,36 @@ def test_positives_and_negatives_are_compared_where_a_query_has_both():
     assert (found.positive_mean, found.negative_mean, found.mean_margin, found.top_is_positive) == (3.0, 1.0, 2.0, 1.0)
 
 
+def with_teachers(lists, **columns):
+    """The lists with a column of scores for each named teacher."""
+    rows = lists.rows
+    for number, scores in enumerate(columns.values()):
+        rows = rows.add_column(f"teacher_scores_{number}", scores)
+    report = {"teachers": [{"name": name} for name in columns], "teacher_combination": "mean"}
+    return RankingLists(rows, lists.documents, report)
+
+
+def test_each_of_several_teachers_is_compared_with_the_labels_and_a_mean_that_is_worse_is_warned_of():
+    lists = make_lists(([1, 0], [2.0, 1.0]), ([1, 0], [0.0, 1.0]), ([0, 0], [5.0, 6.0]))
+    sure, weak = [[1.0, 0.0]] * 3, [[float("nan"), 0.0], [0.0, 1.0], [1.0, 1.0]]
+    found = calibrate(with_teachers(lists, sure=sure, weak=weak))
+    assert (found.top_is_positive, found.alone) == (0.5, [["sure", 1.0], ["weak", 0.0]])
+    lines = found.lines()
+    assert "each alone: sure 100.0%, weak 0.0%" in lines
+    assert lines[-1].startswith("warning: sure alone puts the labelled document first for 100.0% of the queries")
+    assert "the mean for 50.0%" in lines[-1]
+    assert json.loads(json.dumps(found.as_dict()))["alone"] == [["sure", 1.0], ["weak", 0.0]]
+
+
+def test_a_mean_that_agrees_with_the_labels_as_often_as_its_best_teacher_is_not_warned_of():
+    lists = make_lists(([1, 0], [2.0, 1.0]), ([1, 0], [0.0, 1.0]))
+    half = [[1.0, 0.0], [0.0, 1.0]]
+    assert calibrate(with_teachers(lists, one=half, two=half)).mean_warning() is None
+    without_labels = make_lists(([0, 0], [2.0, 1.0]))
+    found = calibrate(with_teachers(without_labels, one=half[:1], two=half[:1]))
+    assert (found.alone, found.mean_warning()) == ([], None)
+
+
 def test_softmax_targets_by_hand():
     found = calibrate(make_lists(([1, 0], [log(3.0), 0.0]), ([1, 0], [0.0, log(3.0)]))).targets
     entropy = -(0.75 * log(0.75) + 0.25 * log(0.25))
