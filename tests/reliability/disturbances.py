@@ -8,7 +8,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from m3se.run_scripts.work import backends
+from m3se.run_scripts.work import models
 from tests.hub_server import serve
 from tests.launch import environments
 from tests.reliability.forked import Run
@@ -41,7 +41,7 @@ def hang() -> None:
         sys.stderr.flush()
         hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
 
-    backends.load_searcher = never
+    models.load_searcher = never
 
 
 def interrupt_in_a_library(stage: Stage) -> dict:

@@ -1,11 +1,12 @@
 """Recipes of a tiny scale, and a study of a teacher and two students."""
 
+import json
 from pathlib import Path
 
 import yaml
 
 from m3se.run_scripts.reproduction.plan import Planner
-from m3se.run_scripts.reproduction.study import read_scale
+from m3se.run_scripts.reproduction.study import read_scale, read_study
 
 
 SELECTION = {"measure": "MRR@10", "trials": {"default": [{"learning_rate": 1e-4}, {"learning_rate": 1e-2}]}}
@@ -79,3 +80,18 @@ def write_recipes(root: Path, selection: dict = SELECTION) -> Path:
 
 def planner_of(recipes: Path, output: Path, data: str = "nowhere/words") -> Planner:
     return Planner(read_scale("small", recipes), data, output)
+
+
+def finish(job, dev: float) -> None:
+    """What a training leaves behind, as far as plans read it."""
+    job.folder.mkdir(parents=True)
+    record = {"log_history": [{"step": 1, "eval_MRR@10": dev}]}
+    (job.folder / "training.json").write_text(json.dumps(record), encoding="utf-8")
+
+
+def add_rows(planner: Planner, rows: dict) -> dict:
+    """Rows of a study that has these beside its own."""
+    path = planner.scale.recipes / "losses" / "study.yaml"
+    study = yaml.safe_load(path.read_text(encoding="utf-8"))
+    path.write_text(yaml.safe_dump(study | {"rows": study["rows"] | rows}, sort_keys=False), encoding="utf-8")
+    return read_study("losses", planner.scale).rows

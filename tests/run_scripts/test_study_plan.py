@@ -1,11 +1,9 @@
 """The plan of a study: its jobs, what each needs and is called, and that its scripts take the options."""
 
-import json
 from dataclasses import replace
 from itertools import pairwise, repeat
 
 import pytest
-import yaml
 
 from m3se import InputError
 from m3se.run_scripts import diagnose, distill, evaluate, publish, reproduce, score_with_teacher, train_teacher
@@ -17,7 +15,7 @@ from m3se.run_scripts.reproduction.rows import merged
 from m3se.run_scripts.reproduction.study import RECIPES, Scale, read_scale, read_study, study_names
 from m3se.run_scripts.reproduction.teaching import learned_from
 from m3se.run_scripts.work.reproduce import plan
-from tests.run_scripts.study_world import SELECTION, planner_of, write_recipes
+from tests.run_scripts.study_world import SELECTION, add_rows, finish, planner_of, write_recipes
 
 
 SCRIPTS = {
@@ -29,13 +27,6 @@ SCRIPTS = {
     "publish.py": publish,
 }
 SCALES = ("small", "medium", "pydocs", "paper")
-
-
-def finish(job, dev: float) -> None:
-    """What a training leaves behind, as far as plans read it."""
-    job.folder.mkdir(parents=True)
-    record = {"log_history": [{"step": 1, "eval_MRR@10": dev}]}
-    (job.folder / "training.json").write_text(json.dumps(record), encoding="utf-8")
 
 
 @pytest.fixture
@@ -127,14 +118,6 @@ def test_a_row_may_have_another_teacher_for_its_lists(planner):
     assert teachers[0].name != teachers[1].name
 
 
-def add_rows(planner: Planner, rows: dict) -> dict:
-    """Rows of a study that has these beside its own."""
-    path = planner.scale.recipes / "losses" / "study.yaml"
-    study = yaml.safe_load(path.read_text(encoding="utf-8"))
-    path.write_text(yaml.safe_dump(study | {"rows": study["rows"] | rows}, sort_keys=False), encoding="utf-8")
-    return read_study("losses", planner.scale).rows
-
-
 def test_a_rows_student_may_score_the_lists_of_the_next_one(planner):
     second = {"model": "one_hot", "scored_by": "first"}
     rows = add_rows(planner, {"second": second, "first": {"model": "m3se", "scored_by": "M3SE"}})
@@ -147,68 +130,6 @@ def test_a_rows_student_may_score_the_lists_of_the_next_one(planner):
         assert (lists.needs, lists.options["teacher"]) == ((teacher,), str(teacher.folder))
         assert student.options["data"] == str(lists.folder)
     assert planner.training(rows["M3SE"], 1, 0).name == jobs[0].name  # as without the others
-
-
-MEAN_ROWS = {
-    "mean": {"model": "mean", "mean_of": {"BM25": 3, "CA": 2, "one-hot": 1}},
-    "first": {"model": "m3se", "scored_by": "mean"},
-}
-
-
-def test_a_mean_of_rankings_may_score_the_lists_of_a_row_and_is_measured(planner):
-    rows = add_rows(planner, MEAN_ROWS)
-    for _, trial in planner.trials("m3se", 0) + planner.trials("one_hot", 0):
-        finish(trial, 0.3)
-    study = read_study("losses", planner.scale)
-    study.columns["retrieval MRR@10"] = None
-    members = tuple(planner.training(rows[name], 1, 0) for name in ("CA", "one-hot"))
-    folders = [str(member.folder) for member in members]
-    lists = planner.training(rows["first"], 1, 0).lists
-    assert (lists.needs, lists.options["teacher"]) == (members, [*folders, "bm25"])
-    assert lists.options["teacher_weights"] == [2, 1, 3]
-    measured = planner.measured(study, rows["mean"], 1, 0)
-    assert list(measured.evaluations) == ["rerank"]  # a mean finds nothing in a collection
-    rerank = measured.evaluations["rerank"]
-    assert (rerank.needs, rerank.options["model"]) == (members, folders)
-    assert (rerank.options["name"], rerank.options["mean_weights"]) == (["1", "2"], [3, 2, 1])
-    assert (measured.first(), measured.system) == ([*members, rerank], "mean")
-    assert learned_from(rows["mean"], planner, 1) is None
-    alone, both = (seconds(planner.evaluation("rerank", jobs, {}), planner.scale) for jobs in (members[:1], members))
-    assert both - START_SECONDS == pytest.approx(2 * (alone - START_SECONDS))
-    jobs = plan([study], planner, [1])
-    names = [job.name for job in jobs]
-    for job in jobs:
-        assert all(names.index(need.name) < names.index(job.name) for need in job.needs)
-
-
-def test_other_weights_are_another_mean(planner):
-    rows = add_rows(planner, MEAN_ROWS)
-    planner.scale = replace(planner.scale, selection=None)
-    names = set()
-    for mean_of in ({"CA": 2, "one-hot": 1}, {"CA": 1, "one-hot": 1}, {"CA": 2, "one-hot": 1, "BM25": 1}):
-        rows["mean"].mean_of = mean_of
-        names.add(planner.training(rows["first"], 0, 0).name)
-    assert len(names) == 3
-
-
-@pytest.mark.parametrize(
-    "row, message",
-    [
-        ({"model": "mean"}, "goes with model mean"),
-        ({"model": "m3se", "mean_of": {"CA": 1}}, "goes with model mean"),
-        ({"model": "mean", "mean_of": {"CA": 1, "nobody": 1}}, "got 'nobody'"),
-        ({"model": "mean", "mean_of": {"CA": 1, "wrong": 1}}, "got 'wrong'"),
-        ({"model": "m3se", "scored_by": "CA"}, "expected the row of a student"),
-    ],
-)
-def test_means_that_cannot_be_made_are_refused(planner, row, message):
-    with pytest.raises(InputError, match=message):
-        add_rows(planner, {"wrong": row})
-
-
-def test_a_student_cannot_go_on_from_a_mean(planner):
-    with pytest.raises(InputError, match=r"starts_from: expected the row of a student, got 'mean'"):
-        add_rows(planner, MEAN_ROWS | {"second": {"model": "m3se", "starts_from": "mean"}})
 
 
 def test_a_student_may_go_on_from_another_rows(planner):
