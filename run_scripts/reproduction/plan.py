@@ -113,14 +113,14 @@ class Planner:
         options = self.options(self.scale.lists, changes)
         if "teacher" not in options:  # published scores
             return self.job("lists", "score_with_teacher.py", options)
-        if not mean_of:
-            job = self.job("lists", "score_with_teacher.py", options, scorers)
-            return self.with_path(job, teacher=scorers[0].folder)
-        weights = {name: weight for name, weight in mean_of.items() if name != BM25}
-        options["teacher_weights"] = [*weights.values(), *([mean_of[BM25]] if BM25 in mean_of else [])]
-        job = self.job("lists", "score_with_teacher.py", options, scorers)
         folders = [str(scorer.folder) for scorer in scorers]
-        return self.with_path(job, teacher=[*folders, *([BM25_TEACHER] if BM25 in mean_of else [])])
+        if mean_of:
+            options["teacher_weights"] = model_weights(mean_of)
+        if BM25 in mean_of:
+            options["teacher_weights"].append(mean_of[BM25])
+            folders.append(BM25_TEACHER)
+        job = self.job("lists", "score_with_teacher.py", options, scorers)
+        return self.with_path(job, teacher=folders if mean_of else scorers[0].folder)
 
     def with_path(self, job: Job, **paths: Path | list[str]) -> Job:
         """Add options that hold other jobs' folders, which the job's hash has by their names; return the job."""
@@ -218,9 +218,8 @@ class Planner:
         else:
             options = {"data": self.scale.data} | self.scale.evaluations[name]
         if mean_of:
-            weights = [weight for member, weight in mean_of.items() if member != BM25]
             names = [str(number) for number in range(1, len(trainings) + 1)]
-            options |= {"model": [], "name": names, "mean_weights": [mean_of.get(BM25, 0), *weights]}
+            options |= {"model": [], "name": names, "mean_weights": [mean_of.get(BM25, 0), *model_weights(mean_of)]}
             label = f"{name}-{MEAN}"
         else:
             options |= {"model": [], "name": [MODEL]}
@@ -267,3 +266,8 @@ class Planner:
         label, jobs = f"diagnose-{study.name.replace('/', '-')}", tuple(needs.values())
         job = self.job(label, "diagnose.py", options, jobs, waits_for, keyed={"names": names})
         return self.with_path(job, **paths)
+
+
+def model_weights(mean_of: dict[str, float]) -> list[float]:
+    """Return the weights of a mean's models, in their order, without that of BM25."""
+    return [weight for member, weight in mean_of.items() if member != BM25]

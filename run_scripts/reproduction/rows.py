@@ -67,8 +67,8 @@ def resolve_names(rows: dict[str, Row], where: str) -> None:
         for role in ROLES:
             name = getattr(row, role)
             named = rows.get(name)
-            others = (TEACHER,) if role == "scored_by" else (TEACHER, MEAN)
-            if name is not None and (named is None or named.model in others):
+            refused = (TEACHER,) if role == "scored_by" else (TEACHER, MEAN)
+            if name is not None and (named is None or named.model in refused):
                 raise InputError(f"{where}: {row.name}: {role}: expected the row of a student, got {name!r}")
             setattr(row, role, named)
         row.members = resolve_members(row, rows, where)

@@ -272,8 +272,8 @@ def row_names(arguments: EvaluationArguments) -> list[str]:
     if arguments.name and len(arguments.name) != len(arguments.model):
         raise InputError(f"--name: {len(arguments.name)} names for {len(arguments.model)} models")
     names = arguments.name or [Path(model).name for model in arguments.model]
-    others = [*first_row(arguments), *([MEAN] if arguments.mean_weights else [])]
-    rows = Counter(map(folder_name, [*names, *others]))
+    added = [*first_row(arguments), *([MEAN] if arguments.mean_weights else [])]
+    rows = Counter(map(folder_name, [*names, *added]))
     for name in names:
         if rows[folder_name(name)] > 1:
             raise InputError(f"--name: {name!r} would stand for two rows of the table; give each model its own name")

@@ -148,7 +148,8 @@ def rank_rules(teachers: list[dict]) -> str | None:
 def teachers_alone(lists: RankingLists) -> list[list]:
     """Return of each of several teachers its name and how often its best document is labelled positive.
 
-    Empty for one teacher, and without a list of positives and negatives.
+    Counted are the pairs that the mean knows, those that every teacher scores. Empty for one teacher, and without a
+    list of positives and negatives.
     """
     shares = []
     for number, teacher in enumerate(lists.report.get("teachers", [])):
@@ -166,7 +167,7 @@ def flat_columns(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
     """Flatten the known scores [n] and their labels [n] (float64), with sizes of lists and a count of unknown scores.
 
-    The sizes [lists] count known scores, of the lists that have any.
+    Known is what `teacher_scores` has. The sizes [lists] count known scores, of the lists that have any.
 
     Args:
         lists: with the column.
@@ -175,15 +176,16 @@ def flat_columns(
     Raises:
         InputError: there is no known score, or one is infinite.
     """
-    if column not in lists.rows.column_names:
+    if "teacher_scores" not in lists.rows.column_names:
         raise InputError("the lists have no teacher scores; expected a teacher, or data that brings scores")
     scores, labels, sizes, unknown = [], [], [], 0
     for rows in lists.rows.iter(1_000):
-        for query, *columns in zip(rows["query_id"], rows[column], rows["labels"], strict=True):
-            row_scores, row_labels = np.asarray(columns, dtype=np.float64)
+        columns = zip(rows["query_id"], rows[column], rows["labels"], rows["teacher_scores"], strict=True)
+        for query, *values in columns:
+            row_scores, row_labels, row_means = np.asarray(values, dtype=np.float64)
             if np.isinf(row_scores).any():
-                raise InputError(f"query {query!r}: teacher scores are not finite: {columns[0]}")
-            is_known = ~np.isnan(row_scores)
+                raise InputError(f"query {query!r}: teacher scores are not finite: {values[0]}")
+            is_known = ~np.isnan(row_means)
             unknown += int((~is_known).sum())
             if is_known.any():
                 scores.append(row_scores[is_known])

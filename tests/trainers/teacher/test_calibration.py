@@ -57,7 +57,7 @@ def with_teachers(lists, **columns):
 
 def test_each_of_several_teachers_is_compared_with_the_labels_and_a_mean_that_is_worse_is_warned_of():
     lists = make_lists(([1, 0], [2.0, 1.0]), ([1, 0], [0.0, 1.0]), ([0, 0], [5.0, 6.0]))
-    sure, weak = [[1.0, 0.0]] * 3, [[float("nan"), 0.0], [0.0, 1.0], [1.0, 1.0]]
+    sure, weak = [[1.0, 0.0]] * 3, [[0.0, 1.0], [0.0, 1.0], [1.0, 1.0]]
     found = calibrate(with_teachers(lists, sure=sure, weak=weak))
     assert (found.top_is_positive, found.alone) == (0.5, [["sure", 1.0], ["weak", 0.0]])
     lines = found.lines()
@@ -65,6 +65,14 @@ def test_each_of_several_teachers_is_compared_with_the_labels_and_a_mean_that_is
     assert lines[-1].startswith("warning: sure alone puts the labelled document first for 100.0% of the queries")
     assert "the mean for 50.0%" in lines[-1]
     assert json.loads(json.dumps(found.as_dict()))["alone"] == [["sure", 1.0], ["weak", 0.0]]
+
+
+def test_a_teacher_is_compared_with_the_labels_where_the_mean_has_a_score():
+    unknown = float("nan")  # of a run that lacks the last two queries, so that the mean has no score there
+    lists = make_lists(([1, 0], [2.0, 1.0]), ([1, 0], [unknown] * 2), ([1, 0, 0], [unknown, 2.0, 1.0]))
+    model, run = [[1.0, 0.0], [0.0, 1.0], [2.0, 1.0, 0.0]], [[1.0, 0.0], [unknown] * 2, [unknown, 1.0, 0.0]]
+    found = calibrate(with_teachers(lists, model=model, run=run))
+    assert (found.top_is_positive, found.alone) == (1.0, [["model", 1.0], ["run", 1.0]])
 
 
 def test_a_mean_that_agrees_with_the_labels_as_often_as_its_best_teacher_is_not_warned_of():
