@@ -10,7 +10,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +23,7 @@ from m3se.trainers.data import RankingLists
 from m3se.trainers.errors import InputError
 from m3se.trainers.models.text_inputs import TextInputs
 from m3se.trainers.retrieval.list_batches import document_positions, pair_bar, split_like, take_rows
+from m3se.trainers.retrieval.tokens.maxsim import maxsim_of_all
 from m3se.trainers.teacher.pair_scorer import PairScorer
 
 
@@ -244,12 +244,17 @@ class ColBERTScorer(Scorer):
 
     def score_matrix(self, queries: list[str], documents: list[str]) -> np.ndarray:
         """Score every document for every query: [Q, D] float32."""
+        query_tokens = self._embed_tokens(queries, "query")
         blocks = []
         for start in range(0, len(documents), TOKEN_EMBEDDED):
-            block = documents[start : start + TOKEN_EMBEDDED]
-            pairs = list(product(range(len(queries)), range(len(block))))
-            blocks.append(self.score_pairs(queries, block, pairs).reshape(len(queries), len(block)))
-        return np.concatenate(blocks, axis=1)
+            tokens = self._embed_tokens(documents[start : start + TOKEN_EMBEDDED], "document")
+            blocks.append(maxsim_of_all(*query_tokens, *tokens, self.model.config.reduction))
+        return torch.cat(blocks, dim=1).cpu().numpy() * self.scale
+
+    def _embed_tokens(self, texts: list[str], side: str) -> tuple[Tensor, Tensor]:
+        """Return the tokens that are compared, one behind the other [T, H] float32, and how many a text has [N]."""
+        embeddings, mask = self._embed(texts, side)
+        return embeddings[mask], mask.sum(dim=1)
 
     @torch.inference_mode()
     def _embed(self, texts: list[str], side: str) -> tuple[Tensor, Tensor]:

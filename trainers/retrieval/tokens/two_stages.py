@@ -11,6 +11,7 @@ from m3se.trainers.retrieval.best_scores import BestScores
 from m3se.trainers.retrieval.embedded_collection import EmbeddedCollection
 from m3se.trainers.retrieval.exact_search import search
 from m3se.trainers.retrieval.scorers import ColBERTScorer, DenseScorer
+from m3se.trainers.retrieval.tokens.maxsim import maxsim_of_all
 from m3se.trainers.retrieval.tokens.token_collection import TokenCollection
 
 
@@ -65,7 +66,7 @@ def retrieve_in_two_stages(
         if len(candidates) == 0:
             continue
         candidates = np.sort(candidates)  # of equal scores the first in the table comes first
-        values = maxsim(query, *tokens.tokens(candidates), scorer.model.config.reduction)
+        values = score_stored(scorer, [query], *tokens.tokens(candidates))[0].numpy()
         order = np.argsort(-values, kind="stable")[:k]
         scores[place, : len(order)], rows[place, : len(order)] = values[order], candidates[order]
     return scores * scorer.scale, rows
@@ -80,28 +81,18 @@ def retrieve_from_tokens(
     with tqdm(total=len(tokens), desc="MaxSim with all", unit="document") as bar:
         for start in range(0, len(tokens), DOCUMENTS_PER_BLOCK):
             rows = np.arange(start, min(start + DOCUMENTS_PER_BLOCK, len(tokens)))
-            stored, lengths = tokens.tokens(rows)
-            scores = [maxsim(query, stored, lengths, scorer.model.config.reduction) for query in embedded]
-            best.update(torch.from_numpy(np.stack(scores)), start)
+            best.update(score_stored(scorer, embedded, *tokens.tokens(rows)), start)
             bar.update(len(rows))
     scores, rows = best.result()
     return scores * scorer.scale, rows
 
 
-def maxsim(query: np.ndarray, tokens: np.ndarray, lengths: np.ndarray, reduction: str) -> np.ndarray:
-    """Score documents [n]: the best token for each query token, averaged or summed; −inf for one without a token.
-
-    Args:
-        query: tokens [Q, H] float32.
-        tokens: of all documents, one behind the other [T, H] float32.
-        lengths: tokens of each document [n].
-        reduction: "mean" or "sum" over the query's tokens.
-    """
-    scores = np.full(len(lengths), -np.inf, np.float32)
-    present = np.flatnonzero(lengths)
-    if len(present) == 0:
-        return scores
-    starts = (np.cumsum(lengths) - lengths)[present]
-    best = np.maximum.reduceat(tokens @ query.T, starts, axis=0)  # [present, Q]
-    scores[present] = best.mean(axis=1) if reduction == "mean" else best.sum(axis=1)
-    return scores
+def score_stored(
+    scorer: ColBERTScorer, queries: list[np.ndarray], tokens: np.ndarray, lengths: np.ndarray
+) -> torch.Tensor:
+    """Score documents [B, n] by their stored tokens [T, H] and how many each has [n], without the scorer's scale."""
+    query_lengths = torch.tensor(list(map(len, queries)))
+    stored = torch.from_numpy(tokens), torch.from_numpy(lengths)
+    return maxsim_of_all(
+        torch.from_numpy(np.concatenate(queries)), query_lengths, *stored, scorer.model.config.reduction
+    )

@@ -1,8 +1,6 @@
 import numpy as np
 import pytest
-import torch
 
-from m3se.modeling.scoring import maxsim_scores
 from m3se.trainers.data import BM25Index
 from m3se.trainers.errors import InputError
 from m3se.trainers.retrieval.loading import load_scorer
@@ -11,7 +9,6 @@ from m3se.trainers.retrieval.tokens.pooling import pool_tokens
 from m3se.trainers.retrieval.tokens.token_collection import TokenCollection, encode_tokens
 from m3se.trainers.retrieval.tokens.two_stages import (
     bm25_stage,
-    maxsim,
     retrieve_from_tokens,
     retrieve_in_two_stages,
 )
@@ -73,20 +70,6 @@ def test_a_shard_that_was_being_written_is_written_again(scorer, collection, tmp
     (tmp_path / "shard-00000.npy").write_bytes(b"cut")
     with pytest.raises(InputError, match="its checksum is another; encoding again"):
         TokenCollection(tmp_path)
-
-
-@pytest.mark.parametrize("reduction", ["mean", "sum"])
-def test_maxsim_of_tokens_one_behind_the_other_is_that_of_padded_ones(reduction):
-    draw = np.random.default_rng(0)
-    query, lengths = draw.standard_normal((5, 8)).astype(np.float32), np.array([3, 0, 1, 7, 0])
-    tokens = draw.standard_normal((lengths.sum(), 8)).astype(np.float32)
-    padded, mask = torch.zeros(1, 5, 7, 8), torch.zeros(1, 5, 7, dtype=torch.bool)
-    for place, (end, length) in enumerate(zip(np.cumsum(lengths), lengths, strict=True)):
-        padded[0, place, :length] = torch.from_numpy(tokens[end - length : end])
-        mask[0, place, :length] = True
-    expected = maxsim_scores(torch.from_numpy(query)[None], torch.ones(1, 5), padded, mask, reduction)[0]
-    np.testing.assert_allclose(maxsim(query, tokens, lengths, reduction), expected, atol=1e-5)
-    assert maxsim(query, tokens[:0], np.zeros(2, int), reduction).tolist() == [-np.inf, -np.inf]
 
 
 def test_all_documents_are_ranked_as_the_model_scores_them(scorer, collection, tmp_path):
