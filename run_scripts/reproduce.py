@@ -35,6 +35,13 @@ class ReproductionArguments:
     )
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "A student is trained with each."})
     only: list[str] = field(default_factory=list, metadata={"help": "Only these rows (and the baseline)."})
+    evaluations: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "Only the columns of these, such as rerank or retrieval, and the predicted one. A later call "
+            "without it measures the rest."
+        },
+    )
     output: str = field(default="outputs/studies", metadata={"help": "Folder for all that is computed."})
     recipes: str = field(default=str(RECIPES), metadata={"help": "Folder with scales.yaml and a folder per study."})
     dry_run: bool = field(default=False, metadata={"help": "Only print the plan."})

@@ -13,7 +13,7 @@ from m3se.run_scripts.reproduction.jobs import Job
 from m3se.run_scripts.reproduction.plan import Planner
 from m3se.run_scripts.reproduction.report import write_report
 from m3se.run_scripts.reproduction.run import run_all, timed
-from m3se.run_scripts.reproduction.study import Scale, Study, read_scale, read_study
+from m3se.run_scripts.reproduction.study import Scale, Study, evaluation_name, read_scale, read_study
 from m3se.run_scripts.reproduction.teaching import RoomReport
 from m3se.trainers.errors import InputError
 from m3se.trainers.storage.lock import exclusive
@@ -27,7 +27,9 @@ def main(arguments: ReproductionArguments) -> None:
     scale = read_scale(arguments.scale, Path(arguments.recipes))
     if arguments.transfer and "rerank" not in scale.evaluations:
         raise InputError(f"--transfer: scale {scale.name} has no evaluation rerank, whose settings it would use")
-    studies = [chosen_rows(read_study(name, scale), arguments.only) for name in arguments.study]
+    studies = []
+    for name in arguments.study:
+        studies.append(chosen_columns(chosen_rows(read_study(name, scale), arguments.only), arguments.evaluations))
     output = Path(arguments.output)
     planner = Planner(scale, prepare_data(arguments, scale, output), output, arguments.transfer)
     print(describe(plan(studies, planner, arguments.seeds), scale, output))
@@ -67,6 +69,19 @@ def chosen_rows(study: Study, only: list[str]) -> Study:
         if name not in study.rows:
             raise InputError(f"--only: {study.name} has no row {name!r}; it has {', '.join(study.rows)}")
     study.rows = {name: row for name, row in study.rows.items() if name in (*only, study.baseline)}
+    return study
+
+
+def chosen_columns(study: Study, evaluations: list[str]) -> Study:
+    """Select the columns of some evaluations, and the predicted one; raises InputError for one that it has not."""
+    if not evaluations:
+        return study
+    for name in evaluations:
+        if name not in study.evaluations():
+            names = ", ".join(study.evaluations())
+            raise InputError(f"--evaluations: {study.name} is not measured by {name!r} at this scale, but by {names}")
+    kept = {*evaluations, evaluation_name(study.predicted_column())}
+    study.columns = {name: paper for name, paper in study.columns.items() if evaluation_name(name) in kept}
     return study
 
 

@@ -14,7 +14,7 @@ from m3se.run_scripts.reproduction.plan import Planner
 from m3se.run_scripts.reproduction.rows import merged
 from m3se.run_scripts.reproduction.study import RECIPES, Scale, read_scale, read_study, study_names
 from m3se.run_scripts.reproduction.teaching import learned_from
-from m3se.run_scripts.work.reproduce import plan
+from m3se.run_scripts.work.reproduce import chosen_columns, chosen_rows, plan
 from tests.run_scripts.study_world import SELECTION, add_rows, finish, planner_of, write_recipes
 
 
@@ -85,6 +85,27 @@ def test_a_cross_encoder_does_not_search(planner):
     study.columns["retrieval MRR@10"] = None
     kinds = {name: set(planner.measured(study, row, 0, 0).evaluations) for name, row in study.rows.items()}
     assert kinds == {"CA": {"rerank"}, "one-hot": {"rerank", "retrieval"}, "M3SE": {"rerank", "retrieval"}}
+
+
+def test_rows_and_evaluations_can_be_chosen(tmp_path):
+    scale = read_scale("pydocs", RECIPES)
+    study = chosen_rows(read_study("table1", scale), ["DE M3SE"])
+    assert list(study.rows) == ["DE one-hot", "DE M3SE"]
+    assert study.evaluations() == ["rerank", "train", "retrieval", "held_out"]
+    chosen_columns(study, ["train"])
+    assert list(study.columns) == ["train MRR@10", "held_out MRR@10", "held_out nDCG@10"]
+    kinds = {job.name.split("-")[0] for job in plan([study], Planner(scale, scale.data, tmp_path), [0])}
+    assert kinds == {"teacher", "lists", "de_one_hot", "de_m3se", "train", "held_out"}
+
+
+def test_rows_and_evaluations_that_a_study_has_not_are_refused():
+    study = read_study("open/lists", read_scale("pydocs", RECIPES))
+    with pytest.raises(InputError, match="--only: open/lists has no row 'M3SE'; it has CA, labels, random, "):
+        chosen_rows(study, ["M3SE"])
+    with pytest.raises(
+        InputError, match="open/lists is not measured by 'train' at this scale, but by rerank, held_out"
+    ):
+        chosen_columns(study, ["rerank", "train"])
 
 
 def test_a_diagnosis_has_the_size_of_its_scale_unless_the_study_says_otherwise(tmp_path):
