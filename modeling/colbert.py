@@ -20,7 +20,7 @@ from .encoders import freeze_unused, load_encoder, make_encoder, set_dropout
 from .gathering import gather_tokens
 from .outputs import RankingOutput
 from .repository import split_keywords
-from .scoring import ScoreScale, maxsim_scores
+from .scoring import COSINE_SCALE, ScoreScale, maxsim_scores
 
 
 class ColBERTConfig(RankingModelConfig):
@@ -34,7 +34,7 @@ class ColBERTConfig(RankingModelConfig):
     projection_bias: bool = False
     normalize: bool = True  # token embeddings of unit length
     reduction: str = "mean"  # of the similarities over the query tokens; "sum" in Khattab & Zaharia
-    scale: float | None = None  # factor on all scores; None: 1
+    scale: float | None = None  # factor on all scores; None: 20 for means of cosines, else 1
     learn_scale: bool = False  # the scale is where a learned one starts
     query_marker_id: int | None = None  # inserted after [CLS]
     document_marker_id: int | None = None
@@ -56,6 +56,12 @@ class ColBERTConfig(RankingModelConfig):
         if not self.has_layers():
             raise ValueError("layers must be at least 1 for ColBERT, whose markers would reach no other token")
 
+    def start_scale(self) -> float:
+        """Return the factor on all scores before any training."""
+        if self.scale is not None:
+            return self.scale
+        return COSINE_SCALE if self.normalize and self.reduction == "mean" else 1.0
+
 
 class ColBERT(RankingModel):
     """Token embeddings of queries and documents by one encoder, scored by (mean or summed) MaxSim.
@@ -73,7 +79,7 @@ class ColBERT(RankingModel):
             width = config.encoder_config.hidden_size
             self.projection = nn.Linear(width, config.projection_size, bias=config.projection_bias)
         self.dropout = nn.Dropout(config.embedding_dropout)
-        self.score_scale = ScoreScale(1.0 if config.scale is None else config.scale, config.learn_scale)
+        self.score_scale = ScoreScale(config.start_scale(), config.learn_scale)
         freeze_unused(self)
         self.post_init()
 

@@ -15,10 +15,7 @@ from .encoders import freeze_unused, load_encoder, make_encoder
 from .gathering import gather_rows
 from .outputs import RankingOutput
 from .repository import split_keywords
-from .scoring import ScoreScale
-
-
-COSINE_SCALE = 20.0  # of cosines where nobody chose: 1 / 0.05, the default of the field
+from .scoring import COSINE_SCALE, ScoreScale
 
 
 def first_token(hidden: Tensor, attention_mask: Tensor) -> Tensor:

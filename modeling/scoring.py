@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 
+COSINE_SCALE = 20.0  # of cosines where nobody chose: 1 / 0.05, the default of the field
 STEPS_PER_RATE = 100  # a step of AdamW changes a learned scale by about 100 times the learning rate, as a share of it
 
 

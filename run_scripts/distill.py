@@ -53,7 +53,9 @@ class StudentArguments:
         "Dual encoder: embeddings of unit length, compared by cosine "
         "(default: yes where it only matches embeddings; what the encoder's folder says, without layers; else no)."
     )
-    scale: float | None = option("Factor on all scores (default: 20 for a dual encoder's cosines, else 1).")
+    scale: float | None = option(
+        "Factor on all scores (default: 20 for cosines or, of a colbert, their means, else 1)."
+    )
     learn_scale: bool | None = option("Learn the scale, from there on (default: with score_scale learned).")
     embedding_dropout: float = option("Dropout on the embedding (Appendix B).", 0.1)
     colbert_args: dict | str | None = field(

@@ -1,4 +1,5 @@
 import copy
+from itertools import product
 
 import pytest
 import torch
@@ -91,7 +92,15 @@ def test_scores_equal_those_of_sentence_transformers(batch, normalize, reduction
     every = maxsim(queries, documents, query_mask, document_mask)
     expected = torch.stack([every[0, [0, 1, 2]], every[1, [3, 1, 0]]])
     expected[1, 2] = -torch.inf
-    torch.testing.assert_close(model(**batch).scores, expected)
+    torch.testing.assert_close(model(**batch).scores, expected * model.config.start_scale())
+
+
+def test_only_means_of_cosines_are_multiplied_where_nobody_chose_a_scale():
+    scales = {}
+    for normalize, reduction in product((True, False), ("mean", "sum")):
+        scales[normalize, reduction] = colbert(normalize=normalize, reduction=reduction).reached_scale()
+    assert scales == {(True, "mean"): 20, (True, "sum"): 1, (False, "mean"): 1, (False, "sum"): 1}
+    assert colbert(normalize=True, scale=3.0).reached_scale() == 3
 
 
 def test_scores_equal_those_of_sentence_transformers_when_all_similarities_are_negative(batch, monkeypatch):

@@ -14,7 +14,8 @@ QUERY_LENGTH, LENGTH, WIDTH = 5, 11, 6
 
 @pytest.fixture
 def model():
-    return ColBERT(ColBERTConfig(encoder_config=tiny.bert(), projection_size=WIDTH, mask_augmentation="none"))
+    fields = {"projection_size": WIDTH, "mask_augmentation": "none", "scale": 1.0}
+    return ColBERT(ColBERTConfig(encoder_config=tiny.bert(), **fields))
 
 
 def embedded(queries, documents):

@@ -78,7 +78,7 @@ def test_all_documents_are_ranked_as_the_model_scores_them(scorer, collection, t
     texts = collection.documents.texts(list(collection.documents.ids))
     expected = scorer.score_matrix(QUERIES, texts)
     np.testing.assert_array_equal(rows, np.argsort(-expected, axis=1, kind="stable")[:, :4])
-    np.testing.assert_allclose(scores, -np.sort(-expected, axis=1)[:, :4], atol=1e-3)
+    np.testing.assert_allclose(scores, -np.sort(-expected, axis=1)[:, :4], rtol=1e-3)
 
 
 def test_two_stages_rank_what_the_first_one_proposes(scorer, collection, tmp_path):
@@ -91,7 +91,7 @@ def test_two_stages_rank_what_the_first_one_proposes(scorer, collection, tmp_pat
     for query, (proposed, _) in enumerate(index.positions(QUERIES, 2)):
         best = sorted(proposed, key=lambda row, query=query: -expected[query, row])
         assert rows[query, : len(best)].tolist() == best
-        np.testing.assert_allclose(scores[query, : len(best)], expected[query, best], atol=1e-3)
+        np.testing.assert_allclose(scores[query, : len(best)], expected[query, best], rtol=1e-3)
 
 
 def test_formats_and_factors_that_are_none_are_refused(scorer, collection, tmp_path):
