@@ -44,6 +44,7 @@ LOSSES = [
     ("matched, then labels", "pydocs/matched", "matched, then labels", MATCHED),
     ("matched, then softmax CE", "pydocs/matched", "matched, then softmax CE", MATCHED),
     ("matched, then both", "pydocs/matched", "matched, then both", MATCHED),
+    ("matched, then ColBERT", "pydocs/matched", "matched, then ColBERT of softmax CE, without [MASK]", MATCHED),
 ]
 WHOLE = [
     ("the start, not trained", "pydocs/start", "Start", "0.5"),
