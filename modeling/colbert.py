@@ -20,7 +20,7 @@ from .encoders import freeze_unused, load_encoder, make_encoder, set_dropout
 from .gathering import gather_tokens
 from .outputs import RankingOutput
 from .repository import split_keywords
-from .scoring import COSINE_SCALE, ScoreScale, maxsim_scores
+from .scoring import COSINE_SCALE, ScoreScale, chunk_numbers, maxsim_scores, select_rows
 
 
 class ColBERTConfig(RankingModelConfig):
@@ -278,25 +278,6 @@ class ColBERT(RankingModel):
         in_parts = len(chunks) > 1 and torch.is_grad_enabled()
         score_chunk = partial(checkpoint, score, use_reentrant=False) if in_parts else score
         return self.score_scale(torch.cat(list(starmap(score_chunk, chunks))))
-
-
-def select_rows(rows: Tensor, *tensors: Tensor) -> list[Tensor]:
-    """Select the rows [n] of each tensor, as a view where each row follows the one before or all are the same.
-
-    Copying token embeddings would take half as long as comparing them.
-    """
-    steps = rows.diff()
-    selection: Tensor | slice = rows
-    if len(rows) and bool((steps == 1).all()):
-        selection = slice(int(rows[0]), int(rows[-1]) + 1)
-    elif len(rows) and bool((steps == 0).all()):
-        return [tensor[int(rows[0])].expand(len(rows), *tensor.shape[1:]) for tensor in tensors]
-    return [tensor[selection] for tensor in tensors]
-
-
-def chunk_numbers(device: torch.device) -> int:
-    """Return how many numbers to hold at a time: similarities [P, Q, D] and documents' embeddings [P, D, H]."""
-    return 2**23 if device.type == "cpu" else 2**27
 
 
 ColBERTConfig.register_for_auto_class()

@@ -80,3 +80,22 @@ def maxsim_scores(
     if reduction == "mean":
         scores = scores / query_mask.sum(dim=-1, keepdim=True).clamp(min=1)
     return scores.masked_fill(empty, -torch.inf)
+
+
+def select_rows(rows: Tensor, *tensors: Tensor) -> list[Tensor]:
+    """Select the rows [n] of each tensor, as a view where each row follows the one before or all are the same.
+
+    Copying token embeddings would take half as long as comparing them.
+    """
+    steps = rows.diff()
+    selection: Tensor | slice = rows
+    if len(rows) and bool((steps == 1).all()):
+        selection = slice(int(rows[0]), int(rows[-1]) + 1)
+    elif len(rows) and bool((steps == 0).all()):
+        return [tensor[int(rows[0])].expand(len(rows), *tensor.shape[1:]) for tensor in tensors]
+    return [tensor[selection] for tensor in tensors]
+
+
+def chunk_numbers(device: torch.device) -> int:
+    """Return how many numbers to hold at a time: similarities [P, Q, D] and documents' embeddings [P, D, H]."""
+    return 2**23 if device.type == "cpu" else 2**27

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from m3se.modeling.colbert import chunk_numbers
+from m3se.modeling.scoring import chunk_numbers
 
 
 @torch.inference_mode()
