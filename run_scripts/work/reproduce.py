@@ -76,12 +76,14 @@ def chosen_columns(study: Study, evaluations: list[str]) -> Study:
     """Select the columns of some evaluations, and the predicted one; raises InputError for one that it has not."""
     if not evaluations:
         return study
+    all_names = study.evaluations()
     for name in evaluations:
-        if name not in study.evaluations():
-            names = ", ".join(study.evaluations())
-            raise InputError(f"--evaluations: {study.name} is not measured by {name!r} at this scale, but by {names}")
-    kept = {*evaluations, evaluation_name(study.predicted_column())}
-    study.columns = {name: paper for name, paper in study.columns.items() if evaluation_name(name) in kept}
+        if name not in all_names:
+            raise InputError(
+                f"--evaluations: {study.name} is not measured by {name!r} at this scale, but by {', '.join(all_names)}"
+            )
+    names = {*evaluations, evaluation_name(study.predicted_column())}
+    study.columns = {name: paper for name, paper in study.columns.items() if evaluation_name(name) in names}
     return study
 
 
