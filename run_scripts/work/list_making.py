@@ -2,6 +2,7 @@
 
 import logging
 from collections import Counter
+from collections.abc import Set
 from dataclasses import fields
 from pathlib import Path
 
@@ -49,7 +50,8 @@ def prepare_lists(arguments: ListArguments, scored_here: bool) -> RankingLists:
     if (Path(arguments.data) / "data_report.json").is_file():
         lists = RankingLists.load(arguments.data)
         queries = lists.rows["query_id"][:]
-        selected = select_queries(set(queries), arguments)
+        labelled = {query for query, labels in zip(queries, lists.rows["labels"], strict=True) if any(labels)}
+        selected = select_queries(set(queries), labelled, arguments)
         lists.rows = lists.rows.select(np.flatnonzero([query in selected for query in queries]))
         return lists_relevant_from(lists, arguments.relevance_level)
     if arguments.synthetic_queries and not scored_here:
@@ -57,12 +59,15 @@ def prepare_lists(arguments: ListArguments, scored_here: bool) -> RankingLists:
     embedders = load_embedders(arguments)
     collection = read_collection(arguments)
     made = make_synthetic(collection, arguments) if arguments.synthetic_queries else None
-    is_unlabelled = arguments.unlabelled or (arguments.unlabelled is None and not collection.qrels)
-    is_unlabelled = is_unlabelled or arguments.labelled_queries is not None
+    is_unlabelled = takes_unlabelled(arguments) or arguments.labelled_queries is not None
+    is_unlabelled = is_unlabelled or (arguments.unlabelled is None and not collection.qrels)
     if not scored_here:
         size = None if is_by_score(arguments) else arguments.documents_per_query
         return teacher_lists(
-            collection, size, keep_identical_ids=arguments.keep_identical_ids, unlabelled=bool(arguments.unlabelled)
+            collection,
+            size,
+            keep_identical_ids=arguments.keep_identical_ids,
+            unlabelled=bool(takes_unlabelled(arguments)),
         )
     if made is not None:
         collection = add_queries(collection, made)
@@ -145,18 +150,32 @@ def read_collection(arguments: ListArguments) -> Collection:
         qrels=arguments.qrels,
         allow_missing=arguments.allow_missing,
         candidates_format=arguments.candidates_format if brought else "auto",
-        unlabelled=arguments.unlabelled,
+        unlabelled=takes_unlabelled(arguments),
     )
     collection = relevant_from(collection, arguments.relevance_level)
-    collection = collection.only(select_queries(set(collection.queries), arguments))
+    collection = collection.only(select_queries(set(collection.queries), collection.qrels.keys(), arguments))
     return labelled_only(collection, arguments.labelled_queries)
 
 
-def select_queries(queries: set[str], arguments: ListArguments) -> set[str]:
-    """Select the queries that --skip_queries and --max_queries leave. Raises InputError when the first leaves none."""
-    if queries and not 0 <= arguments.skip_queries < len(queries):
+def takes_unlabelled(arguments: ListArguments) -> bool | None:
+    """Tell whether queries that no split judges are taken too; None: where the data judge none."""
+    return True if arguments.max_unlabelled is not None else arguments.unlabelled
+
+
+def select_queries(queries: set[str], judged: Set[str], arguments: ListArguments) -> set[str]:
+    """Select the queries that --skip_queries and --max_queries leave of those with judgments, and the others.
+
+    Queries without judgments are limited by --max_unlabelled alone, so that a teacher's training queries are left out
+    whatever stands beside them. Where none has a judgment, all three options are about the same queries.
+
+    Raises:
+        InputError: nothing is left of what --skip_queries is about.
+    """
+    unlabelled = hash_subset(queries - judged, arguments.max_unlabelled)
+    counted = queries & judged or unlabelled
+    if counted and not 0 <= arguments.skip_queries < len(counted):
         raise InputError(
-            f"--skip_queries: expected 0 or more, and fewer than the {len(queries)} queries there are, "
+            f"--skip_queries: expected 0 or more, and fewer than the {len(counted)} queries there are, "
             f"got {arguments.skip_queries}"
         )
-    return hash_subset(queries, arguments.max_queries, arguments.skip_queries)
+    return hash_subset(counted, arguments.max_queries, arguments.skip_queries) | (unlabelled - counted)
