@@ -47,6 +47,9 @@ class ReproductionArguments:
     dry_run: bool = field(default=False, metadata={"help": "Only print the plan."})
     gpus: int | None = field(default=None, metadata={"help": "Run on so many (default: all there are)."})
     gpus_per_run: int = field(default=1, metadata={"help": "Train each model on so many of them."})
+    cpu_runs: int = field(
+        default=1, metadata={"help": "Without a GPU: so many runs at a time, each with its share of the cores."}
+    )
 
 
 def make_parser() -> HfArgumentParser:

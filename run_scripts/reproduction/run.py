@@ -1,4 +1,4 @@
-"""Jobs as processes, one at a time per device: a log of what each says, a record of how long it took."""
+"""Jobs as processes, one per device or some on the cores: a log of what each says, a record of how long it took."""
 
 import json
 import logging
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import yaml
 
+from m3se.run_scripts.cli.threads import THREADS, available_cores
 from m3se.run_scripts.reproduction.jobs import Job
 from m3se.trainers.storage.atomic import write_json
 
@@ -21,13 +22,13 @@ logger = logging.getLogger(__name__)
 SCRIPTS = Path(__file__).parents[1]
 POLL_SECONDS = 0.5
 # Threads that wait by spinning take the processor from the one they wait for as soon as anything else runs.
-THREADS = {"OMP_WAIT_POLICY": "passive"}
+PASSIVE = {"OMP_WAIT_POLICY": "passive"}
 
 
 class Running:
-    """A job's process."""
+    """A job's process, on some GPUs or with its share of the cores."""
 
-    def __init__(self, job: Job, output: Path, devices: list[int], processes: int):
+    def __init__(self, job: Job, output: Path, devices: list[int], processes: int, environment: dict | None = None):
         self.job = job
         self.devices = devices
         self.record = output / "records" / f"{job.name}.json"
@@ -42,7 +43,7 @@ class Running:
                 [*launcher(job, processes), str(SCRIPTS / job.script), "--recipe", str(recipe)],
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=THREADS | os.environ | visible(devices),
+                env=PASSIVE | (environment or {}) | os.environ | visible(devices),
             )
 
     def finished(self) -> bool:
@@ -83,13 +84,26 @@ def visible(devices: list[int]) -> dict[str, str]:
     return {"CUDA_VISIBLE_DEVICES": ",".join(map(str, devices))} if devices else {}
 
 
-def run_all(plan: Callable[[], list[Job]], output: Path, gpus: int, processes: int) -> list[str]:
+def shared_cores(runs: int) -> dict[str, str]:
+    """Return the environment in which a process uses its share of the cores; a user's own number goes before it."""
+    return {} if runs == 1 else {THREADS: str(max(1, available_cores() // runs))}
+
+
+def run_all(plan: Callable[[], list[Job]], output: Path, gpus: int, processes: int, cpu_runs: int = 1) -> list[str]:
     """Run the jobs of `plan` until none is ready; return the names of those that failed.
 
     It is planned anew after each job, since results decide what is wanted next. Jobs that need a failed one are left
     out.
+
+    Args:
+        plan: lists the jobs, those that are done among them.
+        output: gets their logs and records.
+        gpus: how many there are; 0: the CPU.
+        processes: of a job, with a GPU each.
+        cpu_runs: without a GPU, how many jobs share the cores.
     """
-    free = [list(range(first, first + processes)) for first in range(0, gpus, processes)] or [[]]
+    free = [list(range(first, first + processes)) for first in range(0, gpus, processes)] or [[]] * cpu_runs
+    environment = {} if gpus else shared_cores(cpu_runs)
     running: list[Running] = []
     failed: list[str] = []
     try:
@@ -97,7 +111,7 @@ def run_all(plan: Callable[[], list[Job]], output: Path, gpus: int, processes: i
             begun = {process.job.name for process in running}.union(failed)
             waiting = [job for job in plan() if job.ready and job.name not in begun]
             while free and waiting:
-                running.append(Running(waiting.pop(0), output, free.pop(), processes))
+                running.append(Running(waiting.pop(0), output, free.pop(), processes, environment))
                 logger.info("%s %s", time.strftime("%H:%M:%S"), running[-1].job.name)
             if not running:
                 return failed

@@ -30,6 +30,8 @@ def main(arguments: ReproductionArguments) -> None:
     studies = []
     for name in arguments.study:
         studies.append(chosen_columns(chosen_rows(read_study(name, scale), arguments.only), arguments.evaluations))
+    if arguments.cpu_runs < 1:
+        raise InputError(f"--cpu_runs: expected at least 1, got {arguments.cpu_runs}")
     output = Path(arguments.output)
     planner = Planner(scale, prepare_data(arguments, scale, output), output, arguments.transfer)
     print(describe(plan(studies, planner, arguments.seeds), scale, output))
@@ -44,7 +46,7 @@ def main(arguments: ReproductionArguments) -> None:
         return plan(studies, planner, arguments.seeds)
 
     with exclusive(output):
-        failed = run_all(next_plan, output, gpus, arguments.gpus_per_run)
+        failed = run_all(next_plan, output, gpus, arguments.gpus_per_run, arguments.cpu_runs)
         for study in studies:
             print(write_report(study, planner, arguments.seeds))
     if failed:

@@ -110,6 +110,34 @@ def test_a_job_is_a_process_with_its_options_its_devices_its_log_and_its_record(
     assert timed(tmp_path / "out").keys() == ({"rerank-a"} if status == 0 else set())
 
 
+MEET = """
+import os, sys, time
+from pathlib import Path
+name = Path(sys.argv[2]).stem
+Path({folder!r}, name).mkdir()
+while len(os.listdir({folder!r})) < 2 and time.process_time() < 20:
+    pass
+Path({folder!r}, name, "table.md").write_text(os.environ["OMP_NUM_THREADS"])
+"""
+
+
+@pytest.mark.parametrize("chosen, threads", [(None, "3"), ("5", "5")])
+def test_runs_on_the_cpu_share_its_cores_at_the_same_time(chosen, threads, tmp_path, monkeypatch):
+    made = tmp_path / "made"
+    made.mkdir()
+    (tmp_path / "evaluate.py").write_text(MEET.format(folder=str(made)), encoding="utf-8")
+    monkeypatch.setattr("m3se.run_scripts.reproduction.run.SCRIPTS", tmp_path)
+    monkeypatch.setattr("m3se.run_scripts.reproduction.run.available_cores", lambda: 7)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if chosen:
+        monkeypatch.setenv("OMP_NUM_THREADS", chosen)
+    jobs = [Job(name, "evaluate.py", {}, made / name) for name in ("a", "b")]
+    assert run_all(lambda: jobs, tmp_path / "out", gpus=0, processes=1, cpu_runs=2) == []
+    assert [(made / name / "table.md").read_text() for name in ("a", "b")] == [threads] * 2
+    times = [record["seconds"] for record in timed(tmp_path / "out").values()]
+    assert len(times) == 2 and max(times) < 20  # neither waited for the other to end
+
+
 SLEEP = """
 import signal, time
 signal.signal(signal.SIGINT, signal.SIG_DFL)
