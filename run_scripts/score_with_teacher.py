@@ -69,9 +69,6 @@ class ListArguments(CollectionArguments, RankingArguments, FilterArguments):
             "const": True,
         },
     )
-    max_unlabelled: int | None = option(
-        "With --unlabelled, which it stands for: so many of these queries, the first by hash of their id."
-    )
     labelled_queries: int | None = option(
         "Use the judgments of so many queries only, the first by hash; the others get lists without labels."
     )
@@ -85,11 +82,11 @@ class ListArguments(CollectionArguments, RankingArguments, FilterArguments):
     )
     synthetic_count: int | None = option("So many, of documents that are drawn (default: of every document).")
     max_queries: int | None = option(
-        "Only so many of the queries with judgments (of all, where none has any), the first by hash of their id."
+        "Only so many, those with judgments before the others, and each the first by hash of their id."
     )
     skip_queries: int = option(
-        "Leave out the first so many of them: as many as train_teacher.py's --train_queries, so that the teacher "
-        "scores only queries that it was not trained on.",
+        "Leave out the first so many of this order: as many as train_teacher.py's --train_queries, so that the "
+        "teacher scores only queries that it was not trained on.",
         0,
     )
     seed: int = option("Of the random negatives.", 0)

@@ -52,22 +52,17 @@ def pairs(job: Job, scale: Scale) -> float:
         return options["num_train_epochs"] * scale.documents
     if job.script in ("train_teacher.py", "distill.py"):
         lists = job.lists.options if job.lists else options
-        queries = options.get("train_queries", options.get("train_rows")) or listed(lists)
+        queries = options.get("train_queries", options.get("train_rows")) or lists.get("max_queries", QUERIES["train"])
         steps = options.get("max_steps") or options["num_train_epochs"] * queries / batch(options)
         return steps * batch(options) * (options.get("sample_documents") or lists["documents_per_query"])
     if job.script == "score_with_teacher.py":
         scored = options["depth"] if options.get("negatives") == "stratified" else options["documents_per_query"]
-        return listed(options) * scored * len(job.needs)
+        return (options.get("max_queries") or QUERIES["train"]) * scored * len(job.needs)
     if job.script == "diagnose.py":
         return 2 * options.get("max_queries", 200) * options.get("depth", 50) * len(job.needs)
     if options.get("retrieve"):
         return scale.documents
     return (options.get("max_queries") or scale.test_queries or QUERIES["test"]) * options["depth"] * len(job.needs)
-
-
-def listed(options: dict) -> int:
-    """Return the queries that get a list."""
-    return (options.get("max_queries") or QUERIES["train"]) + options.get("max_unlabelled", 0)
 
 
 def batch(options: dict) -> int:

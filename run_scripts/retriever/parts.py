@@ -58,7 +58,8 @@ def divide(arguments: RetrieverArguments) -> tuple[Parts, SyntheticQueries | Non
             teacher_queries,
             f"--teacher train: name a reranker, or judge queries; expected at least {LEAST_QUERIES} for its training",
         )
-    students = hash_subset(train.queries.keys() - teacher_queries, arguments.train_queries)
+    learned = train.queries.keys() - teacher_queries
+    students = hash_subset(learned, arguments.train_queries, first=set(judged_queries(train)))
     if not students:
         raise InputError(f"{arguments.data}: no query is left to train a student on")
     parts = Parts(restrict(train, teacher_queries), restrict(train, students), held_out["dev"], held_out["test"])

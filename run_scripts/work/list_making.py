@@ -6,8 +6,6 @@ from collections.abc import Set
 from dataclasses import fields
 from pathlib import Path
 
-import numpy as np
-
 from m3se.run_scripts.cli.arguments import FilterArguments
 from m3se.run_scripts.score_with_teacher import ListArguments
 from m3se.run_scripts.work.candidate_sources import list_file, load_embedders, open_candidates
@@ -49,25 +47,19 @@ def prepare_lists(arguments: ListArguments, scored_here: bool) -> RankingLists:
     check_selection(arguments)
     if (Path(arguments.data) / "data_report.json").is_file():
         lists = RankingLists.load(arguments.data)
-        queries = lists.rows["query_id"][:]
-        labelled = {query for query, labels in zip(queries, lists.rows["labels"], strict=True) if any(labels)}
-        selected = select_queries(set(queries), labelled, arguments)
-        lists.rows = lists.rows.select(np.flatnonzero([query in selected for query in queries]))
+        lists = lists.only(select_queries(set(lists.rows["query_id"]), lists.labelled(), arguments))
         return lists_relevant_from(lists, arguments.relevance_level)
     if arguments.synthetic_queries and not scored_here:
         raise InputError("--synthetic_queries: expected a --teacher; nothing else can score new queries")
     embedders = load_embedders(arguments)
     collection = read_collection(arguments)
     made = make_synthetic(collection, arguments) if arguments.synthetic_queries else None
-    is_unlabelled = takes_unlabelled(arguments) or arguments.labelled_queries is not None
-    is_unlabelled = is_unlabelled or (arguments.unlabelled is None and not collection.qrels)
+    is_unlabelled = arguments.unlabelled or (arguments.unlabelled is None and not collection.qrels)
+    is_unlabelled = is_unlabelled or arguments.labelled_queries is not None
     if not scored_here:
         size = None if is_by_score(arguments) else arguments.documents_per_query
         return teacher_lists(
-            collection,
-            size,
-            keep_identical_ids=arguments.keep_identical_ids,
-            unlabelled=bool(takes_unlabelled(arguments)),
+            collection, size, keep_identical_ids=arguments.keep_identical_ids, unlabelled=bool(arguments.unlabelled)
         )
     if made is not None:
         collection = add_queries(collection, made)
@@ -150,32 +142,22 @@ def read_collection(arguments: ListArguments) -> Collection:
         qrels=arguments.qrels,
         allow_missing=arguments.allow_missing,
         candidates_format=arguments.candidates_format if brought else "auto",
-        unlabelled=takes_unlabelled(arguments),
+        unlabelled=arguments.unlabelled,
     )
     collection = relevant_from(collection, arguments.relevance_level)
     collection = collection.only(select_queries(set(collection.queries), collection.qrels.keys(), arguments))
     return labelled_only(collection, arguments.labelled_queries)
 
 
-def takes_unlabelled(arguments: ListArguments) -> bool | None:
-    """Tell whether queries that no split judges are taken too; None: where the data judge none."""
-    return True if arguments.max_unlabelled is not None else arguments.unlabelled
-
-
 def select_queries(queries: set[str], judged: Set[str], arguments: ListArguments) -> set[str]:
-    """Select the queries that --skip_queries and --max_queries leave of those with judgments, and the others.
-
-    Queries without judgments are limited by --max_unlabelled alone, so that a teacher's training queries are left out
-    whatever stands beside them. Where none has a judgment, all three options are about the same queries.
+    """Select the queries that --skip_queries and --max_queries leave, those with judgments before the others.
 
     Raises:
-        InputError: nothing is left of what --skip_queries is about.
+        InputError: the first leaves none.
     """
-    unlabelled = hash_subset(queries - judged, arguments.max_unlabelled)
-    counted = queries & judged or unlabelled
-    if counted and not 0 <= arguments.skip_queries < len(counted):
+    if queries and not 0 <= arguments.skip_queries < len(queries):
         raise InputError(
-            f"--skip_queries: expected 0 or more, and fewer than the {len(counted)} queries there are, "
+            f"--skip_queries: expected 0 or more, and fewer than the {len(queries)} queries there are, "
             f"got {arguments.skip_queries}"
         )
-    return hash_subset(counted, arguments.max_queries, arguments.skip_queries) | (unlabelled - counted)
+    return hash_subset(queries, arguments.max_queries, arguments.skip_queries, first=judged)

@@ -59,31 +59,21 @@ def test_labelled_and_unlabelled_queries_are_scored_together(scored):
 
 def test_the_teachers_training_queries_stay_out_whatever_stands_beside_them(scored):
     labelled = scored().rows["query_id"][:]
-    rest = scored("--skip_queries", 8, "--max_queries", 3, "--max_unlabelled", 2, name="rest").rows["query_id"][:]
-    logged = [query for query in rest if query.startswith("log")]
-    assert set(logged) == hash_subset(["log0", "log1", "log2"], 2)
-    assert set(rest) - set(logged) == hash_subset(labelled, 3, skip=8)
-    everything = scored("--skip_queries", 8, "--unlabelled", name="everything").rows["query_id"][:]
-    assert set(everything) == hash_subset(labelled, None, skip=8) | {"log0", "log1", "log2"}
+    logged = {"log0", "log1", "log2"}
+    rest = scored("--skip_queries", 8, "--unlabelled", name="rest").rows["query_id"][:]
+    assert set(rest) == hash_subset(labelled, None, skip=8) | logged
+    some = scored("--skip_queries", 8, "--max_queries", 6, "--unlabelled", name="some").rows["query_id"][:]
+    assert set(some) == hash_subset(labelled, None, skip=8) | hash_subset(logged, 2)
+    few = scored("--max_queries", 5, "--unlabelled", name="few").rows["query_id"][:]
+    assert set(few) == hash_subset(labelled, 5)
 
 
 def test_scored_lists_are_selected_as_their_queries_were(scored, tmp_path):
     first = scored("--unlabelled")
     labelled = [query for query in first.rows["query_id"] if not query.startswith("log")]
-    again = scored("--data", tmp_path / "out", "--skip_queries", 8, "--max_unlabelled", 1, name="again")
+    again = scored("--data", tmp_path / "out", "--skip_queries", 8, "--max_queries", 5, name="again")
     logged = hash_subset(["log0", "log1", "log2"], 1)
     assert set(again.rows["query_id"]) == hash_subset(labelled, None, skip=8) | logged
-
-
-def test_without_judgments_all_three_limits_are_about_the_same_queries(world):
-    limits = ["--max_unlabelled", "9", "--skip_queries", "2", "--max_queries", "4"]
-    arguments, *_ = parse(score_with_teacher.make_parser(), ["--output", "unused", "--data", "unused", *limits])
-    queries = set(map(str, range(20)))
-    first = hash_subset(queries, 9)
-    assert list_making.select_queries(queries, set(), arguments) == hash_subset(first, 4, skip=2)
-    arguments.skip_queries = 9
-    with pytest.raises(InputError, match="fewer than the 9 queries"):
-        list_making.select_queries(queries, set(), arguments)
 
 
 def test_the_teachers_best_document_is_a_positive_where_that_is_allowed(scored, tmp_path):

@@ -54,6 +54,9 @@ def test_queries_of_missing_splits_are_held_out_of_training(world, tmp_path):
     for part in (parts.test, parts.dev):
         assert part.qrels.keys() == part.queries.keys() and all(query.startswith("train") for query in part.queries)
     assert any(not query.startswith("train") for query in parts.train.queries)
+    judged = {query for query in parts.train.queries if query.startswith("train")}
+    few, _ = prepare.divide(RetrieverArguments(**options(world, **changes, train_queries=len(judged) + 1)))
+    assert judged < few.train.queries.keys() and len(few.train.queries) == len(judged) + 1
 
 
 def test_a_teacher_needs_judgments_to_be_trained_on(world):

@@ -213,14 +213,6 @@ def test_the_estimate_counts_the_operations_of_the_scales_queries(planner):
     assert seconds(limited, planner.scale) == pytest.approx(START_SECONDS + operations / 10 / planner.scale.flops)
 
 
-def test_queries_without_judgments_cost_as_much_as_others(planner):
-    rows = add_rows(planner, {"more": {"model": "one_hot", "lists": {"max_queries": 10, "max_unlabelled": 30}}})
-    student = planner.student("one_hot", rows["more"], {}, 0)
-    for job, passes, layers in ((student.lists, 1, 12), (student, 3, 1)):
-        operations = passes * 40 * 4 * (8 + 16) * 24 * layers * 768**2
-        assert seconds(job, planner.scale) == pytest.approx(START_SECONDS + operations / planner.scale.flops)
-
-
 def test_unequal_budgets_are_refused(tmp_path):
     trials = SELECTION["trials"] | {"m3se": [{"learning_rate": 1e-3}]}
     recipes = write_recipes(tmp_path, SELECTION | {"trials": trials})

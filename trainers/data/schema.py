@@ -73,12 +73,20 @@ class RankingLists:
     report: dict = field(default_factory=dict)
 
     def first(self, count: int | None) -> "RankingLists":
-        """Return the lists of `count` queries, the first by hash of their id; all for None."""
+        """Return the lists of `count` queries, labelled ones before the others, by hash of their id; all for None."""
         if count is None:
             return self
+        return self.only(hash_subset(self.rows["query_id"][:], count, first=self.labelled()))
+
+    def only(self, queries: Container[str]) -> "RankingLists":
+        """Return the lists of those queries whose ids are in `queries`, in their order."""
         names = self.rows["query_id"][:]
-        chosen = hash_subset(names, count)
-        return replace(self, rows=self.rows.select([row for row, name in enumerate(names) if name in chosen]))
+        return replace(self, rows=self.rows.select([row for row, name in enumerate(names) if name in queries]))
+
+    def labelled(self) -> set[str]:
+        """Return the queries of which a document of the list is labelled relevant."""
+        rows = zip(self.rows["query_id"][:], self.rows["labels"][:], strict=True)
+        return {query for query, labels in rows if any(labels)}
 
     def save(self, folder: str | Path) -> None:
         """Write rows, documents and `data_report.json` to `folder`, which appears only when complete.
@@ -129,12 +137,13 @@ def positives(judged: dict[str, float]) -> list[str]:
     return sorted(relevant, key=judged.__getitem__, reverse=True)
 
 
-def hash_subset(names: Iterable[str], count: int | None, skip: int = 0) -> set[str]:
+def hash_subset(names: Iterable[str], count: int | None, skip: int = 0, first: Container[str] = ()) -> set[str]:
     """Select `count` names (None: all) after the first `skip` in the order of their hashes.
 
-    The selection is the same on every machine. Raises InputError for a negative number.
+    The selection is the same on every machine. Names in `first` come before the others: a few queries with judgments
+    stay whatever number of others stands beside them. Raises InputError for a negative number.
     """
     if min(count or 0, skip) < 0:
         raise InputError(f"expected a number of queries, 0 or more, got {min(count or 0, skip)}")
-    ordered = sorted(names, key=lambda name: blake2b(name.encode(), digest_size=8).digest())[skip:]
-    return set(ordered[:count])
+    ordered = sorted(names, key=lambda name: (name not in first, blake2b(name.encode(), digest_size=8).digest()))
+    return set(ordered[skip:][:count])

@@ -1,7 +1,9 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from m3se.trainers.data.documents import DocumentTable
-from m3se.trainers.data.schema import ROW_FEATURES, Collection, RankingLists
+from m3se.trainers.data.schema import ROW_FEATURES, Collection, RankingLists, hash_subset
 from m3se.trainers.errors import InputError
 from m3se.trainers.storage.arrow import write_rows
 from m3se.trainers.storage.atomic import complete_folder
@@ -56,6 +58,32 @@ def test_loading_names_what_is_missing(lists, tmp_path):
     (tmp_path / "lists" / "rows.arrow").unlink()
     with pytest.raises(InputError, match="rows.arrow is missing"):
         RankingLists.load(tmp_path / "lists")
+
+
+NAMES = st.sets(st.text(min_size=1, max_size=4))
+
+
+@given(NAMES, NAMES, st.integers(0, 5), st.none() | st.integers(0, 8))
+def test_names_that_come_first_are_all_taken_before_any_other(first, others, skip, count):
+    others -= first
+    chosen = hash_subset(first | others, count, skip, first)
+    left = hash_subset(first, None, skip)
+    assert chosen & first == hash_subset(first, count, skip)
+    rest = None if count is None else count - len(chosen & first)
+    assert chosen - first == hash_subset(others, rest, max(0, skip - len(first)))
+    assert not chosen - first or left <= chosen
+
+
+def test_labelled_lists_are_taken_before_the_others():
+    rows = []
+    for number in range(40):
+        rows.append({"query_id": str(number), "query": "", "document_ids": ["a", "b"], "labels": [0, number % 4 == 0]})
+    lists = RankingLists(write_rows(rows, ROW_FEATURES), DocumentTable.from_texts(["a", "b"], ["A", "B"]))
+    labelled = {str(number) for number in range(0, 40, 4)}
+    assert set(lists.first(4).rows["query_id"]) == hash_subset(labelled, 4)
+    taken = lists.first(15).rows["query_id"][:]
+    assert labelled < set(taken) and len(taken) == 15 and taken == sorted(taken, key=int)
+    assert lists.first(None) is lists
 
 
 def test_rows_are_streamed_to_a_file_that_appears_when_complete(tmp_path):
