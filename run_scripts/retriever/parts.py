@@ -39,7 +39,7 @@ def divide(arguments: RetrieverArguments) -> tuple[Parts, SyntheticQueries | Non
     made = make_synthetic(people, arguments) if arguments.synthetic_queries else None
     train = people if made is None else add_queries(people, made)
     eligible = set(judged_queries(people) or people.queries or train.queries)
-    held_out, most = {}, len(train.queries) // 5  # of the training queries in either part
+    held_out, most = {}, most_held_out(len(train.queries), len(eligible))
     for name, count in (("test", arguments.test_queries), ("dev", arguments.dev_queries)):
         if has_queries(arguments.data, "train") and has_split(arguments.data, name):
             part = read(arguments, name)
@@ -59,11 +59,20 @@ def divide(arguments: RetrieverArguments) -> tuple[Parts, SyntheticQueries | Non
             f"--teacher train: name a reranker, or judge queries; expected at least {LEAST_QUERIES} for its training",
         )
     learned = train.queries.keys() - teacher_queries
-    students = hash_subset(learned, arguments.train_queries, first=set(judged_queries(train)))
+    students = hash_subset(learned, arguments.train_queries, first=set(judged_queries(people)))
     if not students:
         raise InputError(f"{arguments.data}: no query is left to train a student on")
     parts = Parts(restrict(train, teacher_queries), restrict(train, students), held_out["dev"], held_out["test"])
     return parts, made
+
+
+def most_held_out(queries: int, eligible: int) -> int:
+    """Return how many queries dev and test may take each: a fifth of all, and a third of those to measure by.
+
+    Few judged queries beside a long log are shared evenly between the two and the training, each with LEAST_QUERIES if
+    there are so many.
+    """
+    return min(queries // 5, max(LEAST_QUERIES, eligible // 3))
 
 
 def refuse_few(queries: set[str], expectation: str) -> None:

@@ -10,7 +10,7 @@ from m3se import DualEncoder, InputError, load_scorer
 from m3se.run_scripts.retriever import measure, prepare, verdict
 from m3se.run_scripts.retriever.commands import matching_options, student_options
 from m3se.run_scripts.retriever.options import RetrieverArguments
-from m3se.run_scripts.retriever.parts import Parts
+from m3se.run_scripts.retriever.parts import Parts, describe, most_held_out
 from m3se.run_scripts.retriever.trials import LEAST_LISTS, TRIALS, Plan, best_value, born_again, make_plan
 from m3se.run_scripts.work import make_retriever
 from m3se.trainers.data import BM25Index, Collection, DocumentTable, RankingLists
@@ -57,6 +57,25 @@ def test_queries_of_missing_splits_are_held_out_of_training(world, tmp_path):
     judged = {query for query in parts.train.queries if query.startswith("train")}
     few, _ = prepare.divide(RetrieverArguments(**options(world, **changes, train_queries=len(judged) + 1)))
     assert judged < few.train.queries.keys() and len(few.train.queries) == len(judged) + 1
+
+
+def test_few_judged_queries_beside_a_long_log_are_divided_evenly_and_all_used(world, tmp_path):
+    data = shutil.copytree(world / "data", tmp_path / "data")
+    for split in ("dev", "test"):
+        (data / "qrels" / f"{split}.tsv").unlink()
+    with open(data / "queries.jsonl", "a", encoding="utf-8") as file:
+        file.writelines(f'{{"_id": "log{number}", "text": "red bird {number}"}}\n' for number in range(600))
+    changes = {"data": str(data), "teacher": ["elsewhere"], "dev_queries": 400, "test_queries": 400}
+    parts, _ = prepare.divide(RetrieverArguments(**options(world, **changes, train_queries=40)))
+    sizes = [describe(part)["judged"] for part in (parts.test, parts.dev, parts.train)]
+    assert sizes == [24, 24, 24] and len(parts.train.queries) == 40
+
+
+@pytest.mark.parametrize(
+    ("queries", "eligible", "most"), [(1000, 1000, 200), (1000, 300, 100), (1000, 45, 20), (50, 50, 10)]
+)
+def test_the_held_out_parts_leave_most_queries_and_a_third_of_the_judged_ones(queries, eligible, most):
+    assert most_held_out(queries, eligible) == most
 
 
 def test_a_teacher_needs_judgments_to_be_trained_on(world):

@@ -35,6 +35,7 @@ SCORED_ROW_FEATURES = Features({**ROW_FEATURES, "teacher_scores": List(Value("fl
 LEFT_OUT = {"positive_ids": List(Value("string"))}
 TRAINING_ROW_FEATURES = Features({**ROW_FEATURES, **LEFT_OUT})
 SCORED_TRAINING_ROW_FEATURES = Features({**SCORED_ROW_FEATURES, **LEFT_OUT})
+SYNTHETIC = "synthetic-"  # the ids of queries that were made of the documents begin so
 
 
 @dataclass
@@ -84,9 +85,9 @@ class RankingLists:
         return replace(self, rows=self.rows.select([row for row, name in enumerate(names) if name in queries]))
 
     def labelled(self) -> set[str]:
-        """Return the queries of which a document of the list is labelled relevant."""
+        """Return the queries of people with a document that is labelled relevant in their list."""
         rows = zip(self.rows["query_id"][:], self.rows["labels"][:], strict=True)
-        return {query for query, labels in rows if any(labels)}
+        return {query for query, labels in rows if any(labels) and not query.startswith(SYNTHETIC)}
 
     def save(self, folder: str | Path) -> None:
         """Write rows, documents and `data_report.json` to `folder`, which appears only when complete.

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from m3se.trainers.data.candidates import query_generator
 from m3se.trainers.data.documents import DocumentTable
 from m3se.trainers.data.readers.unlabelled import plain_text
-from m3se.trainers.data.schema import Collection, RankingLists
+from m3se.trainers.data.schema import SYNTHETIC, Collection, RankingLists
 from m3se.trainers.errors import InputError
 
 
@@ -78,7 +78,7 @@ def make_queries(
                 counts[f"synthetic_queries_dropped_{reason}"] += 1
                 continue
             query, rest = result
-            name = f"synthetic-{method}:{document}"
+            name = f"{SYNTHETIC}{method}:{document}"
             seen.add(plain_text(query))
             made.queries[name], made.sources[name] = query, document
             if rest is not None:
