@@ -53,7 +53,7 @@ def student_options(arguments: RetrieverArguments, trial: Trial, planned: Plan, 
     share = round(1 / planned.evaluations, 4)
     own = {
         "data": str(arguments.scored("train")),
-        "train_rows": planned.lists,
+        "train_rows": useful_lists(arguments, trial, planned),
         "dev_data": str(arguments.dev_lists(arguments.read(gain.GAIN)["is_judged"])),
         "dev_queries": arguments.measured_queries,
         "train_sample_size": SAMPLE,
@@ -72,6 +72,13 @@ def student_options(arguments: RetrieverArguments, trial: Trial, planned: Plan, 
     if arguments.layers is not None:
         own |= {"encoder": str(arguments.first_layers), "pooling": None}  # which has its own
     return flags(**training_options(arguments) | own | trial.options | changes)
+
+
+def useful_lists(arguments: RetrieverArguments, trial: Trial, planned: Plan) -> int:
+    """Return how many of the planned lists a trial learns from: of labels alone the judged ones, which come first."""
+    if trial.options["loss"] != "softmax_ce" or arguments.pseudo_positives:
+        return planned.lists
+    return min(planned.lists, arguments.read(QUERIES)["train"]["judged"])
 
 
 def matching_options(arguments: RetrieverArguments, planned: Plan) -> list[str]:

@@ -11,7 +11,7 @@ from m3se.run_scripts.retriever import measure, prepare, verdict
 from m3se.run_scripts.retriever.commands import matching_options, student_options
 from m3se.run_scripts.retriever.options import RetrieverArguments
 from m3se.run_scripts.retriever.parts import Parts, describe, most_held_out
-from m3se.run_scripts.retriever.trials import LEAST_LISTS, TRIALS, Plan, best_value, born_again, make_plan
+from m3se.run_scripts.retriever.trials import LEAST_LISTS, TRIALS, Plan, best_value, born_again, find, make_plan
 from m3se.run_scripts.work import make_retriever
 from m3se.trainers.data import BM25Index, Collection, DocumentTable, RankingLists
 from tests.run_scripts.retriever_world import options, write, write_world
@@ -119,6 +119,17 @@ def test_the_share_of_the_start_is_handed_to_the_students(world, tmp_path):
     arguments = RetrieverArguments(**options(world, output=str(tmp_path), start_share=0.5))
     flags = student_options(arguments, TRIALS[0], Plan(8, ["mixed"], 2))
     assert flags[flags.index("--start_share") + 1] == "0.5"
+
+
+@pytest.mark.parametrize(
+    ("trial", "pseudo", "rows"), [("mixed", False, "80"), ("labels", False, "30"), ("labels", True, "80")]
+)
+def test_a_student_of_labels_alone_does_not_read_lists_without_any(trial, pseudo, rows, world, tmp_path):
+    write(tmp_path / "gain.json", {"is_judged": True})
+    write(tmp_path / "queries.json", {"train": {"queries": 600, "judged": 30}})
+    arguments = RetrieverArguments(**options(world, output=str(tmp_path), pseudo_positives=pseudo))
+    flags = student_options(arguments, find(trial), Plan(80, ["mixed"], 2))
+    assert flags[flags.index("--train_rows") + 1] == rows
 
 
 def test_the_plan_fits_the_time(world):
