@@ -1,4 +1,4 @@
-"""Estimated time of a plan: arithmetic from the options, corrected by the jobs that have been timed."""
+"""Estimated time of a plan: arithmetic from the options, corrected by the jobs of a kind that have been timed."""
 
 import re
 
@@ -73,3 +73,17 @@ def batch(options: dict) -> int:
 def seconds(job: Job, scale: Scale) -> float:
     """Estimate how long a job takes."""
     return START_SECONDS + operations(job, scale) / scale.flops
+
+
+def ratio(timed: list[Job], records: dict[str, dict], scale: Scale, script: str) -> float:
+    """Return how many times longer than estimated a script's jobs took: of all where none was timed, and else 1.
+
+    Args:
+        timed: jobs with a record.
+        records: "seconds" by name.
+        scale: says what the arithmetic assumes.
+        script: of the jobs.
+    """
+    alike = [job for job in timed if job.script == script] or timed
+    estimate = sum(seconds(job, scale) for job in alike)
+    return sum(records[job.name]["seconds"] for job in alike) / estimate if alike else 1.0

@@ -116,17 +116,13 @@ def describe(jobs: list[Job], scale: Scale, output: Path) -> str:
     """Describe the plan: each job, whether it is there, and how long it will take."""
     records = timed(output)
     measured = [job for job in jobs if job.name in records]
-    seconds, estimate = 0.0, 0.0
-    for job in measured:
-        seconds += records[job.name]["seconds"]
-        estimate += cost.seconds(job, scale)
-    ratio = seconds / estimate if measured else 1.0
+    ratios = {script: cost.ratio(measured, records, scale, script) for script in {job.script for job in jobs}}
     lines, to_go = [], 0.0
     for job in jobs:
         if job.done:
             lines.append(f"  cached      {job.name}")
             continue
-        seconds = ratio * cost.seconds(job, scale)
+        seconds = ratios[job.script] * cost.seconds(job, scale)
         to_go += seconds
         kind = "after trials" if job.waits_for else duration(seconds)
         lines.append(f"  {kind:<11} {job.name}")

@@ -9,7 +9,7 @@ from m3se import InputError
 from m3se.run_scripts import diagnose, distill, evaluate, publish, reproduce, score_with_teacher, train_teacher
 from m3se.run_scripts.cli.app import parse
 from m3se.run_scripts.cli.recipe import as_flag
-from m3se.run_scripts.reproduction.cost import START_SECONDS, begun_with, seconds
+from m3se.run_scripts.reproduction.cost import START_SECONDS, begun_with, ratio, seconds
 from m3se.run_scripts.reproduction.plan import Planner
 from m3se.run_scripts.reproduction.rows import merged
 from m3se.run_scripts.reproduction.study import RECIPES, Scale, read_scale, read_study, study_names
@@ -211,6 +211,18 @@ def test_the_estimate_counts_the_operations_of_the_scales_queries(planner):
     assert seconds(job, planner.scale) == pytest.approx(START_SECONDS + operations / planner.scale.flops)
     limited = replace(job, options=job.options | {"max_queries": 4})
     assert seconds(limited, planner.scale) == pytest.approx(START_SECONDS + operations / 10 / planner.scale.flops)
+
+
+def test_a_job_takes_as_long_as_others_of_its_script_did(planner):
+    study = read_study("losses", planner.scale)
+    measured = planner.measured(study, study.rows["one-hot"], 0, 0)
+    teacher, student, rerank = measured.trainings[0].needs[0].needs[0], *measured.first()
+    records = {}
+    for job, factor in ((teacher, 3), (student, 5)):
+        records[job.name] = {"seconds": factor * seconds(job, planner.scale)}
+    ratios = [ratio([teacher, student], records, planner.scale, job.script) for job in (teacher, student, rerank)]
+    assert ratios[:2] == pytest.approx([3, 5]) and 3 < ratios[2] < 5  # none like the third was timed
+    assert ratio([], {}, planner.scale, rerank.script) == 1
 
 
 def test_unequal_budgets_are_refused(tmp_path):
